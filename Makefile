@@ -1,0 +1,51 @@
+# Every target creates the environment it needs: Python 3.11+ and make are all that must be there.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test check bench lock clean env env-dev
+help:
+	@echo "make demo   see the whole thing work, and survive kill -9"
+	@echo "make test   every test"
+	@echo "make check  lint, types, architecture"
+	@echo "make bench  measure it, beside another durable engine"
+	@echo "make lock   pin dependencies anew"
+
+$(VENV)/env: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/env-dev: $(VENV)/env requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+	@touch $@
+
+env: $(VENV)/env
+env-dev: $(VENV)/env-dev
+
+demo: env
+	$(BIN)/intentledger demo
+
+test: env-dev
+	$(BIN)/python -m pytest
+
+check: env-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: env-dev
+	$(BIN)/python -m bench
+
+LOCK = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml
+lock:
+	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
+	$(LOCK) --group build -o requirements.txt
+	$(LOCK) --group build --group dev -c requirements.txt -o requirements-dev.txt
+	$(LOCK) --group bench -o requirements-bench.txt
+
+clean:
+	rm -rf $(VENV) .venv-bench .venv-lock .mypy_cache .ruff_cache .pytest_cache

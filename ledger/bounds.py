@@ -1,0 +1,38 @@
+"""Every limit of the system, in one file, each with its reason. Nothing here is unbounded by accident."""
+
+from typing import Final
+
+# What a client may send.
+BODY_BYTES: Final = 256 * 1024  # an intent is a request for effects, not a document store
+JSON_DEPTH: Final = 32  # deeper values serve only to exhaust a parser
+INTEGER_MAX: Final = 2**53  # beyond it JSON readers disagree on the value
+ACTIONS_PER_INTENT: Final = 16  # all-or-nothing over more systems than that is a plan, not an intent
+IDEMPOTENCY_KEY_LENGTH: Final = 255  # the header draft's and the payment industry's usual bound
+NAME_LENGTH: Final = 128  # tasks, action ids, agent names
+REASON_LENGTH: Final = 2_000  # a person reads it
+DEADLINE_SECONDS_DEFAULT: Final = 30
+DEADLINE_SECONDS_MAX: Final = 300  # how long holds may wait for one another
+WAIT_SECONDS_MAX: Final = 30  # below the idle time-outs of usual proxies
+PAGE_LIMIT_DEFAULT: Final = 50
+PAGE_LIMIT_MAX: Final = 500  # one page is built in memory
+
+# What an outside system may answer.
+ANSWER_BYTES: Final = 64 * 1024  # a result is a confirmation, stored for ever
+PREVIEW_BYTES: Final = 64 * 1024
+ERROR_LENGTH: Final = 500  # of an outside system's words, after which we stop listening
+
+# What one process takes on.
+INTENTS_IN_FLIGHT: Final = 2_000  # beyond it POST answers 503 before acceptance
+APPENDS_QUEUED: Final = 10_000
+BATCH_ITEMS: Final = 256  # past about a hundred items a batch gains nothing more
+BATCH_BYTES: Final = 4 * 1024 * 1024
+STREAM_EVENTS: Final = 10_000  # an intent with more is poison; it is parked, not folded
+
+# Retry and lease.
+LEASE_SECONDS: Final = 15.0  # how long a dead process delays its intents
+RETRY_BASE_SECONDS: Final = 0.2
+RETRY_CAP_SECONDS: Final = 30.0  # how long after its return an outside system waits to be asked again
+ONE_SHOT_ATTEMPTS: Final = 8  # after that many certain failures a one-shot action has failed for good
+INQUIRY_ATTEMPTS: Final = 8  # after that many inquiries without an answer a person is asked
+APPROVAL_SECONDS: Final = 24 * 3600.0  # how long a person has; a shorter hold shortens it
+CALL_SECONDS: Final = 10.0  # an adapter call without an answer by then is in doubt

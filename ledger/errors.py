@@ -1,0 +1,135 @@
+"""Every exception of Intent Ledger, in one tree.
+
+    LedgerError
+    ├── Rejected                 the caller's request cannot be taken; nothing was recorded
+    │   ├── Malformed            not a JSON text we accept
+    │   ├── Invalid              well-formed, but breaks the contract; names each place
+    │   ├── Unauthenticated      no token, or one that is not alive
+    │   ├── Forbidden            a live token that may not do this
+    │   ├── NotFound
+    │   └── Conflict             the ledger's state forbids it
+    │       ├── KeyReused        the same idempotency key with another body
+    │       ├── AlreadyDecided   too late to cancel
+    │       ├── NotWaiting       nothing here waits for that answer
+    │       └── NotUndoable      names the actions that cannot be undone
+    ├── AdapterError             an outside system did not do what was asked
+    │   ├── Transient            certainly nothing happened; the same call may succeed later
+    │   ├── Permanent            certainly nothing happened; the same call will never succeed
+    │   └── InDoubt              something may have happened
+    ├── Unavailable              we cannot answer now; what was asked may or may not have been recorded
+    │   └── Overloaded           refused before acceptance; certainly nothing was recorded
+    └── Corrupt                  what we hold cannot be true; a person must look
+        ├── IllegalTransition    an event that its state does not allow
+        ├── UnknownEventType     an event written by a newer release, or by nobody we know
+        └── InvariantViolation   a law of the protocol would be broken by going on
+
+`gateway/problems.py` maps this tree to HTTP in one table, and a test walks one against the other.
+A *refusal* that belongs to the protocol (an adapter's vote, a guard that failed) is a value, never an exception.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+class LedgerError(Exception):
+    """Something went wrong in Intent Ledger."""
+
+    retryable: bool = False
+
+    def __init__(self, message: str | None = None, **extras: Any) -> None:
+        """Say what happened; the class docstring is the default sentence, `extras` are shown beside it."""
+        self.message = message or (type(self).__doc__ or "").strip().splitlines()[0]
+        self.extras: Mapping[str, Any] = extras
+        super().__init__(self.message)
+
+
+class Rejected(LedgerError):
+    """The request cannot be taken. Nothing was recorded."""
+
+
+class Malformed(Rejected):
+    """The body is not a JSON text that this service accepts. Nothing was recorded."""
+
+
+class Invalid(Rejected):
+    """The request does not follow the contract. Nothing was recorded."""
+
+    def __init__(self, message: str | None = None, errors: Sequence[Mapping[str, str]] = (), **extras: Any) -> None:
+        """`errors` name each place: `{"path": "/actions/0/params/amount", "message": "…"}`."""
+        super().__init__(message, **({"errors": list(errors)} if errors else {}), **extras)
+
+
+class Unauthenticated(Rejected):
+    """There is no token, or it is not alive. Nothing was recorded."""
+
+
+class Forbidden(Rejected):
+    """The token is alive but may not do this. Nothing was recorded."""
+
+
+class NotFound(Rejected):
+    """There is no such thing in this ledger."""
+
+
+class Conflict(Rejected):
+    """The ledger's present state does not allow this. Nothing was recorded."""
+
+
+class KeyReused(Conflict):
+    """This idempotency key was used before with another body. Nothing was recorded; use a new key for a new intent."""
+
+
+class AlreadyDecided(Conflict):
+    """The intent is decided and can no longer be cancelled. Nothing was changed; a committed intent can be undone."""
+
+
+class NotWaiting(Conflict):
+    """The intent does not wait for this answer. Nothing was changed."""
+
+
+class NotUndoable(Conflict):
+    """Not everything in this intent can be undone. Nothing was changed; ask with "partial": true to undo the rest."""
+
+
+class AdapterError(LedgerError):
+    """An outside system did not do what was asked."""
+
+
+class Transient(AdapterError):
+    """Nothing happened in the outside system, and the same call may succeed later."""
+
+    retryable = True
+
+
+class Permanent(AdapterError):
+    """Nothing happened in the outside system, and the same call will never succeed."""
+
+
+class InDoubt(AdapterError):
+    """The outside system may or may not have acted."""
+
+
+class Unavailable(LedgerError):
+    """The ledger cannot answer now. Whether the request was recorded is unknown; the same key gives the truth."""
+
+    retryable = True
+
+
+class Overloaded(Unavailable):
+    """The service is at its limit and refused this request before accepting it. Nothing was recorded; retry later."""
+
+
+class Corrupt(LedgerError):
+    """What the ledger holds cannot be true. It stopped rather than guess; a person must look."""
+
+
+class IllegalTransition(Corrupt):
+    """An event stands in a stream whose state does not allow it."""
+
+
+class UnknownEventType(Corrupt):
+    """An event has a type that this release does not know. Upgrade before reading on."""
+
+
+class InvariantViolation(Corrupt):
+    """A law of the protocol would be broken by going on."""

@@ -1,0 +1,338 @@
+"""The events of the ledger: a closed union of facts, each in the past tense.
+
+Rules of this file:
+
+1. An event says what happened and never what to do. Deciding is `coordinator/decide.py`.
+2. An event is frozen for ever once it is released: fields are never renamed, never change their meaning and never
+   disappear. What must change becomes a new class, and the old one moves to `UPCAST` with a function to the new.
+3. An event carries everything its readers need: no view ever looks into configuration to understand an old event.
+4. No event holds a secret: credentials, tokens and connection strings stay in the operator's configuration.
+
+The stored form of an event is its type name beside the canonical bytes of its fields.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import cache
+from typing import Any, Final, Literal
+
+import msgspec
+
+from ledger.canonical import canonical
+from ledger.errors import Corrupt, UnknownEventType
+from ledger.intents import JSON, ActionPlan, Mode, Subject, Value, Verb
+
+
+class Event(Value):
+    """A fact."""
+
+
+# ── the way to the decision ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class IntentSubmitted(Event):
+    """An agent asked for these actions, all or none. Durable before anything else happens."""
+
+    intent: str
+    idempotency_key: str
+    request_digest: str
+    agent: Subject
+    grant: str
+    custody: tuple[str, ...]
+    commissioned_by: str | None
+    task: str | None
+    reason: str
+    confidence: float | None
+    mode: Mode
+    deadline_seconds: int
+    context: JSON
+    actions: tuple[ActionPlan, ...]
+    traceparent: str | None = None
+
+
+class PolicyEvaluated(Event):
+    """Authority gave its verdict on the submitted actions and the facts that adapters reported about them."""
+
+    effect: Literal["allow", "escalate", "deny"]
+    policies: tuple[str, ...]
+    policy_set: str  # digest
+    reasons: tuple[str, ...] = ()
+    facts: dict[str, JSON] = {}  # by action
+
+
+class ActionPrepared(Event):
+    """The adapter voted yes. With a hold, `receipt` is its handle."""
+
+    action: str
+    receipt: JSON | None
+    preview: JSON
+
+
+class ActionRefused(Event):
+    """The adapter voted no. Nothing is held there."""
+
+    action: str
+    reason: str
+
+
+class ApprovalRequested(Event):
+    """Policy wants a person to look at exactly what `digest` names, until `expires_at`."""
+
+    digest: str
+    expires_at: datetime
+
+
+class ApprovalGiven(Event):
+    """A person approved exactly what `digest` names."""
+
+    digest: str
+    by: str
+    note: str | None = None
+
+
+# ── the decision: appending one of these is deciding ─────────────────────────────────────────────────────────────
+
+
+class CommitDecided(Event):
+    """The one commit point. From here the actions happen, whatever crashes."""
+
+    grant: str
+    policies: tuple[str, ...]
+    policy_set: str
+
+
+class AbortDecided(Event):
+    """None of the actions will happen."""
+
+    cause: Literal["refused", "deadline", "cancelled", "rejected", "expired", "guard"]
+    reason: str
+    by: str | None = None
+
+
+class CompensateDecided(Event):
+    """What has been done is to be undone: because an action failed for good, or because an operator asked."""
+
+    cause: Literal["failed", "undo"]
+    reason: str
+    by: str | None = None
+
+
+# ── calls to the outside and what came of them ───────────────────────────────────────────────────────────────────
+
+
+class CallDeferred(Event):
+    """A call had certainly no effect, or an inquiry no answer; it is due again at `retry_at`."""
+
+    action: str
+    verb: Verb
+    reason: str
+    retry_at: datetime
+
+
+class PrepareInDoubt(Event):
+    """A prepare was sent and its answer is not known: a hold may exist."""
+
+    action: str
+    reason: str
+    retry_at: datetime
+
+
+class CommitAttempted(Event):
+    """A commit that must not be repeated blindly is about to be sent."""
+
+    action: str
+
+
+class CommitInDoubt(Event):
+    """A commit was sent and its outcome is not known."""
+
+    action: str
+    reason: str
+    retry_at: datetime
+
+
+class CommitFoundAbsent(Event):
+    """The adapter was asked about a commit in doubt and says that it did not happen."""
+
+    action: str
+
+
+class ActionDone(Event):
+    """The effect is in the world."""
+
+    action: str
+    result: JSON
+
+
+class ActionFailed(Event):
+    """The effect is certainly not in the world and never will be."""
+
+    action: str
+    reason: str
+
+
+class ActionAborted(Event):
+    """The adapter holds nothing for this action and will refuse a late prepare."""
+
+    action: str
+
+
+class AbortFailed(Event):
+    """The adapter refuses to release this action; what it holds is not known."""
+
+    action: str
+    reason: str
+
+
+class UndoAttempted(Event):
+    """A compensation that must not be repeated blindly is about to be sent."""
+
+    action: str
+
+
+class UndoInDoubt(Event):
+    """A compensation was sent and its outcome is not known."""
+
+    action: str
+    reason: str
+    retry_at: datetime
+
+
+class UndoFoundAbsent(Event):
+    """The adapter was asked about a compensation in doubt and says that it did not happen."""
+
+    action: str
+
+
+class ActionUndone(Event):
+    """The effect is undone, in the way its operation can undo it."""
+
+    action: str
+    result: JSON
+
+
+class UndoFailed(Event):
+    """The compensation certainly did not happen and the adapter will not do it; the effect stands."""
+
+    action: str
+    reason: str
+
+
+# ── people ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class AttentionRaised(Event):
+    """Only a person can move this intent on. Without an action, the intent itself could not be worked."""
+
+    action: str | None
+    reason: str
+
+
+class AttentionResolved(Event):
+    """A person stated what is true in the world about the call that raised attention."""
+
+    action: str | None
+    outcome: Literal["applied", "not_applied"]
+    note: str
+    by: str
+
+
+# ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class IntentCommitted(Event):
+    """Every action is done."""
+
+
+class IntentAborted(Event):
+    """No action happened and nothing is held."""
+
+
+class IntentCompensated(Event):
+    """Every action that was done is undone."""
+
+
+class IntentMixed(Event):
+    """Some effects stand and others do not, and it can no longer be made whole."""
+
+    reason: str
+
+
+class IntentSimulated(Event):
+    """The dry run ended; nothing was changed anywhere."""
+
+    previews: dict[str, JSON]
+
+
+# ── authority ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class GrantIssued(Event):
+    """Authority was delegated. The token itself is never recorded, only its SHA-256."""
+
+    grant: str
+    parent: str | None
+    subject: Subject
+    token_sha256: str
+    operations: tuple[str, ...]  # patterns, "payments.*"
+
+
+EVENT_TYPES: Final[Mapping[str, type[Event]]] = {cls.__name__: cls for cls in Event.__subclasses__()}
+
+UPCAST: Final[Mapping[str, Callable[[bytes], Event]]] = {}
+"""Retired type names, each with the function from its stored bytes to the event that replaced it."""
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """An event and its place in the ledger. `body` are the canonical bytes as they were hashed and stored."""
+
+    ledger: str
+    position: int
+    stream: str
+    version: int
+    at: datetime
+    event: Event
+    body: bytes
+
+    @property
+    def type(self) -> str:
+        """Return the type name under which the event is stored."""
+        return type(self.event).__name__
+
+
+def encode(event: Event) -> bytes:
+    """Return the canonical bytes of an event's fields."""
+    return canonical(event)
+
+
+@cache
+def _decoder(cls: type[Event]) -> Callable[[bytes], Event]:
+    return msgspec.json.Decoder(cls).decode
+
+
+def decode(type_name: str, body: bytes) -> Event:
+    """Turn a stored event back into its class.
+
+    Raises `UnknownEventType` for a type of a newer release and `Corrupt` for bytes that are not what they say.
+    """
+    cls = EVENT_TYPES.get(type_name)
+    try:
+        if cls is not None:
+            return _decoder(cls)(body)
+        if type_name in UPCAST:
+            return UPCAST[type_name](body)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise Corrupt(f"An event of type {type_name} cannot be read: {error}.") from error
+    raise UnknownEventType(f"The event type {type_name!r} is not known to this release. Upgrade before reading on.")
+
+
+def as_json(recorded: Recorded) -> dict[str, Any]:
+    """Return the event as the feed shows it: `{position, version, type, at, stream, body}`; the body is embedded, not parsed."""
+    return {
+        "position": recorded.position,
+        "version": recorded.version,
+        "type": recorded.type,
+        "at": recorded.at,
+        "stream": recorded.stream,
+        "body": msgspec.Raw(recorded.body),
+    }

@@ -1,0 +1,89 @@
+"""The words of an intent: what an agent asked for, and what each operation promised when it was asked.
+
+Everything here is a frozen value. What an operation promised (guarantee, undo, lifetimes) is copied into the intent
+when it is submitted, so that a later change of configuration never changes what an old intent means.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+JSON = dict[str, Any]
+
+
+class Guarantee(StrEnum):
+    """What an operation can promise when an answer is lost. Declared by its adapter, never flattered."""
+
+    ATOMIC = "atomic"  # prepare takes a hold that survives crashes; commit cannot fail while it lives
+    IDEMPOTENT = "idempotent"  # one shot, safe to repeat under its key
+    VERIFIABLE = "verifiable"  # one shot, may be asked about, must not be repeated blindly
+    BLIND = "blind"  # at most one attempt, ever
+
+
+class Undo(StrEnum):
+    """How an effect can be undone once it is committed."""
+
+    EXACT = "exact"  # the state before is restored
+    SEMANTIC = "semantic"  # a follow-up makes up for it: a reversal, an apology
+    NONE = "none"
+
+
+class Mode(StrEnum):
+    """Whether the intent is to happen or only to be looked at."""
+
+    EXECUTE = "execute"
+    DRY_RUN = "dry_run"
+
+
+class Verb(StrEnum):
+    """What the coordinator asks of an adapter."""
+
+    PREVIEW = "preview"
+    PREPARE = "prepare"
+    COMMIT = "commit"
+    ABORT = "abort"
+    COMPENSATE = "compensate"
+    INQUIRE = "inquire"
+
+
+class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A frozen value with strict, canonical encoding: the parent of every struct that is stored."""
+
+
+class Subject(Value):
+    """Who acts: an agent (with version and role) or a person."""
+
+    kind: str  # "agent" | "person"
+    name: str
+    version: str | None = None
+    role: str | None = None
+
+
+class ActionPlan(Value):
+    """One action as it was accepted, with the promises of its operation and its keys."""
+
+    id: str
+    adapter: str
+    operation: str  # "adapter.verb"
+    params: JSON
+    guarantee: Guarantee
+    undo: Undo
+    summary: str  # what the audit says this does: "refund 42.00 USD to customer 88"
+    key: str  # names (intent, action) at the adapter for prepare, commit, abort and inquire
+    undo_key: str  # names its compensation
+    after: tuple[str, ...] = ()
+    undo_window_seconds: int | None = None  # None: no limit
+    hold_seconds: int | None = None  # how long the adapter keeps a hold; None: until told
+    key_lifetime_seconds: int | None = None  # how long the adapter remembers a key; None: for ever
+    facts: bool = False  # policy needs facts from the system of record first
+
+
+def has_hold(plan: ActionPlan) -> bool:
+    """Tell whether preparing this action reserves something at the outside system."""
+    return plan.guarantee is Guarantee.ATOMIC
+
+
+def undo_guarantee(plan: ActionPlan) -> Guarantee:
+    """Return what its compensation promises: a compensation is one shot, fenced by `undo_key`, so a hold counts as idempotent."""
+    return Guarantee.IDEMPOTENT if plan.guarantee is Guarantee.ATOMIC else plan.guarantee

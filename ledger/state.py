@@ -1,0 +1,424 @@
+"""The state of one intent: two tables and a fold.
+
+Rule 1: everything that decides whether an event is allowed, and what it changes, lives in this file. `PHASES` moves
+the intent, `STEPS` moves its actions. A missing key *is* the illegal move: there is no other check and no default.
+
+Rule 2: this file looks back. It knows what has happened, never what should happen next (`coordinator/decide.py`),
+and nothing of stores, clocks or adapters. Time is what the events say.
+
+How to read the tables. An intent has one phase and each of its actions one step. Most events move a single action
+(`STEPS`) and leave the phase alone; such an event must still be allowed in the phase, so it stands in `PHASES` too,
+leading back to the same phase. The events that end an intent also sweep over its actions: what was planned or
+prepared and never happened becomes `aborted`. Where one class of event has outcomes that lead to different places,
+the outcome is part of its symbol: `PolicyEvaluated:deny`.
+
+The step names are finer than the seven that the outside contract shows (`Step.shown`): what is in doubt about a
+prepare is another thing than what is in doubt about a commit, and only the table should know the difference.
+
+`docs/states.md` is drawn from these tables by `docs/draw_states.py`, and a test keeps it so.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from ledger import events as e
+from ledger.canonical import digest
+from ledger.errors import IllegalTransition
+from ledger.intents import JSON, ActionPlan
+
+
+class Phase(StrEnum):
+    """Where an intent stands."""
+
+    SUBMITTED = "submitted"
+    PREPARING = "preparing"
+    AWAITING_APPROVAL = "awaiting_approval"
+    COMMITTING = "committing"
+    ABORTING = "aborting"
+    COMPENSATING = "compensating"
+    COMMITTED = "committed"
+    ABORTED = "aborted"
+    COMPENSATED = "compensated"
+    MIXED = "mixed"
+    DENIED = "denied"
+    SIMULATED = "simulated"
+
+
+TERMINAL: Final = frozenset(
+    {Phase.COMMITTED, Phase.ABORTED, Phase.COMPENSATED, Phase.MIXED, Phase.DENIED, Phase.SIMULATED}
+)
+UNDECIDED: Final = frozenset({Phase.SUBMITTED, Phase.PREPARING, Phase.AWAITING_APPROVAL})
+
+
+class Step(StrEnum):
+    """Where an action stands."""
+
+    PLANNED = "planned"
+    PREPARE_IN_DOUBT = "prepare_in_doubt"
+    PREPARED = "prepared"
+    REFUSED = "refused"
+    COMMIT_ATTEMPTED = "commit_attempted"
+    COMMIT_IN_DOUBT = "commit_in_doubt"
+    DONE = "done"
+    FAILED = "failed"
+    ABORTED = "aborted"
+    ABORT_STUCK = "abort_stuck"
+    UNDO_ATTEMPTED = "undo_attempted"
+    UNDO_IN_DOUBT = "undo_in_doubt"
+    UNDONE = "undone"
+    UNDO_STUCK = "undo_stuck"  # the compensation failed and a person is asked
+    UNDO_FAILED = "undo_failed"  # a person stated that the effect stands
+
+    @property
+    def shown(self) -> str:
+        """Return the word that the outside contract uses."""
+        return _SHOWN.get(self, self.value)
+
+
+_SHOWN: Final[Mapping[Step, str]] = {
+    Step.PREPARE_IN_DOUBT: "in_doubt",
+    Step.COMMIT_ATTEMPTED: "attempted",
+    Step.COMMIT_IN_DOUBT: "in_doubt",
+    Step.ABORT_STUCK: "stuck",
+    Step.UNDO_ATTEMPTED: "attempted",
+    Step.UNDO_IN_DOUBT: "in_doubt",
+    Step.UNDO_STUCK: "stuck",
+    Step.UNDO_FAILED: "stuck",
+}
+
+P, S = Phase, Step
+
+PHASES: Final[Mapping[tuple[Phase, str], Phase]] = {
+    # submitted: previews, then the verdict of authority
+    (P.SUBMITTED, "CallDeferred"): P.SUBMITTED,
+    (P.SUBMITTED, "PolicyEvaluated:allow"): P.PREPARING,
+    (P.SUBMITTED, "PolicyEvaluated:escalate"): P.PREPARING,
+    (P.SUBMITTED, "PolicyEvaluated:deny"): P.DENIED,
+    (P.SUBMITTED, "AbortDecided"): P.ABORTING,
+    # preparing: the adapters vote
+    (P.PREPARING, "IntentSimulated"): P.SIMULATED,
+    (P.PREPARING, "CallDeferred"): P.PREPARING,
+    (P.PREPARING, "PrepareInDoubt"): P.PREPARING,
+    (P.PREPARING, "ActionPrepared"): P.PREPARING,
+    (P.PREPARING, "ActionRefused"): P.PREPARING,
+    (P.PREPARING, "ApprovalRequested"): P.AWAITING_APPROVAL,
+    (P.PREPARING, "CommitDecided"): P.COMMITTING,
+    (P.PREPARING, "AbortDecided"): P.ABORTING,
+    # awaiting_approval: everything is prepared and a person looks at it
+    (P.AWAITING_APPROVAL, "ApprovalGiven"): P.AWAITING_APPROVAL,
+    (P.AWAITING_APPROVAL, "CommitDecided"): P.COMMITTING,
+    (P.AWAITING_APPROVAL, "AbortDecided"): P.ABORTING,
+    # committing: the decision is final; it leads to committed, or through compensating to an honest end
+    (P.COMMITTING, "CallDeferred"): P.COMMITTING,
+    (P.COMMITTING, "CommitAttempted"): P.COMMITTING,
+    (P.COMMITTING, "CommitInDoubt"): P.COMMITTING,
+    (P.COMMITTING, "CommitFoundAbsent"): P.COMMITTING,
+    (P.COMMITTING, "ActionDone"): P.COMMITTING,
+    (P.COMMITTING, "ActionFailed"): P.COMMITTING,
+    (P.COMMITTING, "IntentCommitted"): P.COMMITTED,
+    (P.COMMITTING, "CompensateDecided"): P.COMPENSATING,
+    # aborting: release every hold that may exist
+    (P.ABORTING, "CallDeferred"): P.ABORTING,
+    (P.ABORTING, "ActionAborted"): P.ABORTING,
+    (P.ABORTING, "AbortFailed"): P.ABORTING,
+    (P.ABORTING, "IntentAborted"): P.ABORTED,
+    # compensating: release what is held, undo what is done, in reverse
+    (P.COMMITTED, "CompensateDecided"): P.COMPENSATING,
+    (P.COMPENSATING, "CallDeferred"): P.COMPENSATING,
+    (P.COMPENSATING, "ActionAborted"): P.COMPENSATING,
+    (P.COMPENSATING, "AbortFailed"): P.COMPENSATING,
+    (P.COMPENSATING, "UndoAttempted"): P.COMPENSATING,
+    (P.COMPENSATING, "UndoInDoubt"): P.COMPENSATING,
+    (P.COMPENSATING, "UndoFoundAbsent"): P.COMPENSATING,
+    (P.COMPENSATING, "ActionUndone"): P.COMPENSATING,
+    (P.COMPENSATING, "UndoFailed"): P.COMPENSATING,
+    (P.COMPENSATING, "IntentCompensated"): P.COMPENSATED,
+    (P.COMPENSATING, "IntentMixed"): P.MIXED,
+    # people may be needed wherever something moves
+    **{
+        (phase, symbol): phase
+        for phase in (P.SUBMITTED, P.PREPARING, P.AWAITING_APPROVAL, P.COMMITTING, P.ABORTING, P.COMPENSATING)
+        for symbol in ("AttentionRaised", "AttentionResolved:applied", "AttentionResolved:not_applied")
+    },
+}
+
+STEPS: Final[Mapping[tuple[Step, str], Step]] = {
+    # prepare
+    (S.PLANNED, "CallDeferred"): S.PLANNED,
+    (S.PLANNED, "PrepareInDoubt"): S.PREPARE_IN_DOUBT,
+    (S.PLANNED, "ActionPrepared"): S.PREPARED,
+    (S.PLANNED, "ActionRefused"): S.REFUSED,
+    (S.PREPARE_IN_DOUBT, "CallDeferred"): S.PREPARE_IN_DOUBT,
+    (S.PREPARE_IN_DOUBT, "PrepareInDoubt"): S.PREPARE_IN_DOUBT,
+    (S.PREPARE_IN_DOUBT, "ActionPrepared"): S.PREPARED,
+    (S.PREPARE_IN_DOUBT, "ActionRefused"): S.REFUSED,
+    # abort
+    (S.PLANNED, "ActionAborted"): S.ABORTED,
+    (S.PLANNED, "AbortFailed"): S.ABORT_STUCK,
+    (S.PREPARE_IN_DOUBT, "ActionAborted"): S.ABORTED,
+    (S.PREPARE_IN_DOUBT, "AbortFailed"): S.ABORT_STUCK,
+    (S.PREPARED, "ActionAborted"): S.ABORTED,
+    (S.PREPARED, "AbortFailed"): S.ABORT_STUCK,
+    (S.ABORT_STUCK, "AttentionResolved:applied"): S.ABORTED,
+    (S.ABORT_STUCK, "AttentionResolved:not_applied"): S.PREPARED,  # asked to release once more
+    # commit
+    (S.PREPARED, "CallDeferred"): S.PREPARED,
+    (S.PREPARED, "CommitAttempted"): S.COMMIT_ATTEMPTED,
+    (S.PREPARED, "CommitInDoubt"): S.COMMIT_IN_DOUBT,
+    (S.PREPARED, "ActionDone"): S.DONE,
+    (S.PREPARED, "ActionFailed"): S.FAILED,
+    (S.COMMIT_ATTEMPTED, "CallDeferred"): S.PREPARED,  # the attempt certainly had no effect
+    (S.COMMIT_ATTEMPTED, "CommitInDoubt"): S.COMMIT_IN_DOUBT,
+    (S.COMMIT_ATTEMPTED, "ActionDone"): S.DONE,
+    (S.COMMIT_ATTEMPTED, "ActionFailed"): S.FAILED,
+    (S.COMMIT_IN_DOUBT, "CallDeferred"): S.COMMIT_IN_DOUBT,
+    (S.COMMIT_IN_DOUBT, "CommitInDoubt"): S.COMMIT_IN_DOUBT,
+    (S.COMMIT_IN_DOUBT, "CommitFoundAbsent"): S.PREPARED,
+    (S.COMMIT_IN_DOUBT, "ActionDone"): S.DONE,
+    (S.COMMIT_IN_DOUBT, "ActionFailed"): S.FAILED,
+    (S.COMMIT_IN_DOUBT, "AttentionResolved:applied"): S.DONE,
+    (S.COMMIT_IN_DOUBT, "AttentionResolved:not_applied"): S.FAILED,
+    # undo
+    (S.DONE, "CallDeferred"): S.DONE,
+    (S.DONE, "UndoAttempted"): S.UNDO_ATTEMPTED,
+    (S.DONE, "UndoInDoubt"): S.UNDO_IN_DOUBT,
+    (S.DONE, "ActionUndone"): S.UNDONE,
+    (S.DONE, "UndoFailed"): S.UNDO_STUCK,
+    (S.UNDO_ATTEMPTED, "CallDeferred"): S.DONE,
+    (S.UNDO_ATTEMPTED, "UndoInDoubt"): S.UNDO_IN_DOUBT,
+    (S.UNDO_ATTEMPTED, "ActionUndone"): S.UNDONE,
+    (S.UNDO_ATTEMPTED, "UndoFailed"): S.UNDO_STUCK,
+    (S.UNDO_IN_DOUBT, "CallDeferred"): S.UNDO_IN_DOUBT,
+    (S.UNDO_IN_DOUBT, "UndoInDoubt"): S.UNDO_IN_DOUBT,
+    (S.UNDO_IN_DOUBT, "UndoFoundAbsent"): S.DONE,
+    (S.UNDO_IN_DOUBT, "ActionUndone"): S.UNDONE,
+    (S.UNDO_IN_DOUBT, "UndoFailed"): S.UNDO_STUCK,
+    (S.UNDO_IN_DOUBT, "AttentionResolved:applied"): S.UNDONE,
+    (S.UNDO_IN_DOUBT, "AttentionResolved:not_applied"): S.UNDO_FAILED,
+    (S.UNDO_STUCK, "AttentionResolved:applied"): S.UNDONE,
+    (S.UNDO_STUCK, "AttentionResolved:not_applied"): S.UNDO_FAILED,
+}
+
+SWEEPS: Final[Mapping[tuple[Step, str], Step]] = {
+    # the end of an intent, for every action at once: what never happened is aborted, the rest must be at rest
+    (S.PLANNED, "IntentAborted"): S.ABORTED,
+    (S.PREPARED, "IntentAborted"): S.ABORTED,
+    (S.REFUSED, "IntentAborted"): S.REFUSED,
+    (S.ABORTED, "IntentAborted"): S.ABORTED,
+    (S.DONE, "IntentCommitted"): S.DONE,
+    (S.PREPARED, "IntentCompensated"): S.ABORTED,
+    (S.ABORTED, "IntentCompensated"): S.ABORTED,
+    (S.FAILED, "IntentCompensated"): S.FAILED,
+    (S.UNDONE, "IntentCompensated"): S.UNDONE,
+    (S.PREPARED, "IntentMixed"): S.ABORTED,
+    (S.ABORTED, "IntentMixed"): S.ABORTED,
+    (S.FAILED, "IntentMixed"): S.FAILED,
+    (S.UNDONE, "IntentMixed"): S.UNDONE,
+    (S.DONE, "IntentMixed"): S.DONE,
+    (S.UNDO_FAILED, "IntentMixed"): S.UNDO_FAILED,
+}
+del P, S
+
+_SWEEPING: Final = frozenset(symbol for _, symbol in SWEEPS)
+
+
+class Attention(msgspec.Struct, frozen=True):
+    """Why only a person can move the intent on."""
+
+    reason: str
+    action: str | None
+    since: datetime
+
+
+class ActionState(msgspec.Struct, frozen=True):
+    """What has happened to one action so far."""
+
+    plan: ActionPlan
+    step: Step = Step.PLANNED
+    receipt: JSON | None = None
+    preview: JSON | None = None
+    result: JSON | None = None  # of the commit, then of the compensation
+    error: str | None = None  # the last thing that went wrong, in the outside system's words
+    attempts: int = 0  # calls in a row of the present verb that did not settle it
+    retry_at: datetime | None = None  # not before then
+    touched_at: datetime | None = None  # when the last event about it was recorded
+
+
+class IntentState(msgspec.Struct, frozen=True):
+    """Everything the events of one stream say, folded."""
+
+    ledger: str
+    submitted: e.IntentSubmitted
+    phase: Phase
+    actions: tuple[ActionState, ...]
+    done_order: tuple[str, ...]  # ids of actions, in the order in which their effects became known
+    policy: e.PolicyEvaluated | None
+    approval_requested: e.ApprovalRequested | None
+    approval: e.ApprovalGiven | None
+    abort: e.AbortDecided | None
+    compensate: e.CompensateDecided | None
+    decision_position: int | None  # of CommitDecided
+    decided_at: datetime | None  # of CommitDecided, then of CompensateDecided: the decision in force
+    attention: Attention | None
+    mixed_reason: str | None
+    version: int
+    position: int
+    submitted_at: datetime
+    updated_at: datetime
+
+    @property
+    def id(self) -> str:
+        """Return the intent's id."""
+        return self.submitted.intent
+
+    def action(self, action_id: str) -> ActionState:
+        """Return one action's state; raises `IllegalTransition` for an id the intent does not have."""
+        for action in self.actions:
+            if action.plan.id == action_id:
+                return action
+        raise IllegalTransition(f"Intent {self.id} has no action {action_id!r}.")
+
+
+def symbol(event: e.Event) -> str:
+    """Return the name under which the tables know this event."""
+    match event:
+        case e.PolicyEvaluated():
+            return f"PolicyEvaluated:{event.effect}"
+        case e.AttentionResolved():
+            return f"AttentionResolved:{event.outcome}"
+        case _:
+            return type(event).__name__
+
+
+def evolve(state: IntentState | None, recorded: e.Recorded) -> IntentState:
+    """Fold one more event of an intent's stream into its state. Pure; raises `IllegalTransition`."""
+    event = recorded.event
+    if state is None:
+        return _begin(recorded)
+    name = symbol(event)
+    phase = PHASES.get((state.phase, name))
+    if phase is None or recorded.version != state.version + 1:
+        raise IllegalTransition(
+            f"Intent {state.id} is {state.phase} at version {state.version}; "
+            f"{name} at version {recorded.version} is not allowed there."
+        )
+    changed: dict[str, object] = {
+        "phase": phase,
+        "version": recorded.version,
+        "position": recorded.position,
+        "updated_at": recorded.at,
+    }
+    action_id: str | None = getattr(event, "action", None)
+    if name in _SWEEPING:
+        changed["actions"] = tuple(_sweep(state, action, name) for action in state.actions)
+    elif action_id is not None and not isinstance(event, e.AttentionRaised):
+        moved = _move(state, state.action(action_id), event, name, recorded.at)
+        changed["actions"] = tuple(moved if a.plan.id == action_id else a for a in state.actions)
+        if moved.step is Step.DONE and action_id not in state.done_order:
+            changed["done_order"] = (*state.done_order, action_id)
+    _remember(event, recorded, changed)
+    return msgspec.structs.replace(state, **changed)
+
+
+def content_digest(state: IntentState) -> str:
+    """Digest exactly what a person would approve: the actions with their parameters, their previews, the policy set."""
+    return digest(
+        {
+            "actions": [
+                {"id": a.plan.id, "operation": a.plan.operation, "params": a.plan.params, "preview": a.preview}
+                for a in state.actions
+            ],
+            "policy_set": state.policy.policy_set if state.policy else None,
+        }
+    )
+
+
+def fold(recorded: Iterable[e.Recorded], state: IntentState | None = None) -> IntentState | None:
+    """Fold a whole stream, or the rest of one; None where there is no event at all."""
+    for one in recorded:
+        state = evolve(state, one)
+    return state
+
+
+def _begin(recorded: e.Recorded) -> IntentState:
+    event = recorded.event
+    if not isinstance(event, e.IntentSubmitted) or recorded.version != 1:
+        raise IllegalTransition(f"Stream {recorded.stream} does not begin with IntentSubmitted.")
+    return IntentState(
+        ledger=recorded.ledger,
+        submitted=event,
+        phase=Phase.SUBMITTED,
+        actions=tuple(ActionState(plan) for plan in event.actions),
+        done_order=(),
+        policy=None,
+        approval_requested=None,
+        approval=None,
+        abort=None,
+        compensate=None,
+        decision_position=None,
+        decided_at=None,
+        attention=None,
+        mixed_reason=None,
+        version=1,
+        position=recorded.position,
+        submitted_at=recorded.at,
+        updated_at=recorded.at,
+    )
+
+
+def _sweep(state: IntentState, action: ActionState, name: str) -> ActionState:
+    step = SWEEPS.get((action.step, name))
+    if step is None:
+        raise IllegalTransition(f"Intent {state.id}: {name} while action {action.plan.id!r} is {action.step}.")
+    return action if step is action.step else msgspec.structs.replace(action, step=step)
+
+
+def _move(state: IntentState, action: ActionState, event: e.Event, name: str, at: datetime) -> ActionState:
+    step = STEPS.get((action.step, name))
+    if step is None:
+        raise IllegalTransition(f"Intent {state.id}: {name} while action {action.plan.id!r} is {action.step}.")
+    changed: dict[str, object] = {"step": step, "touched_at": at}
+    match event:
+        case e.ActionPrepared():
+            changed |= {"receipt": event.receipt, "preview": event.preview, "error": None, "attempts": 0, "retry_at": None}
+        case e.ActionDone() | e.ActionUndone():
+            changed |= {"result": event.result, "error": None, "attempts": action.attempts + 1, "retry_at": None}
+        case e.CallDeferred() | e.PrepareInDoubt() | e.CommitInDoubt() | e.UndoInDoubt():
+            changed |= {"error": event.reason, "attempts": action.attempts + 1, "retry_at": event.retry_at}
+        case e.ActionRefused() | e.ActionFailed() | e.AbortFailed() | e.UndoFailed():
+            changed |= {"error": event.reason, "retry_at": None}
+        case e.ActionAborted() | e.CommitFoundAbsent() | e.UndoFoundAbsent():
+            changed |= {"retry_at": None}
+        case e.AttentionResolved():
+            changed |= {"attempts": 0, "retry_at": None}
+        case _:  # CommitAttempted and UndoAttempted say nothing but their name
+            pass
+    return msgspec.structs.replace(action, **changed)
+
+
+def _remember(event: e.Event, recorded: e.Recorded, changed: dict[str, object]) -> None:
+    match event:
+        case e.PolicyEvaluated():
+            changed["policy"] = event
+        case e.ApprovalRequested():
+            changed["approval_requested"] = event
+        case e.ApprovalGiven():
+            changed["approval"] = event
+        case e.CommitDecided():
+            changed |= {"decision_position": recorded.position, "decided_at": recorded.at}
+        case e.AbortDecided():
+            changed |= {"abort": event, "attention": None}
+        case e.CompensateDecided():
+            changed |= {"compensate": event, "decided_at": recorded.at}
+        case e.AttentionRaised():
+            changed["attention"] = Attention(event.reason, event.action, recorded.at)
+        case e.AttentionResolved():
+            changed["attention"] = None
+        case e.IntentMixed():
+            changed["mixed_reason"] = event.reason
+        case _:
+            pass

@@ -1,0 +1,144 @@
+"""What a store of events is: three verbs (append, read, follow) and the table of work in flight beside them.
+
+`ledger/postgres_store.py` is the real one; the simulation has another, and one contract suite runs over both
+(`tests/contract/test_store_contract.py`). This file holds the values that go in and come out, and the promises:
+
+  * An append is all or nothing: its events, its guards' claims and its effect on the work in flight, together.
+  * Each append gets its own answer, whatever happens to others in the same batch:
+    `Appended`            durable (fsynced), at these positions;
+    `VersionConflict`     certainly nothing was written: the stream is at another version;
+    `GuardFailed`         certainly nothing was written: this guard did not hold;
+    `Unknown`             the connection broke at or after COMMIT and the truth could not be read back yet.
+  * Positions are 1, 2, 3 … without a gap for each ledger, in commit order: a reader that has seen n will never later
+    find something new at or below n.
+  * Guards are checked under the ledger's head lock, in the same database transaction as the append.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from ledger.events import Event, Recorded
+
+
+class EpochCurrent(msgspec.Struct, frozen=True):
+    """Guard: the intent is still worked under this epoch; nobody has taken it over."""
+
+    epoch: int
+
+
+class KeyUnused(msgspec.Struct, frozen=True):
+    """Guard: this subject has not used this idempotency key; the append claims it for the intent, for ever."""
+
+    subject: str
+    key: str
+    request_digest: str
+
+
+Guard = EpochCurrent | KeyUnused
+
+
+class Take(msgspec.Struct, frozen=True):
+    """Work: put the intent in flight (or take it over) under a new epoch, leased to `worker`."""
+
+    worker: str
+    lease_seconds: float
+
+
+class Due(msgspec.Struct, frozen=True):
+    """Work: whoever claims next may take the intent from `at` on (None: at once). Puts it in flight if it is not."""
+
+    at: datetime | None = None
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """Work: nobody takes the intent until another append makes it due."""
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """Work: the intent is no longer in flight."""
+
+
+Work = Take | Due | Parked | Finished
+
+
+class Append(msgspec.Struct, frozen=True, kw_only=True):
+    """One append to one intent's or grant's stream."""
+
+    stream: str
+    expected_version: int  # 0: the stream does not exist yet
+    events: tuple[Event, ...]  # at least one
+    guards: tuple[Guard, ...] = ()  # at most one of each class
+    work: Work | None = None  # None: leave the table of work as it is
+
+
+class Appended(msgspec.Struct, frozen=True):
+    """The events are durable. `epoch` is the new one where the work was `Take`."""
+
+    recorded: tuple[Recorded, ...]
+    epoch: int | None = None
+
+
+class VersionConflict(msgspec.Struct, frozen=True):
+    """Nothing was written: the stream is at `actual`."""
+
+    actual: int
+
+
+class GuardFailed(msgspec.Struct, frozen=True):
+    """Nothing was written: `guard` did not hold. For `KeyUnused`: whose intent the key names, and its request digest."""
+
+    guard: Guard
+    intent: str | None = None
+    request_digest: str | None = None
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """Whether anything was written is not known. Read the stream before going on."""
+
+    reason: str
+
+
+Verdict = Appended | VersionConflict | GuardFailed | Unknown
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """An intent taken over by a worker, and the epoch under which it now writes."""
+
+    intent: str
+    epoch: int
+
+
+class Store(Protocol):
+    """One ledger. Reading raises `Unavailable` when the database does not answer; append answers `Unknown` instead."""
+
+    ledger: str
+
+    def now(self) -> datetime:
+        """Return the database's time (UTC), carried on by a monotonic clock between answers."""
+
+    async def append(self, append: Append) -> Verdict:
+        """Append durably. Raises `Overloaded` if it was refused before anything was sent."""
+
+    async def read(self, stream: str, after_version: int = 0) -> Sequence[Recorded]:
+        """Return the events of one stream after a version, oldest first; at most STREAM_EVENTS of them."""
+
+    async def read_all(self, after_position: int, limit: int) -> Sequence[Recorded]:
+        """Return the ledger's events after a position, oldest first."""
+
+    def follow(self, after_position: int, batch: int) -> AsyncIterator[Sequence[Recorded]]:
+        """Yield batches of events after a position for ever, waiting for new ones; an empty batch is a heartbeat."""
+
+    async def head(self) -> int:
+        """Return the position of the last event, 0 in an empty ledger."""
+
+    async def claim(self, worker: str, limit: int, lease_seconds: float) -> Sequence[Claimed]:
+        """Take over intents that are due, oldest first, each under a new epoch, and lease them to `worker`."""
+
+    async def reschedule(self, intent: str, epoch: int, work: Due | Parked) -> bool:
+        """Change when an intent is due without an event; False if the epoch is no longer current."""
+
+    async def renew(self, worker: str, intents: Sequence[Claimed], lease_seconds: float) -> Sequence[str]:
+        """Extend the leases of intents still held under these epochs; returns the ids that were extended."""
