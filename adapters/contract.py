@@ -25,8 +25,8 @@ The laws that an adapter keeps
   4. **Nothing happens before commit.** Neither preview nor prepare has an effect that others can see.
   5. **Commit can be repeated** for `atomic` and `idempotent`: the same key gives the same result and one effect. Hence
      `Permanent` from any commit of that key means that no commit of that key ever took effect.
-  6. **Abort always ends.** It succeeds with a receipt, without one, twice, and before its prepare; it leaves no trace of
-     the action, and a later prepare of that key is refused.
+  6. **Abort always ends.** It succeeds with a receipt, without one, twice, and before its prepare; it leaves no trace
+     of the action, and a later prepare of that key is refused.
   7. **A stale epoch changes nothing.** Where the adapter keeps a fence (`adapters/fence.py`), a prepare whose epoch is
      older than the newest seen for its key is refused.
   8. **Compensate undoes once.** Repeated under its key it gives the same result; it is called only for effects known
@@ -160,7 +160,7 @@ class Adapter(Protocol):
         """Make it happen (law 5)."""
 
     async def abort(self, call: Call, receipt: JSON | None) -> None:
-        """Release the hold, whether or not it was taken, and refuse a late prepare (law 6). Called for `atomic` only."""
+        """Release the hold, taken or not, and refuse a late prepare (law 6). Called for `atomic` only."""
 
     async def compensate(self, call: Call, receipt: JSON | None, result: JSON) -> Result:
         """Undo what `result` describes (law 8). `call.key` is the compensation's own key."""

@@ -179,7 +179,9 @@ def _settle_commit(state: IntentState, action: ActionState, now: datetime) -> Mo
         return None
     match plan.guarantee:
         case Guarantee.BLIND:
-            return _attention(plan, f"Whether {plan.operation} happened is not known and cannot be asked: {action.error}")
+            return _attention(
+                plan, f"Whether {plan.operation} happened is not known and cannot be asked: {action.error}"
+            )
         case Guarantee.VERIFIABLE if action.attempts >= bounds.INQUIRY_ATTEMPTS:
             return _attention(plan, f"{plan.operation} was asked about in vain: {action.error}")
         case Guarantee.IDEMPOTENT if expired:
@@ -292,7 +294,9 @@ def _undo(state: IntentState, action: ActionState, now: datetime) -> Move:
             reason = "The compensation may have been sent before, and its key is no longer remembered there."
             return Record((e.UndoInDoubt(action=plan.id, reason=reason, retry_at=now),))
         case Step.UNDO_IN_DOUBT if promise is Guarantee.BLIND:
-            return _attention(plan, f"Whether {plan.operation} was undone is not known and cannot be asked: {action.error}")
+            return _attention(
+                plan, f"Whether {plan.operation} was undone is not known and cannot be asked: {action.error}"
+            )
         case Step.UNDO_IN_DOUBT if expired or (
             promise is Guarantee.VERIFIABLE and action.attempts >= bounds.INQUIRY_ATTEMPTS
         ):
@@ -351,5 +355,3 @@ def _invocations(actions: list[ActionState], now: datetime, verb: Verb) -> Itera
         elif _announced(action.plan) and verb is Verb.COMPENSATE:
             announce = e.UndoAttempted(action=action.plan.id)
         yield Invocation(verb, action.plan.id, announce)
-
-

@@ -6,7 +6,18 @@ raised was turned into `InDoubt` before it came here. Nothing that is in doubt l
 
 from datetime import datetime
 
-from adapters.contract import Absent, Applied, Held, Prepared, Preview, Refused, Result, Standing, Unknown, Vote
+from adapters.contract import (
+    Absent,
+    Applied,
+    Held,
+    Prepared,
+    Preview,
+    Refused,
+    Result,
+    Standing,
+    Unknown,
+    Vote,
+)
 from coordinator.backoff import retry_at
 from coordinator.decide import Invocation
 from ledger import bounds
@@ -42,7 +53,9 @@ def preview_json(preview: Preview) -> JSON:
 
 def deferred(action: ActionState, verb: Verb, reason: str, now: datetime) -> e.CallDeferred:
     """Record that a call certainly had no effect and when it is due again."""
-    return e.CallDeferred(action=action.plan.id, verb=verb, reason=reason[: bounds.ERROR_LENGTH], retry_at=_again(action, now))
+    return e.CallDeferred(
+        action=action.plan.id, verb=verb, reason=reason[: bounds.ERROR_LENGTH], retry_at=_again(action, now)
+    )
 
 
 def _prepared(action: ActionState, answer: Answer, now: datetime) -> e.Event:
@@ -71,7 +84,9 @@ def _committed(action: ActionState, answer: Answer, now: datetime) -> e.Event:
         case Permanent():
             return e.ActionFailed(action=plan.id, reason=_words(answer))
         case Transient() if exhausted and action.step is not Step.COMMIT_IN_DOUBT:
-            return e.ActionFailed(action=plan.id, reason=f"Given up after {action.attempts + 1} attempts. {_words(answer)}")
+            return e.ActionFailed(
+                action=plan.id, reason=f"Given up after {action.attempts + 1} attempts. {_words(answer)}"
+            )
         case Transient():  # says nothing about an earlier attempt: what was in doubt stays in doubt
             return deferred(action, Verb.COMMIT, _words(answer), now)
         case InDoubt():

@@ -30,9 +30,12 @@ STREAM_EVENTS: Final = 10_000  # an intent with more is poison; it is parked, no
 
 # Retry and lease.
 LEASE_SECONDS: Final = 15.0  # how long a dead process delays its intents
+CLAIM_POLL_SECONDS: Final = 0.25  # how late a due intent may be noticed
+CLAIMS_AT_ONCE: Final = 100
 RETRY_BASE_SECONDS: Final = 0.2
 RETRY_CAP_SECONDS: Final = 30.0  # how long after its return an outside system waits to be asked again
 ONE_SHOT_ATTEMPTS: Final = 8  # after that many certain failures a one-shot action has failed for good
 INQUIRY_ATTEMPTS: Final = 8  # after that many inquiries without an answer a person is asked
 APPROVAL_SECONDS: Final = 24 * 3600.0  # how long a person has; a shorter hold shortens it
 CALL_SECONDS: Final = 10.0  # an adapter call without an answer by then is in doubt
+CALLS_PER_ADAPTER: Final = 256  # at once; the others wait, and only for that adapter

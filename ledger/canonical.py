@@ -17,7 +17,7 @@ _needs_care = re.compile(rb"(?:^|[:\[,])-?\d+(?:\.\d+)?(?:[eE]|(?<=\.0)[,\]}]|(?
 
 
 def canonical(value: Any) -> bytes:
-    """Encode a JSON value or struct as RFC 8785 bytes; integers beyond ±2^53 raise `ValueError` or are refused earlier."""
+    """Encode a JSON value or struct as RFC 8785 bytes. Integers beyond ±2^53 must have been refused before."""
     encoded = _sorted.encode(value)
     if _needs_care(encoded):
         return rfc8785.dumps(msgspec.json.decode(encoded))

@@ -2,8 +2,14 @@
 
     LedgerError
     ├── Rejected                 the caller's request cannot be taken; nothing was recorded
-    │   ├── Malformed            not a JSON text we accept
+    │   ├── Malformed            not a JSON text, header or address that we accept
+    │   │   └── KeyMissing       a new intent without an idempotency key
+    │   ├── TooLarge             more bytes than we read
+    │   ├── TooSlow              the bytes did not come in time
+    │   ├── UnsupportedMedia     not JSON in UTF-8, or encoded
+    │   ├── NoSuchMethod         the address exists, the method on it does not
     │   ├── Invalid              well-formed, but breaks the contract; names each place
+    │   │   └── InvalidRequest   the same, in anything but an intent
     │   ├── Unauthenticated      no token, or one that is not alive
     │   ├── Forbidden            a live token that may not do this
     │   ├── NotFound
@@ -51,12 +57,36 @@ class Malformed(Rejected):
     """The body is not a JSON text that this service accepts. Nothing was recorded."""
 
 
+class KeyMissing(Malformed):
+    """A new intent needs an Idempotency-Key header, so that it can be repeated safely. Nothing was recorded."""
+
+
+class TooLarge(Rejected):
+    """The body is larger than this service reads. Nothing was recorded."""
+
+
+class TooSlow(Rejected):
+    """The body did not arrive in time. Nothing was recorded."""
+
+
+class UnsupportedMedia(Rejected):
+    """The body is not plain JSON in UTF-8. Nothing was recorded."""
+
+
+class NoSuchMethod(Rejected):
+    """This address does not answer that method. Nothing was recorded."""
+
+
 class Invalid(Rejected):
     """The request does not follow the contract. Nothing was recorded."""
 
     def __init__(self, message: str | None = None, errors: Sequence[Mapping[str, str]] = (), **extras: Any) -> None:
         """`errors` name each place: `{"path": "/actions/0/params/amount", "message": "…"}`."""
         super().__init__(message, **({"errors": list(errors)} if errors else {}), **extras)
+
+
+class InvalidRequest(Invalid):
+    """The request does not follow the contract. Nothing was changed."""
 
 
 class Unauthenticated(Rejected):

@@ -57,7 +57,7 @@ class PolicyEvaluated(Event):
     policies: tuple[str, ...]
     policy_set: str  # digest
     reasons: tuple[str, ...] = ()
-    facts: dict[str, JSON] = {}  # by action
+    facts: dict[str, JSON] = msgspec.field(default_factory=dict)  # by action
 
 
 class ActionPrepared(Event):
@@ -327,7 +327,7 @@ def decode(type_name: str, body: bytes) -> Event:
 
 
 def as_json(recorded: Recorded) -> dict[str, Any]:
-    """Return the event as the feed shows it: `{position, version, type, at, stream, body}`; the body is embedded, not parsed."""
+    """Return the event as the feed shows it, the stored bytes embedded as they are."""
     return {
         "position": recorded.position,
         "version": recorded.version,

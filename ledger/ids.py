@@ -11,7 +11,7 @@ _STREAM_OF_INTENT = "intent/"
 
 
 def intent_id(now: datetime, entropy: bytes) -> str:
-    """Build a UUID version 7 (RFC 9562 §5.7): 48 bits of milliseconds, then 74 of the 80 bits of `entropy` (10 bytes)."""
+    """Build a UUID version 7 (RFC 9562 §5.7): 48 bits of milliseconds and 74 of the 80 bits of `entropy`."""
     milliseconds = int(now.timestamp() * 1000)
     random = int.from_bytes(entropy[:10], "big")
     value = (milliseconds & (1 << 48) - 1) << 80

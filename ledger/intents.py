@@ -85,5 +85,5 @@ def has_hold(plan: ActionPlan) -> bool:
 
 
 def undo_guarantee(plan: ActionPlan) -> Guarantee:
-    """Return what its compensation promises: a compensation is one shot, fenced by `undo_key`, so a hold counts as idempotent."""
+    """Return what its compensation promises: one shot, fenced by `undo_key`; so a hold's is idempotent."""
     return Guarantee.IDEMPOTENT if plan.guarantee is Guarantee.ATOMIC else plan.guarantee

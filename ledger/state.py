@@ -329,7 +329,12 @@ def content_digest(state: IntentState) -> str:
     return digest(
         {
             "actions": [
-                {"id": a.plan.id, "operation": a.plan.operation, "params": a.plan.params, "preview": a.preview}
+                {
+                    "id": a.plan.id,
+                    "operation": a.plan.operation,
+                    "params": a.plan.params,
+                    "preview": a.preview,
+                }
                 for a in state.actions
             ],
             "policy_set": state.policy.policy_set if state.policy else None,
@@ -384,9 +389,20 @@ def _move(state: IntentState, action: ActionState, event: e.Event, name: str, at
     changed: dict[str, object] = {"step": step, "touched_at": at}
     match event:
         case e.ActionPrepared():
-            changed |= {"receipt": event.receipt, "preview": event.preview, "error": None, "attempts": 0, "retry_at": None}
+            changed |= {
+                "receipt": event.receipt,
+                "preview": event.preview,
+                "error": None,
+                "attempts": 0,
+                "retry_at": None,
+            }
         case e.ActionDone() | e.ActionUndone():
-            changed |= {"result": event.result, "error": None, "attempts": action.attempts + 1, "retry_at": None}
+            changed |= {
+                "result": event.result,
+                "error": None,
+                "attempts": action.attempts + 1,
+                "retry_at": None,
+            }
         case e.CallDeferred() | e.PrepareInDoubt() | e.CommitInDoubt() | e.UndoInDoubt():
             changed |= {"error": event.reason, "attempts": action.attempts + 1, "retry_at": event.retry_at}
         case e.ActionRefused() | e.ActionFailed() | e.AbortFailed() | e.UndoFailed():

@@ -88,7 +88,7 @@ class VersionConflict(msgspec.Struct, frozen=True):
 
 
 class GuardFailed(msgspec.Struct, frozen=True):
-    """Nothing was written: `guard` did not hold. For `KeyUnused`: whose intent the key names, and its request digest."""
+    """Nothing was written: `guard` did not hold. For `KeyUnused`: the intent that has the key, and its digest."""
 
     guard: Guard
     intent: str | None = None

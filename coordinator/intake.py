@@ -1,0 +1,131 @@
+"""From a request to an accepted intent: check it against the catalogue, copy the promises, derive the keys.
+
+Pure: the same request, catalogue, principal, id and ledger give the same event. Everything that can be wrong with a
+request is found here, all of it at once and before anything is recorded.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import msgspec
+from adapters.registry import Registry
+
+from authority.grants import Principal
+from ledger import bounds
+from ledger.events import IntentSubmitted
+from ledger.ids import action_key
+from ledger.intents import JSON, ActionPlan, Mode
+
+
+class RequestedAction(msgspec.Struct, frozen=True):
+    """One action as the agent wrote it."""
+
+    id: str
+    operation: str
+    params: JSON
+    after: tuple[str, ...] = ()
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """An intent as the agent wrote it, already checked for shape by the door."""
+
+    idempotency_key: str
+    request_digest: str
+    reason: str
+    actions: tuple[RequestedAction, ...]
+    task: str | None = None
+    confidence: float | None = None
+    mode: Mode = Mode.EXECUTE
+    deadline_seconds: int = bounds.DEADLINE_SECONDS_DEFAULT
+    context: JSON = {}
+    traceparent: str | None = None
+
+
+Fault = Mapping[str, str]  # {"path": JSON pointer into the request, "message": sentence}
+
+
+def faults(request: Request, registry: Registry) -> Sequence[Fault]:
+    """Return everything that is wrong with the actions of a request; empty when nothing is."""
+    found = [*_shape_faults(request), *_order_faults(request)]
+    for index, action in enumerate(request.actions):
+        path = f"/actions/{index}"
+        if action.operation not in registry.operations:
+            found.append({"path": f"{path}/operation", "message": f"There is no operation {action.operation!r}."})
+            continue
+        found.extend(
+            {"path": f"{path}/params{fault['path']}", "message": fault["message"]}
+            for fault in registry.validate(action.operation, action.params)
+        )
+    return found
+
+
+def submitted(request: Request, registry: Registry, principal: Principal, ledger: str, intent: str) -> IntentSubmitted:
+    """Build the event that records a faultless request."""
+    return IntentSubmitted(
+        intent=intent,
+        idempotency_key=request.idempotency_key,
+        request_digest=request.request_digest,
+        agent=principal.subject,
+        grant=principal.grant,
+        custody=principal.custody,
+        commissioned_by=principal.commissioned_by,
+        task=request.task,
+        reason=request.reason,
+        confidence=request.confidence,
+        mode=request.mode,
+        deadline_seconds=request.deadline_seconds,
+        context=request.context,
+        actions=tuple(_plan(action, registry, ledger, intent) for action in request.actions),
+        traceparent=request.traceparent,
+    )
+
+
+def _plan(action: RequestedAction, registry: Registry, ledger: str, intent: str) -> ActionPlan:
+    operation = registry.operations[action.operation]
+    return ActionPlan(
+        id=action.id,
+        adapter=registry.adapter(action.operation).name,
+        operation=action.operation,
+        params=action.params,
+        guarantee=operation.guarantee,
+        undo=operation.undo,
+        summary=registry.summary(action.operation, action.params),
+        key=action_key(ledger, intent, action.id, "commit"),
+        undo_key=action_key(ledger, intent, action.id, "compensate"),
+        after=action.after,
+        undo_window_seconds=operation.undo_window_seconds,
+        hold_seconds=operation.hold_seconds,
+        key_lifetime_seconds=operation.key_lifetime_seconds,
+        facts=bool(operation.facts),
+    )
+
+
+def _shape_faults(request: Request) -> Iterator[Fault]:
+    if not 1 <= len(request.actions) <= bounds.ACTIONS_PER_INTENT:
+        yield {"path": "/actions", "message": f"An intent has 1 to {bounds.ACTIONS_PER_INTENT} actions."}
+    seen: set[str] = set()
+    for index, action in enumerate(request.actions):
+        if action.id in seen:
+            yield {"path": f"/actions/{index}/id", "message": f"The id {action.id!r} is used twice."}
+        seen.add(action.id)
+
+
+def _order_faults(request: Request) -> Iterator[Fault]:
+    ids = {action.id for action in request.actions}
+    unknown = False
+    for index, action in enumerate(request.actions):
+        for place, earlier in enumerate(action.after):
+            if earlier not in ids or earlier == action.id:
+                unknown = True
+                yield {
+                    "path": f"/actions/{index}/after/{place}",
+                    "message": f"{earlier!r} is not another action of this intent.",
+                }
+    if not unknown and _has_cycle(request):
+        yield {"path": "/actions", "message": "The actions wait for one another in a circle."}
+
+
+def _has_cycle(request: Request) -> bool:
+    waiting = {action.id: set(action.after) for action in request.actions}
+    while free := {name for name, earlier in waiting.items() if not earlier}:
+        waiting = {name: earlier - free for name, earlier in waiting.items() if name not in free}
+    return bool(waiting)

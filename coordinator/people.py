@@ -1,0 +1,56 @@
+"""What people may say about an intent: cancel it, undo it, state what is true. Pure: from state and words to an event.
+
+Each function returns the event to append at the state's version, or raises the refusal. Nothing else changes: the
+worker finds the new event like any other and goes on from there.
+"""
+
+from datetime import datetime, timedelta
+from typing import Literal
+
+from ledger import events as e
+from ledger.errors import AlreadyDecided, NotUndoable, NotWaiting
+from ledger.intents import Undo
+from ledger.state import UNDECIDED, ActionState, IntentState, Phase
+
+
+def cancel(state: IntentState, reason: str, by: str) -> e.AbortDecided:
+    """Decide against an undecided intent. Raises `AlreadyDecided`."""
+    if state.phase not in UNDECIDED:
+        raise AlreadyDecided(
+            f"The intent is {state.phase}; it is decided and can no longer be cancelled. Nothing was changed."
+        )
+    return e.AbortDecided(cause="cancelled", reason=reason, by=by)
+
+
+def undo(state: IntentState, reason: str, by: str, *, partial: bool, now: datetime) -> e.CompensateDecided:
+    """Decide to undo a committed intent. Raises `NotUndoable`, naming the actions that stand in the way."""
+    if state.phase is not Phase.COMMITTED:
+        raise NotUndoable(f"Only a committed intent can be undone; this one is {state.phase}. Nothing was changed.")
+    lasting = [action.plan.id for action in state.actions if not _undoable(action, now)]
+    if lasting and (not partial or len(lasting) == len(state.actions)):
+        raise NotUndoable(
+            f"These actions cannot be undone: {', '.join(lasting)}. Nothing was changed.", actions=lasting
+        )
+    return e.CompensateDecided(cause="undo", reason=reason, by=by)
+
+
+def resolve(
+    state: IntentState, action: str | None, outcome: Literal["applied", "not_applied"], note: str, by: str
+) -> e.AttentionResolved:
+    """State what is true in the world about the action that raised attention. Raises `NotWaiting`."""
+    if state.attention is None:
+        raise NotWaiting("The intent asks for nobody's attention. Nothing was changed.")
+    if state.attention.action != action:
+        raise NotWaiting(
+            f"The intent asks about action {state.attention.action!r}, not {action!r}. Nothing was changed."
+        )
+    return e.AttentionResolved(action=action, outcome=outcome, note=note, by=by)
+
+
+def _undoable(action: ActionState, now: datetime) -> bool:
+    plan = action.plan
+    if plan.undo is Undo.NONE:
+        return False
+    if plan.undo_window_seconds is None or action.touched_at is None:
+        return True
+    return now < action.touched_at + timedelta(seconds=plan.undo_window_seconds)
