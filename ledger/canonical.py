@@ -6,12 +6,15 @@ This module knows nothing of events; it takes plain JSON values and frozen struc
 """
 
 import hashlib
+import json
 import re
 from typing import Any
 
 import msgspec
 import rfc8785
 
+_exponent = re.compile(rb"e(?<=[0-9]e)[-+0-9]").search
+_BEYOND_BMP = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")  # first bytes of UTF-8 sequences of four
 _sorted = msgspec.json.Encoder(order="sorted")
 _needs_care = re.compile(rb"(?:^|[:\[,])-?\d+(?:\.\d+)?(?:[eE]|(?<=\.0)[,\]}]|(?<=\.0)$)|[\xf0-\xf4]").search
 
@@ -19,9 +22,24 @@ _needs_care = re.compile(rb"(?:^|[:\[,])-?\d+(?:\.\d+)?(?:[eE]|(?<=\.0)[,\]}]|(?
 def canonical(value: Any) -> bytes:
     """Encode a JSON value or struct as RFC 8785 bytes. Integers beyond ±2^53 must have been refused before."""
     encoded = _sorted.encode(value)
-    if _needs_care(encoded):
-        return rfc8785.dumps(msgspec.json.decode(encoded))
+    if _may_need_care(encoded) and _needs_care(encoded):
+        return rfc8785.dumps(json.loads(encoded, parse_int=_integer))
     return encoded
+
+
+def _may_need_care(encoded: bytes) -> bool:
+    """Rule out most texts at a tenth of the price: no zero fraction, no exponent, no character beyond the BMP."""
+    return (
+        b".0" in encoded
+        or _exponent(encoded) is not None
+        or (not encoded.isascii() and any(lead in encoded for lead in _BEYOND_BMP))
+    )
+
+
+def _integer(digits: str) -> int | float:
+    return (
+        int(digits) if len(digits) < 16 else float(digits)
+    )  # the reference encoder stops at 2^53 - 1; its float does not
 
 
 def digest(value: Any) -> str:
