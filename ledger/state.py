@@ -315,6 +315,10 @@ def evolve(state: IntentState | None, recorded: e.Recorded) -> IntentState:
     action_id: str | None = getattr(event, "action", None)
     if name in _SWEEPING:
         changed["actions"] = tuple(_sweep(state, action, name) for action in state.actions)
+    elif isinstance(event, e.IntentSimulated):
+        changed["actions"] = tuple(
+            msgspec.structs.replace(a, preview=event.previews.get(a.plan.id)) for a in state.actions
+        )
     elif action_id is not None and not isinstance(event, e.AttentionRaised):
         moved = _move(state, state.action(action_id), event, name, recorded.at)
         changed["actions"] = tuple(moved if a.plan.id == action_id else a for a in state.actions)
