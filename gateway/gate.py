@@ -1,4 +1,4 @@
-"""The gate in front of everything: bytes from outside become a JSON value once, or are refused.
+r"""The gate in front of everything: bytes from outside become a JSON value once, or are refused.
 
 Rules of this file:
 
@@ -9,7 +9,7 @@ Rules of this file:
 3. It bounds what it reads before it reads it, and knows nothing of intents.
 
 The scanner of the standard library does the reading: it is the one in C that shows duplicate keys. Strings need a
-second look only where the text holds a `\\u` escape, and depth only where there are enough brackets for it.
+second look only where the text holds a `\u` escape, and depth only where there are enough brackets for it.
 """
 
 import asyncio
