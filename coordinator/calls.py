@@ -6,9 +6,10 @@ three errors of the contract, and whatever takes too long, is in doubt: it may h
 
 import asyncio
 from collections import defaultdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import assert_never
 
+import msgspec
 import structlog
 from adapters.registry import Registry
 
@@ -24,6 +25,14 @@ from ledger.store import Store
 log = structlog.get_logger(__name__)
 
 
+class Lease(msgspec.Struct):
+    """An intent that is ours for now: under `epoch`, until `until` by the store's time unless it is renewed."""
+
+    intent: str
+    epoch: int
+    until: datetime
+
+
 class Calls:
     """Makes the calls that `decide` asks for. Holds no database connection and no lock while it waits."""
 
@@ -33,14 +42,12 @@ class Calls:
         self._registry = registry
         self._places = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(bounds.CALLS_PER_ADAPTER))
 
-    async def make(self, state: IntentState, invocation: Invocation, epoch: int) -> Answer | Preview:
+    async def make(self, state: IntentState, invocation: Invocation, lease: Lease) -> Answer | Preview:
         """Make one call and return its answer; errors of the contract are answers too."""
-        action = state.action(invocation.action)
-        if action.plan.operation not in self._registry.operations:
-            return Transient(
-                f"No configured adapter offers {action.plan.operation} now. It is tried again until one does."
-            )
-        adapter = self._registry.adapter(action.plan.operation)
+        operation = state.action(invocation.action).plan.operation
+        if operation not in self._registry.operations:
+            return Transient(f"No configured adapter offers {operation} now. It is tried again until one does.")
+        adapter = self._registry.adapter(operation)
         place = self._places[adapter.name]
         try:
             async with asyncio.timeout(bounds.CALL_SECONDS):
@@ -49,12 +56,22 @@ class Calls:
             return Transient(
                 f"Adapter {adapter.name} is busy with {bounds.CALLS_PER_ADAPTER} other calls; nothing was sent."
             )
+        try:
+            return await self._send(adapter, state, invocation, lease)
+        finally:
+            place.release()
+
+    async def _send(
+        self, adapter: Adapter, state: IntentState, invocation: Invocation, lease: Lease
+    ) -> Answer | Preview:
+        if self._store.now() >= lease.until:  # paused past it: another worker may have sent this already
+            return Transient("The lease on the intent ran out before the call left; nothing was sent.")
         seconds = self._seconds(state)
+        action = state.action(invocation.action)
+        call = self._call(state, invocation, action, lease.epoch, seconds)
         try:
             async with asyncio.timeout(seconds):
-                return await _dispatch(
-                    adapter, invocation, action, self._call(state, invocation, action, epoch, seconds)
-                )
+                return await _dispatch(adapter, invocation, action, call)
         except AdapterError as error:
             return error
         except TimeoutError:
@@ -62,8 +79,6 @@ class Calls:
         except Exception as error:  # noqa: BLE001 - law 10: any other exception counts as in doubt
             log.warning("adapter_raised", adapter=adapter.name, verb=invocation.verb, error=type(error).__name__)
             return InDoubt(f"The adapter stopped with {type(error).__name__}.")
-        finally:
-            place.release()
 
     def _seconds(self, state: IntentState) -> float:
         """Bound a call; before the decision also by the deadline of the intent, which no vote may outlast."""

@@ -46,13 +46,17 @@ class Coordinator:
         authority: Authority,
         entropy: Callable[[int], bytes],
         worker_name: str,
+        *,
+        lease_seconds: float = bounds.LEASE_SECONDS,
     ) -> None:
         """`entropy(n)` gives n random bytes; `worker_name` must differ between processes."""
+        self._lease_seconds = lease_seconds
         self._store = store
         self._registry = registry
         self._authority = authority
         self._entropy = entropy
-        self._worker = Worker(store, Runner(store, Calls(store, registry), authority), worker_name)
+        runner = Runner(store, Calls(store, registry), authority)
+        self._worker = Worker(store, runner, worker_name, lease_seconds)
 
     @property
     def in_flight(self) -> int:
@@ -83,13 +87,14 @@ class Coordinator:
         last = events[-1]
         denied = isinstance(last, PolicyEvaluated) and last.effect == "deny"
         subject = f"{principal.subject.kind}:{principal.subject.name}"
+        until = self._worker.lease_until()
         verdict = await self._store.append(
             Append(
                 stream=intent_stream(intent),
                 expected_version=0,
                 events=events,
                 guards=(KeyUnused(subject, request.idempotency_key, request.request_digest),),
-                work=None if denied else Take(self._worker.name, bounds.LEASE_SECONDS),
+                work=None if denied else Take(self._worker.name, self._lease_seconds),
             )
         )
         match verdict:
@@ -98,7 +103,7 @@ class Coordinator:
                 if state is None:
                     raise InvariantViolation("An accepted intent has no state.")
                 if epoch is not None:
-                    self._worker.begin(intent, epoch, state)
+                    self._worker.begin(intent, epoch, until, state)
                 return Accepted(state, hit=False)
             case GuardFailed():
                 return await self._replay(verdict, request)

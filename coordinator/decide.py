@@ -7,6 +7,9 @@ Rules of this file:
 2. It never guesses about the outside. What is in doubt is repeated, asked about or shown to a person, by what its
    operation promised; it never counts as failed (design I9).
 3. `CommitDecided` is the one commit point: before it every way leads to abort, after it none does.
+4. Every one-shot commit is announced before it leaves. So a one-shot that is `prepared` has certainly not happened,
+   and one that is `commit_attempted` in the eyes of a new worker may have: nothing is ever swept away as "not sent".
+   A hold needs no announcement, because it is repeated until it answers.
 
 The order of commits: one-shot actions first (those that can be undone, then the others, one by one), holds last,
 because a hold has promised and a one-shot may still fail. An explicit `after` overrides: an action goes as early as
@@ -154,14 +157,17 @@ def _committing(state: IntentState, now: datetime) -> Move:
         settled = _settle_commit(state, action, now)
         if settled is not None:
             return settled
-    failed = [a for a in state.actions if a.step is Step.FAILED]
     doubtful = [a for a in state.actions if a.step is Step.COMMIT_IN_DOUBT]
-    if failed and not doubtful:
-        reasons = "; ".join(f"{a.plan.operation} failed: {a.error}" for a in failed)
-        return Record((e.CompensateDecided(cause="failed", reason=reasons),))
     if doubtful:
         return _ask_or_repeat(doubtful, now)
     candidates = _next_commits(state)
+    failed = [a for a in state.actions if a.step is Step.FAILED]
+    if failed:
+        promised = [a for a in candidates if a.step is Step.PREPARED and has_hold(a.plan)]
+        if promised:  # sent together with what failed, perhaps by somebody who crashed: only an answer tells
+            return _invoke_due(promised, now, Verb.COMMIT)
+        reasons = "; ".join(f"{a.plan.operation} failed: {a.error}" for a in failed)
+        return Record((e.CompensateDecided(cause="failed", reason=reasons),))
     if not candidates:
         return Record((e.IntentCommitted(),))
     return _invoke_due(candidates, now, Verb.COMMIT)
@@ -172,9 +178,6 @@ def _settle_commit(state: IntentState, action: ActionState, now: datetime) -> Mo
     plan = action.plan
     if action.step is Step.COMMIT_ATTEMPTED:  # whoever sent it is gone, or it would be recorded
         return _in_doubt(plan, "The process that sent it stopped before an answer was recorded.", now)
-    expired = plan.guarantee is Guarantee.IDEMPOTENT and _key_expired(plan, state, now)
-    if action.step is Step.PREPARED and expired:
-        return _in_doubt(plan, "It may have been sent before, and its key is no longer remembered there.", now)
     if action.step is not Step.COMMIT_IN_DOUBT:
         return None
     match plan.guarantee:
@@ -184,7 +187,7 @@ def _settle_commit(state: IntentState, action: ActionState, now: datetime) -> Mo
             )
         case Guarantee.VERIFIABLE if action.attempts >= bounds.INQUIRY_ATTEMPTS:
             return _attention(plan, f"{plan.operation} was asked about in vain: {action.error}")
-        case Guarantee.IDEMPOTENT if expired:
+        case Guarantee.IDEMPOTENT if _key_expired(plan, state, now):
             return _attention(plan, f"{plan.operation} is in doubt beyond the lifetime of its key: {action.error}")
         case _:
             return None
@@ -205,15 +208,19 @@ def _ask_or_repeat(doubtful: list[ActionState], now: datetime) -> Move:
 
 
 def _next_commits(state: IntentState) -> list[ActionState]:
-    """Choose the actions that may be committed now, all at once; empty when every action is done."""
+    """Choose the actions whose turn it is, all at once; empty when every action is done.
+
+    What has failed keeps its turn, so that the answer also tells what may have been sent together with it.
+    """
     ranks = _effective_ranks(state)
     done = {a.plan.id for a in state.actions if a.step is Step.DONE}
-    ready = [a for a in state.actions if a.step is Step.PREPARED and done.issuperset(a.plan.after)]
+    open_actions = [a for a in state.actions if a.step in {Step.PREPARED, Step.FAILED}]
+    ready = [a for a in open_actions if done.issuperset(a.plan.after)]
     if not ready:
         return []
     first = min(ranks[a.plan.id] for a in ready)
     chosen = [a for a in ready if ranks[a.plan.id] == first]
-    alone = [a for a in chosen if not has_hold(a.plan) and (a.plan.undo is Undo.NONE or _announced(a.plan))]
+    alone = [a for a in chosen if not has_hold(a.plan) and (a.plan.undo is Undo.NONE or not _repeatable(a.plan))]
     return alone[:1] or chosen
 
 
@@ -312,9 +319,9 @@ def _undo(state: IntentState, action: ActionState, now: datetime) -> Move:
 # ── small words ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _announced(plan: ActionPlan) -> bool:
-    """Tell whether an attempt must be on record before it leaves, because it must not be repeated blindly."""
-    return plan.guarantee in {Guarantee.VERIFIABLE, Guarantee.BLIND}
+def _repeatable(plan: ActionPlan) -> bool:
+    """Tell whether a call may be sent again while its outcome is not known."""
+    return plan.guarantee in {Guarantee.ATOMIC, Guarantee.IDEMPOTENT}
 
 
 def _due(action: ActionState, now: datetime) -> bool:
@@ -322,9 +329,10 @@ def _due(action: ActionState, now: datetime) -> bool:
 
 
 def _key_expired(plan: ActionPlan, state: IntentState, now: datetime) -> bool:
+    """Tell whether a call that leaves now could arrive when its key is no longer remembered."""
     if plan.key_lifetime_seconds is None or state.decided_at is None:
         return False
-    return now >= state.decided_at + timedelta(seconds=plan.key_lifetime_seconds)
+    return now >= state.decided_at + timedelta(seconds=plan.key_lifetime_seconds - bounds.CALL_SECONDS)
 
 
 def _in_doubt(plan: ActionPlan, reason: str, now: datetime) -> Move:
@@ -350,8 +358,8 @@ def _invocations(actions: list[ActionState], now: datetime, verb: Verb) -> Itera
         if not _due(action, now):
             continue
         announce: e.Event | None = None
-        if _announced(action.plan) and verb is Verb.COMMIT:
+        if verb is Verb.COMMIT and not has_hold(action.plan):
             announce = e.CommitAttempted(action=action.plan.id)
-        elif _announced(action.plan) and verb is Verb.COMPENSATE:
+        elif verb is Verb.COMPENSATE and not _repeatable(action.plan):
             announce = e.UndoAttempted(action=action.plan.id)
         yield Invocation(verb, action.plan.id, announce)

@@ -21,7 +21,7 @@ import msgspec
 
 from adapters.contract import Preview
 from authority.authority import Authority
-from coordinator.calls import Calls
+from coordinator.calls import Calls, Lease
 from coordinator.decide import Evaluate, Invocation, Invoke, Record, Rest, Wait, decide
 from coordinator.outcome import Answer, deferred, event_of, preview_json
 from ledger import events as e
@@ -72,7 +72,7 @@ class Runner:
         self._calls = calls
         self._authority = authority
 
-    async def run(self, state: IntentState, epoch: int) -> IntentState | Lost:
+    async def run(self, state: IntentState, lease: Lease) -> IntentState | Lost:
         """Move one intent on as far as it goes now; returns its durable state, and has given it out of hand."""
         draft = _Draft(state, state, [])
         while True:
@@ -82,23 +82,23 @@ class Runner:
                     draft.add(events, self._store)
                     continue
                 case Evaluate(preview):
-                    lost = await self._evaluate(draft, preview, epoch)
+                    lost = await self._evaluate(draft, preview, lease)
                 case Invoke(calls):
-                    lost = await self._invoke(draft, calls, epoch)
+                    lost = await self._invoke(draft, calls, lease)
                 case Wait(until):
-                    return await self._leave(draft, epoch, Due(until))
+                    return await self._leave(draft, lease, Due(until))
                 case Rest():
                     ended = draft.imagined.phase in TERMINAL
-                    return await self._leave(draft, epoch, Finished() if ended else Parked())
+                    return await self._leave(draft, lease, Finished() if ended else Parked())
             if lost is not None:
                 return lost
 
-    async def _invoke(self, draft: _Draft, calls: Sequence[Invocation], epoch: int) -> Lost | None:
+    async def _invoke(self, draft: _Draft, calls: Sequence[Invocation], lease: Lease) -> Lost | None:
         draft.add([call.announce for call in calls if call.announce is not None], self._store)
-        lost = await self._flush(draft, epoch, None)
+        lost = await self._flush(draft, lease, None)
         if lost is not None:
             return lost
-        answers = await self._answers(draft.confirmed, calls, epoch)
+        answers = await self._answers(draft.confirmed, calls, lease)
         now = self._store.now()
         for call, answer in zip(calls, answers, strict=True):
             if isinstance(answer, Preview):
@@ -106,13 +106,13 @@ class Runner:
             draft.add([event_of(call, draft.imagined.action(call.action), answer, now)], self._store)
         return None
 
-    async def _evaluate(self, draft: _Draft, preview: Sequence[str], epoch: int) -> Lost | None:
-        lost = await self._flush(draft, epoch, None)
+    async def _evaluate(self, draft: _Draft, preview: Sequence[str], lease: Lease) -> Lost | None:
+        lost = await self._flush(draft, lease, None)
         if lost is not None:
             return lost
         state = draft.confirmed
         calls = [Invocation(Verb.PREVIEW, action) for action in preview]
-        answers = dict(zip(preview, await self._answers(state, calls, epoch), strict=True))
+        answers = dict(zip(preview, await self._answers(state, calls, lease), strict=True))
         draft.add(self._verdict(state, answers), self._store)
         return None
 
@@ -143,20 +143,22 @@ class Runner:
             return [verdict, e.IntentSimulated(previews=previews)]
         return [verdict]
 
-    async def _answers(self, state: IntentState, calls: Sequence[Invocation], epoch: int) -> Sequence[Answer | Preview]:
+    async def _answers(
+        self, state: IntentState, calls: Sequence[Invocation], lease: Lease
+    ) -> Sequence[Answer | Preview]:
         if len(calls) == 1:
-            return [await self._calls.make(state, calls[0], epoch)]
-        return await asyncio.gather(*(self._calls.make(state, call, epoch) for call in calls))
+            return [await self._calls.make(state, calls[0], lease)]
+        return await asyncio.gather(*(self._calls.make(state, call, lease) for call in calls))
 
-    async def _leave(self, draft: _Draft, epoch: int, work: Due | Parked | Finished) -> IntentState | Lost:
+    async def _leave(self, draft: _Draft, lease: Lease, work: Due | Parked | Finished) -> IntentState | Lost:
         if draft.pending:
-            return await self._flush(draft, epoch, work) or draft.confirmed
+            return await self._flush(draft, lease, work) or draft.confirmed
         later = Parked() if isinstance(work, Finished) else work
-        if not await self._store.reschedule(draft.confirmed.id, epoch, later):
+        if not await self._store.reschedule(draft.confirmed.id, lease.epoch, later):
             return Lost("Another worker has taken the intent over.")
         return draft.confirmed
 
-    async def _flush(self, draft: _Draft, epoch: int, work: Work | None) -> Lost | None:
+    async def _flush(self, draft: _Draft, lease: Lease, work: Work | None) -> Lost | None:
         """Make everything kept durable, or find out that we have lost the intent."""
         if not draft.pending:
             return None
@@ -165,7 +167,7 @@ class Runner:
                 stream=intent_stream(draft.confirmed.id),
                 expected_version=draft.confirmed.version,
                 events=tuple(draft.pending),
-                guards=(EpochCurrent(epoch),),
+                guards=(EpochCurrent(lease.epoch),),
                 work=work,
             )
         )

@@ -8,10 +8,12 @@ sentence for a person, and the worker goes on with the others.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import structlog
 
+from coordinator.calls import Lease
 from coordinator.runner import Lost, Runner
 from ledger import bounds
 from ledger import events as e
@@ -29,12 +31,13 @@ Run = asyncio.Task[IntentState | None]  # None: the intent was lost, or is poiso
 class Worker:
     """One process's share of the work of a ledger. Several may run on the same ledger."""
 
-    def __init__(self, store: Store, runner: Runner, name: str) -> None:
+    def __init__(self, store: Store, runner: Runner, name: str, lease_seconds: float) -> None:
         """`name` is written beside what this worker has leased; it must differ between processes."""
         self._store = store
         self._runner = runner
         self.name = name
-        self._running: dict[str, tuple[Claimed, Run]] = {}
+        self._lease_seconds = lease_seconds
+        self._running: dict[str, tuple[Lease, Run]] = {}
         self._loops: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._closing = False
@@ -53,16 +56,20 @@ class Worker:
         """Begin to claim what is due."""
         self._loops = [asyncio.create_task(self._claim_loop()), asyncio.create_task(self._renew_loop())]
 
+    def lease_until(self) -> datetime:
+        """Return when a lease that is asked for now ends at the latest: counted from before the asking."""
+        return self._store.now() + timedelta(seconds=self._lease_seconds)
+
     def wake(self) -> None:
         """Look for due intents now instead of at the next poll."""
         self._wake.set()
 
-    def begin(self, intent: str, epoch: int, state: IntentState | None = None) -> Run:
-        """Run an intent that is leased to us under `epoch`; `state` saves reading it again."""
-        claimed = Claimed(intent, epoch)
-        task = asyncio.create_task(self._run(claimed, state))
-        self._running[intent] = (claimed, task)
-        task.add_done_callback(lambda _: self._forget(claimed))
+    def begin(self, intent: str, epoch: int, until: datetime, state: IntentState | None = None) -> Run:
+        """Run an intent that is leased to us under `epoch` until then; `state` saves reading it again."""
+        lease = Lease(intent, epoch, until)
+        task = asyncio.create_task(self._run(lease, state))
+        self._running[intent] = (lease, task)
+        task.add_done_callback(lambda _: self._forget(lease))
         return task
 
     def running(self, intent: str) -> Run | None:
@@ -78,28 +85,28 @@ class Worker:
         tasks = [task for _, task in self._running.values()]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
-        left = [claimed for claimed, task in self._running.values() if not task.done()]
-        for claimed in left:
-            self._running[claimed.intent][1].cancel()
+        left = [lease for lease, task in self._running.values() if not task.done()]
+        for lease in left:
+            self._running[lease.intent][1].cancel()
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, *tasks, return_exceptions=True)
-        await asyncio.gather(*(self._give_away(claimed) for claimed in left))
+        await asyncio.gather(*(self._give_away(lease) for lease in left))
 
     # ── one intent ───────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _run(self, claimed: Claimed, state: IntentState | None) -> IntentState | None:
+    async def _run(self, lease: Lease, state: IntentState | None) -> IntentState | None:
         try:
-            ended = await self._runner.run(state or await self._read(claimed.intent), claimed.epoch)
+            ended = await self._runner.run(state or await self._read(lease.intent), lease)
             if not isinstance(ended, Lost):
                 return ended
-            log.info("intent_lost", intent=claimed.intent, epoch=claimed.epoch, reason=ended.reason)
-            await self._give_away(claimed)
+            log.info("intent_lost", intent=lease.intent, epoch=lease.epoch, reason=ended.reason)
+            await self._give_away(lease)
         except Unavailable as error:
-            log.warning("intent_left_to_its_lease", intent=claimed.intent, reason=error.message)
+            log.warning("intent_left_to_its_lease", intent=lease.intent, reason=error.message)
         except Exception as error:
-            log.exception("intent_poisoned", intent=claimed.intent, error=type(error).__name__)
-            await self._park(claimed, error)
+            log.exception("intent_poisoned", intent=lease.intent, error=type(error).__name__)
+            await self._park(lease, error)
         return None
 
     async def _read(self, intent: str) -> IntentState:
@@ -108,26 +115,26 @@ class Worker:
             raise Corrupt(f"Intent {intent} is in flight but its stream is empty.")
         return state
 
-    async def _give_away(self, claimed: Claimed) -> None:
+    async def _give_away(self, lease: Lease) -> None:
         """Let whoever claims next have it; if the database is away, the lease ends by itself."""
         try:
-            await self._store.reschedule(claimed.intent, claimed.epoch, Due())
+            await self._store.reschedule(lease.intent, lease.epoch, Due())
         except Unavailable:
             return
         self.wake()
 
-    async def _park(self, claimed: Claimed, error: Exception) -> None:
+    async def _park(self, lease: Lease, error: Exception) -> None:
         words = error.message if isinstance(error, LedgerError) else f"{type(error).__name__} in our own code."
         reason = f"This intent could not be worked: {words} It was parked; resolving it tries once more."
         try:
-            if not await self._raise_attention(claimed, reason[: bounds.REASON_LENGTH]):
-                await self._store.reschedule(claimed.intent, claimed.epoch, Parked())
+            if not await self._raise_attention(lease, reason[: bounds.REASON_LENGTH]):
+                await self._store.reschedule(lease.intent, lease.epoch, Parked())
         except LedgerError as second:
-            log.exception("intent_could_not_be_parked", intent=claimed.intent, error=type(second).__name__)
+            log.exception("intent_could_not_be_parked", intent=lease.intent, error=type(second).__name__)
 
-    async def _raise_attention(self, claimed: Claimed, reason: str) -> bool:
+    async def _raise_attention(self, lease: Lease, reason: str) -> bool:
         """Put the reason on record; False where the stream itself cannot be folded, or somebody else has moved on."""
-        recorded = await self._store.read(intent_stream(claimed.intent))
+        recorded = await self._store.read(intent_stream(lease.intent))
         try:
             state = fold(recorded)
         except Corrupt:
@@ -136,36 +143,35 @@ class Worker:
             return False
         verdict = await self._store.append(
             Append(
-                stream=intent_stream(claimed.intent),
+                stream=intent_stream(lease.intent),
                 expected_version=state.version,
                 events=(e.AttentionRaised(action=None, reason=reason),),
-                guards=(EpochCurrent(claimed.epoch),),
+                guards=(EpochCurrent(lease.epoch),),
                 work=Parked(),
             )
         )
         return isinstance(verdict, Appended)
 
-    def _forget(self, claimed: Claimed) -> None:
-        found = self._running.get(claimed.intent)
-        if found is not None and found[0] == claimed:
-            del self._running[claimed.intent]
+    def _forget(self, lease: Lease) -> None:
+        found = self._running.get(lease.intent)
+        if found is not None and found[0] is lease:
+            del self._running[lease.intent]
 
     # ── the loops ────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _claim_loop(self) -> None:
         while True:
             free = min(bounds.CLAIMS_AT_ONCE, bounds.INTENTS_IN_FLIGHT - len(self._running))
-            claimed: Iterable[Claimed] = ()
+            until = self.lease_until()
+            claimed: Sequence[Claimed] = ()
             try:
                 if free > 0:
-                    claimed = await self._store.claim(self.name, free, bounds.LEASE_SECONDS)
+                    claimed = await self._store.claim(self.name, free, self._lease_seconds)
             except Unavailable as error:
                 log.warning("claim_postponed", reason=error.message)
-            count = 0
             for one in claimed:
-                count += 1
-                self.begin(one.intent, one.epoch)
-            if count < free:
+                self.begin(one.intent, one.epoch, until)
+            if len(claimed) < free or free <= 0:
                 await self._pause()
 
     async def _pause(self) -> None:
@@ -178,11 +184,14 @@ class Worker:
 
     async def _renew_loop(self) -> None:
         while True:
-            await asyncio.sleep(bounds.LEASE_SECONDS / 3)
-            held = [claimed for claimed, _ in self._running.values()]
+            await asyncio.sleep(self._lease_seconds / 3)
+            held = {lease.intent: lease for lease, _ in self._running.values()}
             if not held:
                 continue
+            until = self.lease_until()
             try:
-                await self._store.renew(self.name, held, bounds.LEASE_SECONDS)
+                claims = [Claimed(lease.intent, lease.epoch) for lease in held.values()]
+                for intent in await self._store.renew(self.name, claims, self._lease_seconds):
+                    held[intent].until = until
             except Unavailable as error:
                 log.warning("leases_not_renewed", reason=error.message)
