@@ -26,7 +26,7 @@ INTENTS_IN_FLIGHT: Final = 2_000  # beyond it POST answers 503 before acceptance
 APPENDS_QUEUED: Final = 10_000
 BATCH_ITEMS: Final = 256  # past about a hundred items a batch gains nothing more
 BATCH_BYTES: Final = 4 * 1024 * 1024
-STREAM_EVENTS: Final = 10_000  # an intent with more is poison; it is parked, not folded
+STREAM_EVENTS: Final = 100_000  # over a month of retries at the cap; an intent with more is parked, not folded
 
 # Retry and lease.
 LEASE_SECONDS: Final = 15.0  # how long a dead process delays its intents
@@ -39,3 +39,12 @@ INQUIRY_ATTEMPTS: Final = 8  # after that many inquiries without an answer a per
 APPROVAL_SECONDS: Final = 24 * 3600.0  # how long a person has; a shorter hold shortens it
 CALL_SECONDS: Final = 10.0  # an adapter call without an answer by then is in doubt
 CALLS_PER_ADAPTER: Final = 256  # at once; the others wait, and only for that adapter
+
+# What we wait for PostgreSQL.
+CONNECT_SECONDS: Final = 5.0
+ACQUIRE_SECONDS: Final = 5.0  # a request that waits longer for a connection is better refused
+STATEMENT_SECONDS: Final = 10.0  # our statements take milliseconds; one that takes this long is stuck
+COMMAND_SECONDS: Final = 15.0  # above STATEMENT_SECONDS, so that the server speaks first while it can
+AWAY_SECONDS: Final = 5.0  # a database gone for longer makes appends unknown, and new ones are refused at once
+MIGRATION_LOCK_SECONDS: Final = 60.0
+FOLLOW_SECONDS: Final = 0.25  # how late events of other processes reach a follower at most
