@@ -24,6 +24,7 @@
     │   └── InDoubt              something may have happened
     ├── Unavailable              we cannot answer now; what was asked may or may not have been recorded
     │   └── Overloaded           refused before acceptance; certainly nothing was recorded
+    ├── Misconfigured            the operator's settings or files cannot be used; nothing was started
     └── Corrupt                  what we hold cannot be true; a person must look
         ├── IllegalTransition    an event that its state does not allow
         ├── UnknownEventType     an event written by a newer release, or by nobody we know
@@ -147,6 +148,10 @@ class Unavailable(LedgerError):
 
 class Overloaded(Unavailable):
     """The service is at its limit and refused this request before accepting it. Nothing was recorded; retry later."""
+
+
+class Misconfigured(LedgerError):
+    """The service cannot start with these settings. Nothing was started or changed."""
 
 
 class Corrupt(LedgerError):

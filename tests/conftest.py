@@ -1,0 +1,213 @@
+"""Databases for tests.
+
+One server for each test process: `$TEST_DATABASE_URL` (a role that may create databases), else a container if a Docker
+daemon answers, else the embedded one. Where none can be had the tests fail; they are never skipped. On it one migrated
+template, and for each test that asks a fresh copy, dropped afterwards.
+
+  server        the server: `server.dsn(database)`, `server.binaries` (None unless it is the embedded one)
+  dsn           a fresh, migrated database of this test
+  empty_dsn     a fresh database with nothing in it
+  make_database `await make_database()`: one more empty database
+  pool, store   an open pool on `dsn`, and a started store of the ledger "main" on that
+  make_postgres `make_postgres(binaries=None)`: another embedded server of this test's own, to kill and restart
+  open_directory  an empty directory with a short path that every user may pass (tmp_path is closed to others)
+"""
+
+import asyncio
+import itertools
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from gateway.embedded_postgres import EmbeddedPostgres
+from gateway.postgres_binaries import wheel_directory
+from ledger.migrations import migrate
+
+_numbers = itertools.count(1)
+
+
+class Server:
+    """A PostgreSQL to test against, on which databases may be made."""
+
+    def __init__(self, url: str, binaries: Path | None = None) -> None:
+        self._url = urlsplit(url)
+        self.binaries = binaries
+
+    def dsn(self, database: str) -> str:
+        return urlunsplit(self._url._replace(path="/" + database))
+
+    async def execute(self, *statements: str) -> None:
+        """Run statements that want no transaction around them, on the maintenance database."""
+        connection = await asyncpg.connect(urlunsplit(self._url), timeout=10)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def drop(self, database: str) -> None:
+        """Drop a database, connections, prepared transactions and all."""
+        connection = await asyncpg.connect(self.dsn(database), timeout=10)
+        try:
+            for row in await connection.fetch("select gid from pg_prepared_xacts where database = current_database()"):
+                await connection.execute(f"rollback prepared '{row['gid']}'")
+        finally:
+            await connection.close()
+        await self.execute(f"drop database {database} with (force)")
+
+    async def check(self) -> None:
+        """Refuse a server on which tests of two-phase commit would mean nothing."""
+        connection = await asyncpg.connect(urlunsplit(self._url), timeout=10)
+        try:
+            if int(await connection.fetchval("show max_prepared_transactions")) == 0:
+                raise RuntimeError("The test server has max_prepared_transactions = 0. Set it to 64.")
+        finally:
+            await connection.close()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    url = os.environ.get("TEST_DATABASE_URL")
+    source = _given(url) if url else _container() if _docker_answers() else _embedded()
+    for found in source:
+        _run(found.check())
+        yield found
+
+
+@pytest.fixture(scope="session")
+def template(server: Server) -> Iterator[str]:
+    """Name the migrated database that every test gets a copy of."""
+    name = f"template_{os.getpid()}"
+    _run(server.execute(f"create database {name}"))
+    _run(migrate(server.dsn(name)))
+    yield name
+    _run(server.execute(f"drop database {name} with (force)"))
+
+
+class MakeDatabase(Protocol):
+    async def __call__(self, template: str = "template0") -> str: ...
+
+
+@pytest.fixture
+async def make_database(server: Server) -> AsyncIterator[MakeDatabase]:
+    made: list[str] = []
+
+    async def make(template: str = "template0") -> str:
+        name = f"test_{os.getpid()}_{next(_numbers)}"
+        await server.execute(f"create database {name} template {template}")
+        made.append(name)
+        return server.dsn(name)
+
+    yield make
+    for name in made:
+        await server.drop(name)
+
+
+@pytest.fixture
+async def dsn(make_database: MakeDatabase, template: str) -> str:
+    return await make_database(template)
+
+
+@pytest.fixture
+async def empty_dsn(make_database: MakeDatabase) -> str:
+    return await make_database()
+
+
+@pytest.fixture
+async def pool(dsn: str) -> AsyncIterator[asyncpg.Pool]:
+    from ledger.database import open_pool  # noqa: PLC0415  tests of the server alone need no store
+
+    opened = await open_pool(dsn, 8)
+    yield opened
+    await asyncio.wait_for(opened.close(), 10)
+
+
+@pytest.fixture
+async def store(pool: asyncpg.Pool) -> AsyncIterator[Any]:
+    from ledger.postgres_store import PostgresStore  # noqa: PLC0415
+
+    started = PostgresStore(pool, "main")
+    await started.start()
+    yield started
+    await started.stop()
+
+
+class MakePostgres(Protocol):
+    def __call__(self, binaries: Path | None = None, directory: Path | None = None) -> EmbeddedPostgres: ...
+
+
+@pytest.fixture
+async def make_postgres(open_directory: Path) -> AsyncIterator[MakePostgres]:
+    made: list[EmbeddedPostgres] = []
+
+    def make(binaries: Path | None = None, directory: Path | None = None) -> EmbeddedPostgres:
+        made.append(EmbeddedPostgres(directory or open_directory / "data", binaries))
+        return made[-1]
+
+    yield make
+    for one in made:
+        await one.stop()
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    directory = _open_directory()
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _open_directory() -> Path:
+    directory = Path(tempfile.mkdtemp(prefix="il-"))
+    directory.chmod(0o755)
+    return directory
+
+
+def _given(url: str) -> Iterator[Server]:
+    yield Server(url)
+
+
+def _embedded() -> Iterator[Server]:
+    directory = _open_directory()
+    postgres = EmbeddedPostgres(directory / "data")
+    _run(postgres.start())
+    yield Server(postgres.dsn("postgres"), wheel_directory())
+    _run(postgres.stop())
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _docker_answers() -> bool:
+    if not (os.environ.get("DOCKER_HOST") or Path("/var/run/docker.sock").exists()):
+        return False
+    import docker  # noqa: PLC0415  slow, and of use only where there is a daemon
+
+    try:
+        client = docker.from_env(timeout=3)
+        client.ping()
+    except docker.errors.DockerException:
+        return False
+    client.close()
+    return True
+
+
+def _container() -> Iterator[Server]:
+    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
+
+    container = PostgresContainer("postgres:18", driver=None)
+    with container.with_command("-c max_prepared_transactions=64") as running:
+        yield Server(running.get_connection_url())
+
+
+def _run(work: Coroutine[Any, Any, object]) -> None:
+    """Run to the end on a loop of its own, on this thread: the embedded server ends with the thread that started it."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(work)
+    finally:
+        loop.close()
