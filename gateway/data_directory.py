@@ -10,6 +10,7 @@ It owns the rules about that directory, and knows nothing of what is kept in it:
 
 import os
 import pwd
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -22,14 +23,14 @@ Stop the service before you copy or move it, and take it as a whole.
 """
 
 
-def default_data_directory() -> Path:
+def default_data_directory(environment: Mapping[str, str]) -> Path:
     """Return /var/lib/intentledger for root, otherwise intentledger below $XDG_DATA_HOME or ~/.local/share.
 
     Root's home is no place for it: PostgreSQL runs as another user then, who may not pass through it.
     """
     if os.geteuid() == 0:
         return Path("/var/lib/intentledger")
-    data_home = Path(os.environ.get("XDG_DATA_HOME", ""))
+    data_home = Path(environment.get("XDG_DATA_HOME", ""))
     return (data_home if data_home.is_absolute() else Path.home() / ".local" / "share") / "intentledger"
 
 

@@ -46,6 +46,7 @@ from gateway.postgres_binaries import (
 from ledger.errors import Misconfigured, Unavailable
 
 DATABASE: Final = "intentledger"
+_LOCK: Final = "postgres.lock"
 _SUPPORTED: Final = range(15, 19)
 _SOCKET_PATH_BYTES: Final = 107  # sockaddr_un.sun_path
 _READY_SECONDS: Final = 120.0  # recovery after a crash reads up to max_wal_size of log
@@ -116,6 +117,17 @@ class EmbeddedPostgres:
             self._lock.close()
             self._lock = None
 
+    def runs_elsewhere(self) -> bool:
+        """Tell whether another process runs the server of this directory now."""
+        try:
+            with (self._directory / _LOCK).open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
     async def keep_running(self) -> None:
         """Start the server again whenever it dies, for ever; cancel this before `stop`."""
         delay = 0.1
@@ -142,7 +154,7 @@ class EmbeddedPostgres:
             )
 
     def _acquire(self) -> None:
-        lock = (self._directory / "postgres.lock").open("a+")
+        lock = (self._directory / _LOCK).open("a+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

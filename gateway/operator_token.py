@@ -1,0 +1,85 @@
+"""The operator's token: made once, kept in a file that only the operator can read, known to the ledger by its SHA-256.
+
+The file is written and on disk before the grant is recorded: a crash in between leaves a token that is used at the next
+start, never a grant whose token nobody has.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from authority.authority import Authority
+from authority.grants import TOKEN_BYTES, token_of
+from ledger.errors import Misconfigured, Unauthenticated
+
+_TOKEN_FILE_BYTES: Final = 512
+
+
+def token_file(directory: Path, ledger: str) -> Path:
+    """Return where the token of a ledger's operator lies."""
+    return directory / f"operator-{ledger}.token"
+
+
+async def ensure_operator(authority: Authority, file: Path, entropy: Callable[[int], bytes]) -> bool:
+    """Make sure that the ledger has an operator; return whether `file` holds a living token.
+
+    False when the grant was made elsewhere, so that only its maker has the token. Raises `Unavailable`.
+    """
+    made_now = _write_once(file, token_of(entropy(TOKEN_BYTES)))
+    token = _read(file)
+    if await authority.ensure_operator(token):
+        return True
+    try:
+        await authority.authenticate(token)
+    except Unauthenticated:
+        if made_now:
+            _forget(file)
+        return False
+    return True
+
+
+def _write_once(file: Path, token: str) -> bool:
+    """Write the file unless it is there; whole and on disk or not at all, even if two processes try."""
+    if file.exists():
+        return False
+    unfinished = file.with_suffix(f".{os.getpid()}")
+    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(handle, "w") as written:
+        written.write(token + "\n")
+        written.flush()
+        os.fsync(written.fileno())
+    try:
+        file.hardlink_to(unfinished)
+    except FileExistsError:
+        return False
+    finally:
+        unfinished.unlink()
+    _fsync(file.parent)
+    return True
+
+
+def _read(file: Path) -> str:
+    if file.stat().st_mode & 0o077:
+        raise Misconfigured(
+            f"Others may read the operator's token in {file}. Nothing was started; if nobody has, forbid it with: "
+            f"chmod 600 {file}"
+        )
+    with file.open() as opened:
+        token = opened.read(_TOKEN_FILE_BYTES).strip()
+    if not token:
+        raise Misconfigured(f"The operator's token in {file} is empty. Nothing was started; remove the file.")
+    return token
+
+
+def _forget(file: Path) -> None:
+    """Remove the file that we have just written in vain."""
+    file.unlink(missing_ok=True)
+
+
+def _fsync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,105 @@
+"""What the operator sets: variables of the environment named INTENTLEDGER_*, and flags of the command line before them.
+
+The rules:
+
+  * A variable that begins with INTENTLEDGER_ and is not known here is refused: a misspelt setting that silently does
+    nothing is how a service ends up on the wrong database. So is one that is set and empty.
+  * Secrets come by reference. The one secret here is the password inside a DSN: it may lie in a file that
+    INTENTLEDGER_DSN_FILE names, it is no flag (others see a command line), and nothing prints it.
+  * Adapters are not configured here but in the file that INTENTLEDGER_CONFIG names.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from gateway.data_directory import default_data_directory
+from ledger.errors import Misconfigured
+
+PREFIX: Final = "INTENTLEDGER_"
+CONFIG_FILE: Final = "intentledger.toml"
+_SECRET_BYTES: Final = 4_096  # of a file that is said to hold a DSN
+
+
+class Settings(BaseModel):
+    """How one process of the service is set up."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    dsn: SecretStr | None = None
+    """The PostgreSQL to use; None: our own, below `data`."""
+    config: Path | None = None
+    """The adapters' file; None: there are no adapters."""
+    data: Path
+    """Our own directory: the embedded PostgreSQL, the operator's token."""
+    postgres_bin: Path | None = None
+    """PostgreSQL's programs for the embedded server; None: those of the wheel."""
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8_700
+    """0: any free one."""
+    ledger: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")] = "main"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = "auto"
+    """auto: text on a terminal, otherwise JSON."""
+
+
+_VARIABLES: Final = {PREFIX + field.upper(): field for field in Settings.model_fields}
+_DSN_FILE: Final = PREFIX + "DSN_FILE"
+
+
+def load(environment: Mapping[str, str], directory: Path, **flags: Any) -> Settings:
+    """Read the settings; `flags` that are not None win over the environment, `directory` is the working one.
+
+    Raises `Misconfigured` with a sentence that names the setting and never shows its value.
+    """
+    values: dict[str, Any] = {"data": default_data_directory(environment)}
+    if (directory / CONFIG_FILE).exists():
+        values["config"] = directory / CONFIG_FILE
+    given = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
+    _refuse_odd(given)
+    if _DSN_FILE in given:
+        values["dsn"] = _secret(Path(given.pop(_DSN_FILE)))
+    values |= {_VARIABLES[name]: value for name, value in given.items()}
+    values |= {field: value for field, value in flags.items() if value is not None}
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise Misconfigured(_sentence(error, flags)) from None
+    dsn = settings.dsn.get_secret_value() if settings.dsn else None
+    if dsn is not None and not dsn.startswith(("postgresql://", "postgres://")):
+        raise Misconfigured(f"{PREFIX}DSN must begin with postgresql://. Nothing was started.")
+    return settings
+
+
+def _refuse_odd(given: Mapping[str, str]) -> None:
+    unknown = sorted(set(given) - set(_VARIABLES) - {_DSN_FILE})
+    if unknown:
+        known = ", ".join(sorted([*_VARIABLES, _DSN_FILE]))
+        raise Misconfigured(
+            f"{', '.join(unknown)} is set in the environment and is no setting of Intent Ledger. Nothing was started. "
+            f"The settings are {known}; name an adapter's secrets otherwise."
+        )
+    empty = sorted(name for name, value in given.items() if not value.strip())
+    if empty:
+        raise Misconfigured(f"{', '.join(empty)} is set and empty. Nothing was started; give it a value or unset it.")
+    if _DSN_FILE in given and PREFIX + "DSN" in given:
+        raise Misconfigured(f"Both {PREFIX}DSN and {_DSN_FILE} are set. Nothing was started; unset one of them.")
+
+
+def _secret(path: Path) -> str:
+    try:
+        with path.open() as file:
+            return file.read(_SECRET_BYTES).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"The file that {_DSN_FILE} names cannot be read: {error}. Nothing was started.") from None
+
+
+def _sentence(error: ValidationError, flags: Mapping[str, Any]) -> str:
+    faults = []
+    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+        field = str(fault["loc"][0])
+        source = f"--{field.replace('_', '-')}" if flags.get(field) is not None else PREFIX + field.upper()
+        faults.append(f"{source} cannot be used: {fault['msg'][0].lower()}{fault['msg'][1:]}.")
+    return " ".join([*faults, "Nothing was started."])
