@@ -1,0 +1,156 @@
+"""The two engines under measurement, and the PostgreSQL server they share.
+
+Each is set up as its documentation says: `intentledger serve` as one process with two `reference` adapters; DBOS in an
+environment of its own, as a library inside the process that calls it. The server is the embedded one with its
+defaults, all of them durable; each engine has a database of its own on it.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+from urllib.request import urlopen
+
+import asyncpg
+import msgspec
+
+from bench.load import Task
+from gateway.embedded_postgres import EmbeddedPostgres
+
+ROOT: Final = Path(__file__).parents[1]
+PEER_ENVIRONMENT: Final = ROOT / ".venv-bench"
+PEER_SETTINGS: Final = ("documented", "best")
+OURS: Final = "intentledger"
+
+_ADAPTERS = """\
+[adapters.payments]
+type = "reference"
+guarantee = "atomic"
+
+[adapters.crm]
+type = "reference"
+guarantee = "atomic"
+"""
+_READY_SECONDS = 60
+
+
+@asynccontextmanager
+async def postgres(directory: Path) -> AsyncIterator[EmbeddedPostgres]:
+    """Run a PostgreSQL server below a directory, with a database for each engine."""
+    server = EmbeddedPostgres(directory)
+    try:
+        await server.start()
+        connection = await asyncpg.connect(server.dsn())
+        await connection.execute("create extension if not exists pg_walinspect")
+        for settings in PEER_SETTINGS:
+            await connection.execute(f"create database {_peer_database(settings)}")
+        await connection.close()
+        yield server
+    finally:
+        await server.stop()
+
+
+class Service(msgspec.Struct, frozen=True):
+    """A running `intentledger serve`."""
+
+    pid: int
+    url: str
+    token: str
+
+    def task(self, in_flight: int, seconds: float) -> Task:
+        """Drive it by a client process over HTTP."""
+        command = [sys.executable, "-m", "bench.client", "--url", self.url]
+        return Task(
+            engine=OURS,
+            in_flight=in_flight,
+            command=[*command, "--in-flight", str(in_flight), "--seconds", str(seconds)],
+            environment={**os.environ, "BENCH_TOKEN": self.token},
+            engine_pid=self.pid,
+        )
+
+
+@asynccontextmanager
+async def service(directory: Path, dsn: str, port: int) -> AsyncIterator[Service]:
+    """Run the service as one process on this database, in a directory of its own."""
+    directory.mkdir()  # noqa: ASYNC240 - nothing else runs yet
+    (directory / "intentledger.toml").write_text(_ADAPTERS)
+    with (directory / "service.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).parent / "intentledger"),
+            "serve",
+            cwd=directory,
+            env=_service_environment(directory, dsn, port),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        await _ready(process, f"{url}/readyz", directory / "service.log")
+        token = (directory / "data" / "operator.token").read_text().strip()
+        yield Service(process.pid, url, token)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+def _service_environment(directory: Path, dsn: str, port: int) -> Mapping[str, str]:
+    return os.environ | {
+        "INTENTLEDGER_DSN": dsn,
+        "INTENTLEDGER_DATA": str(directory / "data"),
+        "INTENTLEDGER_PORT": str(port),
+        "INTENTLEDGER_LOG_LEVEL": "warning",
+    }
+
+
+async def _ready(process: asyncio.subprocess.Process, url: str, log: Path) -> None:
+    for _ in range(_READY_SECONDS * 10):
+        if process.returncode is not None:
+            break
+        try:
+            await asyncio.to_thread(_get, url)
+        except OSError:
+            await asyncio.sleep(0.1)
+        else:
+            return
+    words = log.read_text()[-2000:]  # noqa: ASYNC240 - the benchmark ends here
+    raise RuntimeError(f"The service did not become ready:\n{words}")
+
+
+def _get(url: str) -> None:
+    with urlopen(url, timeout=5) as answer:
+        answer.read()
+
+
+def make_peer_environment() -> None:
+    """Install DBOS beside us, from the lock file, unless that was done."""
+    done = PEER_ENVIRONMENT / "env-bench"
+    lock = ROOT / "requirements-bench.txt"
+    if done.exists() and done.stat().st_mtime >= lock.stat().st_mtime:
+        return
+    python = PEER_ENVIRONMENT / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", PEER_ENVIRONMENT], check=True)
+    install = [str(python), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(lock)]
+    subprocess.run(install, check=True)
+    done.touch()
+
+
+def peer_task(server: EmbeddedPostgres, settings: str, in_flight: int, seconds: float) -> Task:
+    """Run the same work on DBOS, called from inside its process."""
+    command = [str(PEER_ENVIRONMENT / "bin" / "python"), str(ROOT / "bench" / "dbos_work.py")]
+    command += ["--url", server.dsn(_peer_database(settings)), "--settings", settings]
+    return Task(
+        engine=f"DBOS, {settings}",
+        in_flight=in_flight,
+        command=[*command, "--in-flight", str(in_flight), "--seconds", str(seconds)],
+        environment=os.environ,
+        engine_pid=None,
+    )
+
+
+def _peer_database(settings: str) -> str:
+    return f"dbos_{settings}"

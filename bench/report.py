@@ -1,0 +1,162 @@
+"""What the runs say together: medians and ranges, ratios taken within each round, and the targets beside them."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from statistics import median
+from typing import Final
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from bench.engines import OURS
+from bench.load import Run
+from bench.machine import Machine
+
+Round = Sequence[Run]
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """Everything one benchmark measured; what lies in bench/results as JSON."""
+
+    at: str
+    machine: Machine
+    rounds: Sequence[Round]
+    sustained: Run | None = None
+    appended_per_second: float | None = None
+    replayed_per_second: float | None = None
+
+
+class Target(msgspec.Struct, frozen=True):
+    """A figure to reach."""
+
+    name: str
+    reached: float
+    limit: float
+    at_least: bool
+
+    @property
+    def met(self) -> bool:
+        """Tell whether it was reached."""
+        return self.reached >= self.limit if self.at_least else self.reached <= self.limit
+
+
+BUSY: Final = 128
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the tables."""
+    machine = report.machine
+    console.print(
+        f"{machine.cores} cores shared by load, engine and PostgreSQL {machine.postgres} "
+        f"({', '.join(f'{name} {value}' for name, value in machine.settings.items())}); "
+        f"fsync {machine.fsync_us} µs; Python {machine.python}; {len(report.rounds)} rounds, interleaved"
+    )
+    console.print(_runs_table(report))
+    console.print(_ratio_table(report))
+    console.print(_targets_table(report))
+
+
+def targets(report: Report) -> Iterator[Target]:
+    """Name each target with what was reached; medians over the rounds."""
+    busy, alone = _ours(report, BUSY), _ours(report, 1)
+    if busy:
+        yield Target("intents/s, 128 in flight", _median(busy, lambda run: run.rate), 1_500, at_least=True)
+        yield Target("commits per intent, 128 in flight", _median(busy, lambda run: run.commits), 0.3, at_least=False)
+        memory = _median(busy, lambda run: run.memory_bytes) / 1e6
+        yield Target("MB resident at the peak", memory, 200, at_least=False)
+    if alone:
+        yield Target("p50 ms, 1 in flight", _median(alone, lambda run: run.p50_ms), 5, at_least=False)
+        yield Target("commits per intent, 1 in flight", _median(alone, lambda run: run.commits), 4, at_least=False)
+    for name, ratios in _ratios(report):
+        if str(BUSY) in name:
+            yield Target(f"times {name}", median(ratios), 20, at_least=True)
+    if report.appended_per_second is not None:
+        yield Target("events/s appended", report.appended_per_second, 50_000, at_least=True)
+    if report.replayed_per_second is not None:
+        yield Target("events/s replayed", report.replayed_per_second, 50_000, at_least=True)
+
+
+def _ours(report: Report, in_flight: int) -> list[Run]:
+    return [run for runs in report.rounds for run in runs if run.engine == OURS and run.in_flight == in_flight]
+
+
+def _median(runs: Iterable[Run], figure: Callable[[Run], float]) -> float:
+    return median(figure(run) for run in runs)
+
+
+def _groups(report: Report) -> dict[tuple[int, str], list[Run]]:
+    groups: dict[tuple[int, str], list[Run]] = {}
+    for runs in report.rounds:
+        for run in runs:
+            groups.setdefault((run.in_flight, run.engine), []).append(run)
+    return groups
+
+
+def _ratios(report: Report) -> Iterator[tuple[str, list[float]]]:
+    """Give the ratio of our rate to the peer's within each round, at equal numbers in flight, and to its best one."""
+    kinds = sorted({(run.in_flight, run.engine) for runs in report.rounds for run in runs if run.engine != OURS})
+    for in_flight, engine in kinds:
+        found = [_rate(runs, OURS, in_flight) / _rate(runs, engine, in_flight) for runs in report.rounds]
+        yield f"{engine}, {in_flight} in flight", found
+    if kinds:
+        best = [max(run.rate for run in runs if run.engine != OURS) for runs in report.rounds]
+        ours = [_rate(runs, OURS, BUSY) for runs in report.rounds]
+        yield (
+            f"DBOS at its best of everything measured, ours at {BUSY}",
+            [mine / theirs for mine, theirs in zip(ours, best, strict=True)],
+        )
+
+
+def _rate(runs: Round, engine: str, in_flight: int) -> float:
+    return next(run.rate for run in runs if run.engine == engine and run.in_flight == in_flight)
+
+
+def _runs_table(report: Report) -> Table:
+    table = Table(title="units of work (an intent of two actions; a workflow of four steps): medians")
+    for heading in ("in flight", "engine"):
+        table.add_column(heading)
+    for heading in ("per second", "range", "p50 ms", "p99 ms", "commits", "WAL bytes", "CPU µs engine",
+                    "postgres", "load", "engine's core", "MB"):  # fmt: skip
+        table.add_column(heading, justify="right")
+    for (in_flight, engine), runs in sorted(_groups(report).items(), key=lambda item: item[0][0]):
+        table.add_row(str(in_flight), engine, *_figures(runs))
+    if report.sustained is not None:
+        run = report.sustained
+        table.add_row(str(run.in_flight), f"{run.engine}, {run.seconds:.0f} s", *_figures([run]))
+    return table
+
+
+def _figures(runs: Sequence[Run]) -> Iterator[str]:
+    rates = sorted(run.rate for run in runs)
+    yield f"{median(rates):,.0f}"
+    yield f"{rates[0]:,.0f} to {rates[-1]:,.0f}"
+    yield f"{_median(runs, lambda run: run.p50_ms):.1f}"
+    yield f"{_median(runs, lambda run: run.p99_ms):.1f}"
+    yield f"{_median(runs, lambda run: run.commits):.2f}"
+    yield f"{_median(runs, lambda run: run.wal_bytes):,.0f}"
+    for party in ("engine", "postgres", "load"):
+        yield f"{median(run.cpu_us[party] for run in runs):,.0f}" if party in runs[0].cpu_us else ""
+    yield f"{median(run.cpu_share['engine'] for run in runs):.0%}"
+    yield f"{_median(runs, lambda run: run.memory_bytes) / 1e6:,.0f}"
+
+
+def _ratio_table(report: Report) -> Table:
+    table = Table(title="ours is so many times as fast as (ratio within each round)")
+    table.add_column("")
+    table.add_column("median", justify="right")
+    table.add_column("range", justify="right")
+    for name, ratios in _ratios(report):
+        table.add_row(name, f"{median(ratios):.1f} times", f"{min(ratios):.1f} to {max(ratios):.1f}")
+    return table
+
+
+def _targets_table(report: Report) -> Table:
+    table = Table(title="targets")
+    table.add_column("")
+    for heading in ("reached", "target", ""):
+        table.add_column(heading, justify="right")
+    for target in targets(report):
+        sign = "≥" if target.at_least else "≤"
+        reached = f"{target.reached:,.0f}" if target.reached >= 100 else f"{target.reached:.2f}"
+        table.add_row(target.name, reached, f"{sign} {target.limit:,g}", "met" if target.met else "[bold]missed[/bold]")
+    return table
