@@ -20,6 +20,12 @@ PAGE_LIMIT_MAX: Final = 500  # one page is built in memory
 ANSWER_BYTES: Final = 64 * 1024  # a result is a confirmation, stored for ever
 PREVIEW_BYTES: Final = 64 * 1024
 ERROR_LENGTH: Final = 500  # of an outside system's words, after which we stop listening
+ANSWER_ROWS: Final = 100  # of one statement; who needs more wants a report, not a confirmation
+
+# What is said about an action.
+PARAM_FAULTS: Final = 20  # named at once; an agent corrects these first
+SUMMARY_LENGTH: Final = 300  # one line that a person takes in at a glance
+SUMMARY_VALUE_LENGTH: Final = 64  # of one parameter in it
 
 # What one process takes on.
 INTENTS_IN_FLIGHT: Final = 2_000  # beyond it POST answers 503 before acceptance
@@ -48,3 +54,32 @@ COMMAND_SECONDS: Final = 15.0  # above STATEMENT_SECONDS, so that the server spe
 AWAY_SECONDS: Final = 5.0  # a database gone for longer makes appends unknown, and new ones are refused at once
 MIGRATION_LOCK_SECONDS: Final = 60.0
 FOLLOW_SECONDS: Final = 0.25  # how late events of other processes reach a follower at most
+
+# What the door takes on.
+REQUESTS_IN_PROGRESS: Final = 4_000  # at once, waiting ones included; beyond it 503 before anything is read
+CONNECTIONS_OPEN: Final = 8_000  # below the usual limit of file descriptors once it is raised; beyond it they are closed
+FOLLOWERS_LIVE: Final = 64  # clients that follow the feed, each at the price of a reader
+REQUEST_LINE_BYTES: Final = 8 * 1024  # and each header; what a browser or proxy would cut off as well
+REQUEST_HEADERS: Final = 64
+HEADER_SECONDS: Final = 75.0  # for the first byte to the end of the headers, and for idle connections
+BODY_SECONDS: Final = 20.0  # for a body of BODY_BYTES; slower is an attack or a dead link
+WRITE_SECONDS: Final = 30.0  # how long a reader of a stream may take nothing
+HEARTBEAT_SECONDS: Final = 15.0  # of a followed feed without events, below the idle time-outs of usual proxies
+RETRY_AFTER_SECONDS: Final = 1  # what clients are told when we cannot take more
+READY_SECONDS: Final = 2.0  # how long /readyz waits for the database
+READY_FRESH_SECONDS: Final = 0.5  # for how long its answer stands, so that asking costs nothing
+DRAIN_SECONDS: Final = 20.0  # for what runs to come to rest after SIGTERM, below the usual 30 before SIGKILL
+CONNECT_AGAIN_SECONDS: Final = 2.0  # between attempts to reach a database that is away at start
+VIEW_SECONDS: Final = 10.0  # how long ?min_position= waits for a view
+
+# What views take on, in the same process as the hot path.
+PAGE_EVENTS: Final = 20_000  # folded for one page of intents, some 50 ms of Python; a page of poison intents is shorter
+VIEW_BATCH_EVENTS: Final = 4_000  # one batch of a follower: the more, the fewer rows are written twice
+VIEW_SLICE_EVENTS: Final = 200  # folded between two looks at the event loop, well below a millisecond
+VIEW_GATHER_SECONDS: Final = 0.1  # how long news wait for more news; a view is behind by that much
+VIEW_PAUSE_RATIO: Final = 3.0  # pause between batches for each second of a batch, while the event loop is busy
+VIEW_PAUSE_SECONDS_MAX: Final = 1.0
+VIEW_BUSY_SECONDS: Final = 0.0005  # a turn of the event loop that takes longer says that others need it
+VIEW_RETRY_SECONDS: Final = 1.0  # between attempts of a view that cannot go on
+VIEW_DIGEST_RATIO: Final = 50.0  # a digest stands for that many times the seconds it took: at most 2 % of a core
+REPLAY_BATCH_EVENTS: Final = 10_000

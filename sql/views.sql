@@ -1,0 +1,122 @@
+-- Following the ledger: projections/follower.py.
+
+-- name: open
+insert into intent_ledger.projections (ledger, name)
+select $1, name
+from unnest($2::text[]) as name
+on conflict (ledger, name) do nothing;
+
+-- name: take
+select name, position, failure
+from intent_ledger.projections
+where
+    ledger = $1
+    and name = any($2::text[])
+order by name
+for update skip locked;
+
+-- name: checkpoints
+select name, position, failure
+from intent_ledger.projections
+where
+    ledger = $1
+    and name = any($2::text[])
+order by name;
+
+-- name: move
+update intent_ledger.projections as checkpoint
+set
+    position = moved.position,
+    failure = moved.failure
+from unnest($2::text[], $3::bigint[], $4::text[]) as moved (name, position, failure)
+where
+    checkpoint.ledger = $1
+    and checkpoint.name = moved.name;
+
+-- name: earlier
+select event.position, event.stream, event.version, event.type, event.at, event.body
+from unnest($2::text[], $3::bigint[]) as wanted (stream, version)
+join intent_ledger.events as event
+    on event.ledger = $1
+    and event.stream = wanted.stream
+    and event.version < wanted.version
+order by event.stream, event.version;
+
+-- Reading the views: projections/intents.py, audit.py, exposure.py, status.py.
+
+-- name: fresh_plan
+set local plan_cache_mode = force_custom_plan;
+
+-- name: position
+select position
+from intent_ledger.projections
+where
+    ledger = $1
+    and name = $2;
+
+-- name: intents
+select intent, version
+from intent_ledger.intents
+where
+    ledger = $1
+    and ($2::text is null or phase = $2)
+    and ($3::text is null or agent = $3)
+    and ($4::text is null or task = $4)
+    and ($5::text is null or commissioned_by = $5)
+    and ($6::text is null or $6 = any(operations))
+    and ($7::boolean is null or attention = $7)
+    and ($8::text is null or intent < $8)
+order by intent desc
+limit $9;
+
+-- name: streams
+select event.position, event.stream, event.version, event.type, event.at, event.body
+from unnest($2::text[], $3::bigint[]) as wanted (stream, version)
+join intent_ledger.events as event
+    on event.ledger = $1
+    and event.stream = wanted.stream
+    and event.version <= wanted.version
+order by event.stream, event.version;
+
+-- name: audit
+select
+    intent, version, position, at, kind, agent_kind, agent, agent_version, by, task, commissioned_by, grant_id, custody,
+    policies, policy_set, actions, operations, summaries, outcome, reason, attention, outcome_position, outcome_at
+from intent_ledger.audit
+where
+    ledger = $1
+    and ($2::text is null or agent = $2)
+    and ($3::text is null or commissioned_by = $3)
+    and ($4::text is null or task = $4)
+    and ($5::text is null or $5 = any(operations))
+    and ($6::text is null or $6 = any(policies))
+    and ($7::text is null or outcome = $7)
+    and ($8::timestamptz is null or at >= $8)
+    and ($9::timestamptz is null or at < $9)
+    and ($10::bigint is null or position < $10)
+order by position desc
+limit $11;
+
+-- name: exposure_groups
+select
+    agent,
+    adapter,
+    count(*) filter (where exposure = 'held') as held,
+    count(*) filter (where exposure = 'promised') as promised,
+    count(*) filter (where exposure = 'in_doubt') as in_doubt,
+    min(since) as oldest
+from intent_ledger.exposure
+where
+    ledger = $1
+    and exposure is not null
+group by agent, adapter
+order by agent, adapter;
+
+-- name: exposure_actions
+select intent, action, agent, adapter, operation, exposure, since
+from intent_ledger.exposure
+where
+    ledger = $1
+    and exposure is not null
+order by since, intent, action
+limit $2;
