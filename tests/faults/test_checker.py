@@ -54,7 +54,8 @@ class Honest:
             "back",
             "compensated",
             ["undone", "undone"],
-            "CommitDecided ActionDone:a ActionDone:b CompensateDecided ActionUndone:b ActionUndone:a IntentCompensated".split(),
+            ["CommitDecided", "ActionDone:a", "ActionDone:b", "CompensateDecided"]
+            + ["ActionUndone:b", "ActionUndone:a", "IntentCompensated"],
         )
         self._traces(("apply", "back/a", 13.5), ("apply", "back/b", 14.5))
         self._traces(("undo", "back/b/undo", 17.5), ("undo", "back/a/undo", 18.5))
