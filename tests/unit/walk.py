@@ -1,0 +1,428 @@
+"""An exhaustive walk of the state machine: every state that the real `decide`, `event_of` and `evolve` can reach.
+
+A node of the walk is what the ledger says (an `IntentState`), what is true outside (`Truth`, one for each action) and
+one of three moments. From each node it goes every way that the world can take: each answer the contract allows to
+each call, an answer that is lost, a crash after any call, a person's word, time that passes. What the contract
+forbids to the *coordinator* (a blind commit sent twice, an abort after a commit, a wrong order) is reported as a
+`Violation` the moment it is done.
+
+Abstractions: retries are always due at once, bounds on attempts are small, and attempts of a hold are not counted.
+"""
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import NamedTuple
+
+import msgspec
+from given import T0, recorded, submitted, verdict
+
+from adapters.contract import Absent, Applied, Prepared, Preview, Refused, Result, Unknown
+from coordinator import people
+from coordinator.decide import Evaluate, Invocation, Invoke, Record, Rest, Wait
+from coordinator.decide import decide as the_decide
+from coordinator.outcome import event_of as the_event_of
+from coordinator.runner import Runner
+from ledger import events as e
+from ledger.errors import InDoubt, NotUndoable, Permanent, Transient
+from ledger.intents import ActionPlan, Guarantee, Mode, Undo, Verb, has_hold, undo_guarantee
+from ledger.state import PHASES, STEPS, SWEEPS, TERMINAL, UNDECIDED, IntentState, Phase, Step, evolve, symbol
+
+MOMENTS = (T0 + timedelta(seconds=1), T0 + timedelta(days=30), T0 + timedelta(days=60))
+ATTEMPTS = 2  # what the walk sets ONE_SHOT_ATTEMPTS and INQUIRY_ATTEMPTS to
+UNANSWERED = object()
+
+
+class Violation(Exception):
+    """The coordinator broke a law."""
+
+
+class Truth(NamedTuple):
+    """What the outside system really holds for one action."""
+
+    hold: bool = False
+    effects: int = 0
+    undos: int = 0
+    tombstone: bool = False
+
+
+class Node(NamedTuple):
+    state: IntentState
+    truths: tuple[Truth, ...]
+    moment: int
+
+    @property
+    def key(self):
+        """Name the node; without an explicit order, two actions of one kind may change places."""
+        s = self.state
+        asked = s.attention.action if s.attention else None
+        actions = [
+            (
+                a.plan.guarantee,
+                a.plan.undo,
+                a.step,
+                a.attempts,
+                _place(a.plan.id, s.done_order),
+                a.plan.id == asked,
+                truth,
+            )
+            for a, truth in zip(s.actions, self.truths, strict=True)
+        ]
+        if not any(a.plan.after for a in s.actions):
+            actions.sort()
+        return (
+            s.phase,
+            tuple(actions),
+            s.policy.effect if s.policy else None,
+            s.approval_requested is not None,
+            s.approval is not None,
+            s.compensate.cause if s.compensate else None,
+            s.decided_at,
+            self.moment,
+        )
+
+
+class Report(NamedTuple):
+    nodes: int
+    ends: set[Phase]
+    phases: set[tuple[Phase, str]]
+    steps: set[tuple[Step, str]]
+    sweeps: set[tuple[Step, str]]
+
+
+def walk(
+    *plans: ActionPlan, mode: Mode = Mode.EXECUTE, effects: tuple[str, ...] = ("allow",), breaks_promises: bool = True
+) -> Report:
+    """Visit every reachable node; raise `Violation` with the way that led there."""
+    return _Walk(plans, mode, effects, breaks_promises).go()
+
+
+class _Walk:
+    def __init__(self, plans, mode, effects, breaks_promises):
+        self.effects = effects
+        self.breaks_promises = breaks_promises
+        first = evolve(None, recorded(submitted(*plans, mode=mode), 1, T0))
+        self.first = Node(first, tuple(Truth() for _ in plans), 0)
+        self.phases, self.steps, self.sweeps = set(), set(), set()
+
+    def go(self) -> Report:
+        came_from = {self.first.key: None}
+        leads_to = {}
+        terminal = set()
+        ends = set()
+        todo = [self.first]
+        while todo:
+            node = todo.pop()
+            try:
+                self.check(node)
+                next_nodes = list(self.next_nodes(node))
+            except Violation as violation:
+                raise Violation(f"{violation}\n{self.way(came_from, node)}") from None
+            if node.state.phase in TERMINAL:
+                terminal.add(node.key)
+                ends.add(node.state.phase)
+            leads_to[node.key] = [n.key for n in next_nodes]
+            for one in next_nodes:
+                if one.key not in came_from:
+                    came_from[one.key] = node
+                    todo.append(one)
+        self.every_way_ends(leads_to, terminal)
+        return Report(len(leads_to), ends, self.phases, self.steps, self.sweeps)
+
+    @staticmethod
+    def way(came_from, node):
+        lines = []
+        while node is not None:
+            s = node.state
+            steps = " ".join(f"{a.plan.id}:{a.step}" for a in s.actions)
+            lines.append(f"  {s.phase} [{steps}] {[tuple(map(int, t)) for t in node.truths]} at {node.moment}")
+            node = came_from[node.key]
+        return "\n".join(reversed(lines))
+
+    @staticmethod
+    def every_way_ends(leads_to, terminal):
+        leads_from = {}
+        for key, targets in leads_to.items():
+            for target in targets:
+                leads_from.setdefault(target, []).append(key)
+        can_end, todo = set(terminal), list(terminal)
+        while todo:
+            for key in leads_from.get(todo.pop(), ()):
+                if key not in can_end:
+                    can_end.add(key)
+                    todo.append(key)
+        for key in leads_to:
+            if key not in can_end:
+                raise Violation(f"From here no way leads to an end: {key}")
+
+    # ── what must hold ───────────────────────────────────────────────────────────────────────────────────────────
+
+    def check(self, node):
+        s, truths = node.state, node.truths
+        if s.abort is not None and s.decision_position is not None:
+            raise Violation("I2: both decided to commit and to abort")
+        for action, truth in zip(s.actions, truths, strict=True):
+            if truth.effects and s.decision_position is None:
+                raise Violation("I1: an effect before the decision")
+            if s.phase in {Phase.COMPENSATING, Phase.COMPENSATED, Phase.MIXED} or s.phase is Phase.COMMITTED:
+                known = action.step in _EFFECT_KNOWN
+                if known != bool(truth.effects):
+                    raise Violation(f"I9: {action.plan.id} is {action.step} and has {truth.effects} effects")
+            if s.phase in TERMINAL and truth.hold:
+                raise Violation(f"I8: {s.phase} but {action.plan.id} is held")
+            if s.phase in TERMINAL:
+                self.check_end(s, action, truth)
+        if s.phase is Phase.MIXED and all(t.effects == t.undos for t in truths):
+            raise Violation("I3: mixed although everything is undone")
+
+    @staticmethod
+    def check_end(s, action, truth):
+        whole = {
+            Phase.COMMITTED: truth.effects == 1 and truth.undos == 0,
+            Phase.COMPENSATED: truth.effects == truth.undos,
+            Phase.MIXED: True,
+        }.get(s.phase, truth.effects == 0)
+        if not whole:
+            raise Violation(f"I3: {s.phase} but {action.plan.id} has {truth.effects} effects, {truth.undos} undone")
+
+    # ── what can happen next ─────────────────────────────────────────────────────────────────────────────────────
+
+    def next_nodes(self, node) -> Iterator[Node]:
+        s = node.state
+        now = MOMENTS[node.moment]
+        move = the_decide(s, now)
+        yield from self.people(node)
+        if node.moment + 1 < len(MOMENTS) and s.phase not in TERMINAL:
+            yield node._replace(moment=node.moment + 1)
+        match move:
+            case Rest():
+                if s.attention is None and s.phase not in TERMINAL:
+                    raise Violation(f"{s.phase} rests and nobody is asked")
+            case Wait():
+                if s.phase is not Phase.AWAITING_APPROVAL:
+                    raise Violation(f"{s.phase} waits although everything is due")
+            case Record(events):
+                yield self.then(node, events)
+            case Evaluate(actions):
+                yield from self.evaluated(node, actions)
+            case Invoke(calls):
+                yield from self.called(node, calls)
+
+    def then(self, node, events, truths=None) -> Node:
+        state = node.state
+        for event in events:
+            name = symbol(event)
+            before = state
+            state = evolve(state, recorded(event, state.version + 1, MOMENTS[node.moment]))
+            self.phases.add((before.phase, name))
+            action = getattr(event, "action", None)
+            if action is not None and name != "AttentionRaised":
+                self.steps.add((before.action(action).step, name))
+            self.sweeps.update((a.step, name) for a in before.actions if (a.step, name) in SWEEPS)
+        return Node(_forget_times(state), truths or node.truths, node.moment)
+
+    def evaluated(self, node, actions):
+        looked = {name: [Preview(), Permanent("no"), Transient("later"), InDoubt("later")] for name in actions}
+        for effect in self.effects:
+            verdicts = Runner(_Clock(node.moment), None, _Authority(effect))  # type: ignore[arg-type]
+            for answers in itertools.product(*looked.values()):
+                yield self.then(node, verdicts._verdict(node.state, dict(zip(looked, answers, strict=True))))
+
+    def called(self, node, calls):
+        announced = self.then(node, [c.announce for c in calls if c.announce])
+        yield announced  # and then a crash
+        places = {a.plan.id: i for i, a in enumerate(node.state.actions)}
+        ways = []
+        for call in calls:
+            place = places[call.action]
+            self.check_call(node, call, calls)
+            outcomes = self.outcomes(call, node.state.actions[place], node.truths[place], node)
+            if len(ways) == 2:  # whatever doubt does to the third of three was seen with the first and the second
+                outcomes = [(truth, answer) for truth, answer in outcomes if not isinstance(answer, InDoubt)]
+            ways.append(outcomes)
+        crashed = set()
+        for outcome in itertools.product(*ways):
+            truths = list(node.truths)
+            for call, (truth, _) in zip(calls, outcome, strict=True):
+                truths[places[call.action]] = truth
+            events = [
+                the_event_of(call, announced.state.action(call.action), answer, MOMENTS[node.moment])
+                for call, (_, answer) in zip(calls, outcome, strict=True)
+            ]
+            yield self.then(announced, events, tuple(truths))
+            if tuple(truths) not in crashed:
+                yield announced._replace(truths=tuple(truths))  # a crash before the answers are recorded
+            crashed.add(tuple(truths))
+
+    def people(self, node):
+        s = node.state
+        if s.phase in UNDECIDED:
+            yield self.then(node, [people.cancel(s, "a test", "operator")])
+        if s.phase is Phase.COMMITTED:
+            with contextlib.suppress(NotUndoable):
+                yield self.then(node, [people.undo(s, "a test", "operator", partial=True, now=MOMENTS[node.moment])])
+        if s.phase is Phase.AWAITING_APPROVAL and s.approval is None:
+            yield self.then(node, [e.ApprovalGiven(digest=s.approval_requested.digest, by="operator")])
+        if s.attention is not None:
+            yield from self.resolved(node, s.attention.action)
+
+    def resolved(self, node, name):
+        """A person looks at the world and says what is true there, or puts a stuck thing right by hand."""
+        place = next(i for i, a in enumerate(node.state.actions) if a.plan.id == name)
+        step, truth = node.state.actions[place].step, node.truths[place]
+        said = {
+            Step.COMMIT_IN_DOUBT: [(truth, truth.effects > 0)],
+            Step.UNDO_IN_DOUBT: [(truth, truth.undos > 0)],
+            Step.UNDO_STUCK: [(truth._replace(undos=1), True), (truth, truth.undos > 0)],
+            Step.ABORT_STUCK: [(truth._replace(hold=False), True), (truth, False)],
+        }
+        for after, applied in said[step]:
+            outcome = "applied" if applied else "not_applied"
+            word = people.resolve(node.state, name, outcome, "", "operator")
+            truths = (*node.truths[:place], after, *node.truths[place + 1 :])
+            yield self.then(node, [word], truths)
+
+    # ── the outside, as the contract has it ──────────────────────────────────────────────────────────────────────
+
+    def outcomes(self, call: Invocation, action, truth: Truth, node):
+        """Every (truth, answer) that a lawful adapter can give to this call."""
+        match call.verb:
+            case Verb.PREPARE:
+                return self.on_prepare(action.plan, truth)
+            case Verb.COMMIT:
+                return self.on_commit(action.plan, truth, node)
+            case Verb.ABORT:
+                return self.on_abort(truth)
+            case Verb.COMPENSATE:
+                return self.on_compensate(action.plan, truth, node)
+            case Verb.INQUIRE:
+                return self.on_inquire(call, truth)
+
+    @staticmethod
+    def on_prepare(plan, truth):
+        if not has_hold(plan):
+            return [(truth, Prepared()), (truth, Refused("no")), (truth, Transient("later")), (truth, InDoubt("?"))]
+        held = truth._replace(hold=True)
+        ways = [
+            (held, Prepared({"hold": plan.id})),
+            (truth, Transient("later")),
+            (truth, InDoubt("?")),
+            (held, InDoubt("?")),
+        ]
+        return ways if truth.hold else [*ways, (truth, Refused("no")), (truth, Permanent("never"))]
+
+    def on_commit(self, plan, truth, node):
+        if truth.tombstone:
+            raise Violation(f"{plan.id} is committed after it was aborted")
+        repeatable = plan.guarantee in {Guarantee.ATOMIC, Guarantee.IDEMPOTENT}
+        forgotten = plan.guarantee is Guarantee.IDEMPOTENT and _forgot(plan, node)
+        if truth.effects and (not repeatable or forgotten):
+            raise Violation(f"I4: {plan.id} ({plan.guarantee}) is sent again although it happened")
+        happened = truth._replace(hold=False, effects=1)
+        ways = [(happened, Result({"ok": 1})), (happened, InDoubt("?")), (truth, Transient("later"))]
+        if truth.effects:
+            return ways
+        ways.append((truth, InDoubt("?")))
+        if not has_hold(plan):
+            ways.append((truth, Permanent("never")))
+        elif not truth.hold:
+            return [(truth, Permanent("the hold is gone")), (truth, Transient("later")), (truth, InDoubt("?"))]
+        elif self.breaks_promises:
+            ways.append((truth._replace(hold=False), Permanent("the hold is gone")))
+        return ways
+
+    @staticmethod
+    def on_abort(truth):
+        if truth.effects:
+            raise Violation("abort of an action that was committed")
+        gone = truth._replace(hold=False, tombstone=True)
+        return [
+            (gone, None),
+            (gone, InDoubt("?")),
+            (truth, InDoubt("?")),
+            (truth, Transient("later")),
+            (truth, Permanent("no")),
+        ]
+
+    @staticmethod
+    def on_compensate(plan, truth, node):
+        if not truth.effects:
+            raise Violation(f"I10: {plan.id} is undone although it did not happen")
+        promise = undo_guarantee(plan)
+        forgotten = _forgot(plan, node)
+        if truth.undos and (promise is not Guarantee.IDEMPOTENT or forgotten):
+            raise Violation(f"I10: {plan.id} is undone twice")
+        undone = truth._replace(undos=1)
+        ways = [(undone, Result({"ok": 1})), (undone, InDoubt("?")), (truth, Transient("later"))]
+        return ways if truth.undos else [*ways, (truth, InDoubt("?")), (truth, Permanent("no"))]
+
+    @staticmethod
+    def on_inquire(call, truth):
+        happened = truth.undos if call.about is Verb.COMPENSATE else truth.effects
+        standing = Applied(Result({"ok": 1})) if happened else Absent()
+        return [(truth, standing), (truth, Unknown()), (truth, InDoubt("?")), (truth, Transient("later"))]
+
+    def check_call(self, node, call, calls):
+        actions = {a.plan.id: a for a in node.state.actions}
+        plan = actions[call.action].plan
+        if call.verb is Verb.COMMIT:
+            if any(actions[earlier].step is not Step.DONE for earlier in plan.after):
+                raise Violation(f"{plan.id} is committed before what it comes after")
+            waited_for = any(plan.id in a.plan.after for a in actions.values())
+            one_shots = [a for a in actions.values() if not has_hold(a.plan) and not a.plan.after]
+            broken = any(a.step is Step.FAILED and has_hold(a.plan) for a in actions.values())
+            early = has_hold(plan) and not waited_for and any(a.step is not Step.DONE for a in one_shots)
+            if early and not broken:
+                raise Violation(f"the hold {plan.id} is committed before a one-shot that may still fail")
+        if call.verb is Verb.COMPENSATE:
+            order = node.state.done_order
+            later = [actions[i] for i in order[order.index(plan.id) + 1 :]]
+            if any(a.step in _TO_UNDO and a.plan.undo is not Undo.NONE for a in later) or len(calls) > 1:
+                raise Violation(f"I10: {plan.id} is undone before what was done after it")
+
+
+_TO_UNDO = {Step.DONE, Step.UNDO_ATTEMPTED, Step.UNDO_IN_DOUBT, Step.UNDO_STUCK}
+_EFFECT_KNOWN = _TO_UNDO | {Step.UNDONE, Step.UNDO_FAILED}
+
+
+def _forgot(plan, node) -> bool:
+    """A key is forgotten at the first moment after the one in which it was first used."""
+    if plan.key_lifetime_seconds is None:
+        return False
+    return MOMENTS[node.moment] - node.state.decided_at >= timedelta(seconds=plan.key_lifetime_seconds)
+
+
+def _place(name: str, order: tuple[str, ...]) -> int:
+    return order.index(name) if name in order else -1
+
+
+def _forget_times(state: IntentState) -> IntentState:
+    actions = tuple(
+        msgspec.structs.replace(
+            a,
+            retry_at=None,
+            attempts=0 if has_hold(a.plan) or a.step is Step.PLANNED else min(a.attempts, ATTEMPTS),
+        )
+        for a in state.actions
+    )
+    return msgspec.structs.replace(state, actions=actions)
+
+
+class _Clock:
+    def __init__(self, moment):
+        self.moment = moment
+
+    def now(self):
+        return MOMENTS[self.moment]
+
+
+class _Authority:
+    def __init__(self, effect):
+        self.effect = effect
+
+    def evaluate(self, _submitted, facts):
+        return msgspec.structs.replace(verdict(self.effect), facts=dict(facts))
+
+
+ENTRIES = len(PHASES) + len(STEPS) + len(SWEEPS)
