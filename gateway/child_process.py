@@ -59,13 +59,14 @@ def spawn(
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Control-C in a terminal is for us: we stop the server when we have drained
-            preexec_fn=_signal_at_parent_death(at_our_death),  # noqa: PLW1509  after setuid, which would clear it
+            preexec_fn=signal_at_parent_death(at_our_death),  # noqa: PLW1509  after setuid, which would clear it
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise Unavailable(f"{command[0]} could not be started: {error}.") from error
 
 
-def _signal_at_parent_death(number: signal.Signals) -> Callable[[], None]:
+def signal_at_parent_death(number: signal.Signals) -> Callable[[], None]:
+    """Return what a new child runs before its program, so that the kernel tells it when we are gone."""
     parent = os.getpid()
 
     def before_exec() -> None:
