@@ -11,6 +11,9 @@ from checker import CHECKS, Attempt, Evidence, Frozen, Trace, check
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+BACK = ("CompensateDecided", "ActionUndone:b", "ActionUndone:a", "IntentCompensated")
+
+
 def moment(position: float) -> datetime:
     return START + timedelta(seconds=position)
 
@@ -54,8 +57,7 @@ class Honest:
             "back",
             "compensated",
             ["undone", "undone"],
-            ["CommitDecided", "ActionDone:a", "ActionDone:b", "CompensateDecided"]
-            + ["ActionUndone:b", "ActionUndone:a", "IntentCompensated"],
+            ["CommitDecided", "ActionDone:a", "ActionDone:b", *BACK],
         )
         self._traces(("apply", "back/a", 13.5), ("apply", "back/b", 14.5))
         self._traces(("undo", "back/b/undo", 17.5), ("undo", "back/a/undo", 18.5))
