@@ -68,6 +68,7 @@ HEARTBEAT_SECONDS: Final = 15.0  # of a followed feed without events, below the 
 RETRY_AFTER_SECONDS: Final = 1  # what clients are told when we cannot take more
 READY_SECONDS: Final = 2.0  # how long /readyz waits for the database
 READY_FRESH_SECONDS: Final = 0.5  # for how long its answer stands, so that asking costs nothing
+POOL_CONNECTIONS: Final = 12  # two of them append; the others read, and are held for milliseconds
 DRAIN_SECONDS: Final = 20.0  # for what runs to come to rest after SIGTERM, below the usual 30 before SIGKILL
 CONNECT_AGAIN_SECONDS: Final = 2.0  # between attempts to reach a database that is away at start
 VIEW_SECONDS: Final = 10.0  # how long ?min_position= waits for a view
@@ -83,3 +84,4 @@ VIEW_BUSY_SECONDS: Final = 0.0005  # a turn of the event loop that takes longer 
 VIEW_RETRY_SECONDS: Final = 1.0  # between attempts of a view that cannot go on
 VIEW_DIGEST_RATIO: Final = 50.0  # a digest stands for that many times the seconds it took: at most 2 % of a core
 REPLAY_BATCH_EVENTS: Final = 10_000
+REPLAY_SWAP_SECONDS: Final = 3_600.0  # for one statement over a whole view, in which every row may have changed

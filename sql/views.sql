@@ -23,6 +23,18 @@ where
     and name = any($2::text[])
 order by name;
 
+-- name: hold
+select name, position, failure
+from intent_ledger.projections
+where
+    ledger = $1
+    and name = any($2::text[])
+order by name
+for update;
+
+-- name: unbounded
+set local statement_timeout = 0;
+
 -- name: move
 update intent_ledger.projections as checkpoint
 set

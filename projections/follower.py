@@ -1,0 +1,195 @@
+"""Keeping the views up to the ledger: one task of each process, in the spare time of its event loop.
+
+  take the checkpoints ─► read events ─► load the rows they touch ─► fold ─► save ─► move the checkpoints
+  └─────────────────────────────── one transaction of PostgreSQL ───────────────────────────────────────┘
+
+* Whoever holds the checkpoint rows follows; another process finds them taken, does nothing and looks again later. A
+  batch that was interrupted has left nothing behind.
+* A view that cannot apply an event stops before it and says why, in its checkpoint row, where every process sees it.
+  The other views go on. It is tried again when a process starts (with a newer release, perhaps) and after a replay.
+* Views never slow appends. News are gathered first, so that an intent which comes and goes within a batch is written
+  once and its exposure never; a fold looks at the event loop every VIEW_SLICE_EVENTS; and while the loop is busy, the
+  pause after a batch is VIEW_PAUSE_RATIO times as long as the batch. The lag grows then, and shrinks later.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+import structlog
+
+import sql
+from ledger import bounds
+from ledger.database import connection as borrowed
+from ledger.errors import Corrupt, Unavailable
+from ledger.store import Store
+from projections.fold import Reached, bring_up, read_batch
+from projections.projection import Projection
+from projections.table import Table
+
+if TYPE_CHECKING:
+    from ledger.database import Connection, Pool
+
+_OPEN: Final = sql.query("views.open")
+_TAKE: Final = sql.query("views.take")
+_LOOK: Final = sql.query("views.checkpoints")
+_MOVE: Final = sql.query("views.move")
+_UNWRITABLE: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+
+_log = structlog.get_logger(__name__)
+
+
+class Follower:
+    """One process's follower of one ledger."""
+
+    def __init__(self, pool: "Pool", store: Store, projections: Sequence[Projection[Any]]) -> None:
+        """Know nothing yet; `start` begins to follow."""
+        self._pool = pool
+        self._store = store
+        self._ledger = store.ledger
+        self._tables: dict[str, Table[Any]] = {p.name: Table(p) for p in projections}
+        self._reads = frozenset[str]().union(*(p.reads for p in projections))
+        self._reached: dict[str, Reached] = {}  # what the checkpoint rows said last
+        self._given_up: dict[str, int] = {}  # where this process could not go on
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def position(self) -> int:
+        """Return the position that every view has reached."""
+        return min((reached.position for reached in self._reached.values()), default=0)
+
+    @property
+    def failure(self) -> str | None:
+        """Say why a view stands still, by name; None while all of them go on."""
+        if self._task is not None and self._task.done() and not self._task.cancelled():
+            return f"The views are not followed any more: {self._task.exception()!r}"
+        failures = [f"{name}: {reached.failure}" for name, reached in self._reached.items() if reached.failure]
+        return " ".join(failures) or None
+
+    async def start(self) -> None:
+        """Begin to follow. Raises `Unavailable`."""
+        async with borrowed(self._pool) as connection:
+            await connection.execute(_OPEN, self._ledger, list(self._tables))
+            await self._look(connection)
+        self._task = asyncio.create_task(self._follow(), name=f"follower of {self._ledger}")
+
+    async def stop(self) -> None:
+        """Let go. A batch that is under way is rolled back and will be followed again."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def advance(self) -> int | None:
+        """Bring every view up to the same batch of events; return how many events were looked at.
+
+        None when another process follows just now, or when no view can go on. Raises `Unavailable`.
+        """
+        try:
+            return await self._advance(list(self._tables))
+        except _UNWRITABLE:  # one view made rows that PostgreSQL refuses; the others need not wait for it
+            return max([await self._advance_alone(name) or 0 for name in self._tables])
+
+    async def _advance(self, names: Sequence[str]) -> int | None:
+        """Do one batch for these views in one transaction."""
+        async with borrowed(self._pool) as connection, connection.transaction():
+            taken = await connection.fetch(_TAKE, self._ledger, names)
+            if len(taken) < len(names):
+                await self._look(connection)
+                return None
+            self._reached |= _reached(taken)
+            going = {name: self._reached[name].position for name in names if not self._stands(name)}
+            if not going:
+                return None
+            after = min(going.values())
+            batch = await read_batch(connection, self._ledger, self._reads, after=after, limit=bounds.VIEW_BATCH_EVENTS)
+            moved = {
+                name: await bring_up(connection, self._ledger, self._tables[name], position, batch)
+                for name, position in going.items()
+            }
+            await self._move(connection, {n: r for n, r in moved.items() if r != self._reached[n]})
+        self._note(moved)
+        return batch.count
+
+    async def _advance_alone(self, name: str) -> int | None:
+        try:
+            return await self._advance([name])
+        except _UNWRITABLE as error:
+            here = self._reached[name].position
+            failure = Reached(here, f"Stopped after position {here}: PostgreSQL refuses its rows: {error}")
+            async with borrowed(self._pool) as connection:
+                await self._move(connection, {name: failure})
+            self._note({name: failure})
+            return None
+
+    def _stands(self, name: str) -> bool:
+        """Tell whether this process has already failed at the very place where the view stands."""
+        reached = self._reached[name]
+        return reached.failure is not None and self._given_up.get(name) == reached.position
+
+    def _note(self, moved: dict[str, Reached]) -> None:
+        for name, reached in moved.items():
+            if reached.failure is not None:
+                _log.error("view_stopped", ledger=self._ledger, view=name, reason=reached.failure)
+                self._given_up[name] = reached.position
+        self._reached |= moved
+
+    async def _move(self, connection: "Connection", moved: dict[str, Reached]) -> None:
+        positions = [reached.position for reached in moved.values()]
+        failures = [reached.failure for reached in moved.values()]
+        await connection.execute(_MOVE, self._ledger, list(moved), positions, failures)
+
+    async def _look(self, connection: "Connection") -> None:
+        """Learn how far the views are, whoever moves them."""
+        self._reached |= _reached(await connection.fetch(_LOOK, self._ledger, list(self._tables)))
+
+    # ── when ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _follow(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            started = clock()
+            try:
+                count = await self.advance()
+                await self._rest(count, clock() - started)
+            except Unavailable as error:
+                _log.warning("views_wait_for_the_database", ledger=self._ledger, reason=error.message)
+                await asyncio.sleep(bounds.VIEW_RETRY_SECONDS)
+
+    async def _rest(self, count: int | None, seconds: float) -> None:
+        """Leave the event loop to the others for a while, or until there is something new."""
+        if count is None:
+            await asyncio.sleep(bounds.VIEW_RETRY_SECONDS)
+        elif count < bounds.VIEW_BATCH_EVENTS:
+            await self._news(max(reached.position for reached in self._reached.values()))
+            await asyncio.sleep(bounds.VIEW_GATHER_SECONDS)
+        if await _loop_is_busy():
+            await asyncio.sleep(min(bounds.VIEW_PAUSE_RATIO * seconds, bounds.VIEW_PAUSE_SECONDS_MAX))
+
+    async def _news(self, after: int) -> None:
+        """Wait for an event after a position. One that cannot be understood is news too."""
+        news = self._store.follow(after, 1)
+        try:
+            async for batch in news:
+                if batch:
+                    return
+        except Corrupt:
+            return
+        finally:
+            if isinstance(news, AsyncGenerator):
+                await news.aclose()
+
+
+def _reached(records: Sequence[asyncpg.Record]) -> dict[str, Reached]:
+    return {record["name"]: Reached(record["position"], record["failure"]) for record in records}
+
+
+async def _loop_is_busy() -> bool:
+    """Tell whether others need the event loop: whether one of a few turns of it takes long."""
+    clock = asyncio.get_running_loop().time
+    for _ in range(3):
+        before = clock()
+        await asyncio.sleep(0)
+        if clock() - before > bounds.VIEW_BUSY_SECONDS:
+            return True
+    return False

@@ -1,0 +1,64 @@
+"""What a projection is: a value that names its table and its rows, and a pure function that folds events into them.
+
+Rules of this file and of every projection:
+
+1. `apply(rows, recorded)` gets all the rows of *one intent*, in key order, and one event of that intent's stream. It
+   answers with all the rows as they are after it. The same rows and the same event give the same answer, always: no
+   clock, no chance, no configuration, no look at another intent.
+2. An event that cannot stand where it stands raises `Corrupt` (or a child of it). Nothing is skipped because it looks
+   odd: a view that guesses is worse than a view that stops.
+3. A row holds only what PostgreSQL compares byte for byte: texts, integers, booleans, times and arrays of texts.
+
+A projection does not know how it is stored (`projections/table.py`), followed or rebuilt.
+"""
+
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from ledger.errors import IllegalTransition
+from ledger.events import EVENT_TYPES, Recorded
+from ledger.intents import Value
+from ledger.state import PHASES, Phase, symbol
+
+EVERY_EVENT_OF_AN_INTENT: Final = frozenset(EVENT_TYPES) - {"GrantIssued"}
+
+
+class Row(Value, frozen=True):
+    """One row of a view. The ledger is not in it: a row never leaves its ledger."""
+
+    intent: str
+
+
+R = TypeVar("R", bound=Row)
+
+
+def always(_row: Row) -> bool:
+    """Keep every row."""
+    return True
+
+
+class Projection(msgspec.Struct, Generic[R], frozen=True):
+    """A view of the ledger. `name` is also the name of its table; `key` begins with `intent`."""
+
+    name: str
+    row: type[R]
+    key: tuple[str, ...]
+    reads: frozenset[str]  # names of event types; others of an intent's stream go by unread
+    apply: Callable[[tuple[R, ...], Recorded], tuple[R, ...]]
+    stored: Callable[[R], bool] = always  # rows that are not stored are folded anew from the stream when needed
+
+    @property
+    def forgets(self) -> bool:
+        """Tell whether an intent may have no stored rows although it has events."""
+        return self.stored is not always
+
+
+def next_phase(phase: Phase, recorded: Recorded) -> Phase:
+    """Return where the event leads an intent that stands in `phase`. Raises `IllegalTransition`."""
+    name = symbol(recorded.event)
+    following = PHASES.get((phase, name))
+    if following is None:
+        raise IllegalTransition(f"{name} in stream {recorded.stream} is not allowed while the intent is {phase}.")
+    return following
