@@ -1,0 +1,175 @@
+"""The composition root: the one place where the parts of a process are made, wired, started and let go.
+
+    listen ─► reach the database (as long as it takes) ─► open the parts ─► serve ─► a signal ─► drain ─► close
+
+The door listens from the first moment: until the database has been reached it answers 503, and says why at /readyz.
+What was opened is closed in reverse, whatever happens.
+"""
+
+import asyncio
+import importlib.metadata
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import structlog
+
+from adapters.configuration import load
+from adapters.registry import Registry
+from authority.authority import Authority
+from coordinator.coordinator import Coordinator
+from gateway.database import database, migrated
+from gateway.door import Door, Limits, Service
+from gateway.metrics import Metrics
+from gateway.openapi import document
+from gateway.operator_token import ensure_operator, token_file
+from gateway.render import encode
+from gateway.routes import ROUTES
+from gateway.server import listening
+from gateway.settings import Settings
+from ledger import bounds
+from ledger.database import open_pool
+from ledger.errors import Unavailable
+from ledger.postgres_store import PostgresStore
+from projections.catalogue import PROJECTIONS
+from projections.digest import Standings
+from projections.follower import Follower
+
+if TYPE_CHECKING:
+    from ledger.database import Pool
+
+log = structlog.get_logger(__name__)
+
+_AWAY: Final = "The database does not answer yet, or is being migrated."
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """A process that serves: where it listens, and the file with the operator's token if it holds a living one."""
+
+    url: str
+    token_file: Path | None
+
+
+async def serve(
+    settings: Settings, *, stop: asyncio.Event, opened: Callable[[Opened], None], limits: Limits | None = None
+) -> None:
+    """Serve until `stop` is set, then drain; `opened` is called once everything works.
+
+    Raises `Misconfigured` and `Corrupt` before anything is served; a database that is away is waited for instead.
+    """
+    registry = load(settings.config, os.environ) if settings.config else Registry([])
+    door = new_door(limits or Limits())
+    async with AsyncExitStack() as parts, listening(door, settings.host, settings.port) as url:
+        opening = asyncio.create_task(_open(parts, door, settings, registry))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if opening.done():
+                opened(Opened(url, opening.result()))
+                await stopping
+        finally:
+            log.info("draining", in_progress=door.in_progress)
+            door.drain()
+            await _cancelled(opening, stopping)
+        await _answered(door)
+        await parts.aclose()  # while the door still answers /healthz
+    log.info("stopped")
+
+
+def stop_on_signals(stop: asyncio.Event) -> None:
+    """Set `stop` on SIGTERM and SIGINT; a second one of them ends the process at once."""
+    loop = asyncio.get_running_loop()
+
+    def asked(number: signal.Signals) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked, number)
+
+
+def new_door(limits: Limits) -> Door:
+    """Make a door with every route and no service behind it yet."""
+    described = encode(document(ROUTES, importlib.metadata.version("intentledger")))
+    return Door(ROUTES, described, limits, Metrics(), secrets.token_hex(4))
+
+
+async def open_service(parts: AsyncExitStack, dsn: str, ledger: str, registry: Registry) -> Service:
+    """Open every part on a migrated database; `parts` closes them in reverse. Raises `Unavailable`."""
+    pool = await open_pool(dsn, bounds.POOL_CONNECTIONS)
+    parts.push_async_callback(_close, pool)
+    store = PostgresStore(pool, ledger)
+    await store.start()
+    parts.push_async_callback(store.stop)
+    await registry.open()
+    parts.push_async_callback(registry.close)
+    authority = Authority(store)
+    follower = Follower(pool, store, PROJECTIONS)
+    await follower.start()
+    parts.push_async_callback(follower.stop)
+    name = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+    coordinator = Coordinator(store, registry, authority, secrets.token_bytes, name)
+    return Service(
+        store=store,
+        registry=registry,
+        authority=authority,
+        coordinator=coordinator,
+        follower=follower,
+        standings=Standings(pool, ledger, PROJECTIONS),
+        pool=pool,
+    )
+
+
+async def _open(parts: AsyncExitStack, door: Door, settings: Settings, registry: Registry) -> Path | None:
+    """Reach the database, open everything, and let the door serve; return where the operator's token lies."""
+    door.reason = _AWAY
+    dsn = await parts.enter_async_context(database(settings))
+    await migrated(dsn, lambda _: None)
+    while True:
+        attempt = AsyncExitStack()
+        try:
+            service = await open_service(attempt, dsn, settings.ledger, registry)
+            file = token_file(settings.data, settings.ledger)
+            known = await ensure_operator(service.authority, file, secrets.token_bytes)
+            break
+        except Unavailable as error:
+            await attempt.aclose()
+            log.warning("database_unavailable", detail=error.message, again_in_seconds=bounds.CONNECT_AGAIN_SECONDS)
+            await asyncio.sleep(bounds.CONNECT_AGAIN_SECONDS)
+        except BaseException:
+            await attempt.aclose()
+            raise
+    parts.push_async_exit(attempt)
+    service.coordinator.start()
+    parts.push_async_callback(service.coordinator.drain, bounds.DRAIN_SECONDS)
+    door.open(service)
+    return file if known else None
+
+
+async def _answered(door: Door) -> None:
+    """Stop accepting connections, and give the requests in progress half of the time we have to be answered."""
+    await door.stop_accepting()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(door.idle.wait(), bounds.DRAIN_SECONDS / 2)
+
+
+async def _cancelled(*tasks: "asyncio.Task[object]") -> None:
+    """End tasks that are still running, and wait until they have."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+async def _close(pool: "Pool") -> None:
+    """Close connections politely, but not for ever."""
+    try:
+        async with asyncio.timeout(bounds.CONNECT_SECONDS):
+            await pool.close()
+    except TimeoutError:
+        pool.terminate()

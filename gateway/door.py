@@ -1,0 +1,279 @@
+"""The door: every request passes here once, on one straight way, and leaves with an answer.
+
+    find the route ─► admit or refuse ─► who is it? ─► query parameters ─► the route's handler ─► answer
+          └──────────────┴──────────────────┴────────────────┴──────────────────┴──► problem (problems.py)
+
+Rules of this file:
+
+1. What is refused here is refused before acceptance: nothing was read, nothing was recorded.
+2. A handler returns an answer or raises an error of `ledger/errors.py`; only this file turns errors into answers.
+3. Nothing waits without a bound, and what waits for long (`patience`) is let go when the service drains.
+
+It sits directly on aiohttp's server: no application, no middleware, so that a request costs little Python. It knows
+the parts that serve requests only as `Service`, and that there may be none yet.
+"""
+
+import asyncio
+import itertools
+import re
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+import structlog
+from aiohttp import web
+from multidict import CIMultiDict
+
+from adapters.registry import Registry
+from authority.authority import Authority
+from authority.grants import Principal
+from coordinator.coordinator import Coordinator
+from gateway import gate
+from gateway.metrics import Metrics
+from gateway.models import Body, NoQuery, Query, checked, checked_query
+from gateway.problems import extra_headers, problem
+from gateway.render import Shown, encode
+from ledger import bounds
+from ledger.errors import LedgerError, Malformed, NoSuchMethod, NotFound, Overloaded, Unauthenticated, Unavailable
+from ledger.store import Store
+from projections.digest import Standings
+from projections.follower import Follower
+
+log = structlog.get_logger(__name__)
+
+_BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/-]{1,512}=*)", re.IGNORECASE).fullmatch
+_EVERYWHERE: Final[Mapping[str, str]] = {
+    "Server": "intentledger",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """The parts that serve requests, once the database has been reached."""
+
+    store: Store
+    registry: Registry
+    authority: Authority
+    coordinator: Coordinator
+    follower: Follower
+    standings: Standings
+    pool: Any  # ledger.database.Pool, which exists for type checkers only
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the door takes on; the reasons stand in `ledger/bounds.py`."""
+
+    requests: int = bounds.REQUESTS_IN_PROGRESS
+    connections: int = bounds.CONNECTIONS_OPEN
+    followers: int = bounds.FOLLOWERS_LIVE
+    header_seconds: float = bounds.HEADER_SECONDS
+    body_seconds: float = bounds.BODY_SECONDS
+    write_seconds: float = bounds.WRITE_SECONDS
+    heartbeat_seconds: float = bounds.HEARTBEAT_SECONDS
+
+
+Handler = Callable[["Visit"], Awaitable[web.StreamResponse]]
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """One address and method: what it does, what it takes, what it answers. `/openapi.json` is drawn from these."""
+
+    method: str
+    path: str  # with {id} where an id stands
+    name: str
+    summary: str
+    handler: Handler
+    query: type[Query] = NoQuery
+    body: type[Body] | None = None
+    headers: tuple[str, ...] = ()  # names of the request headers that matter here
+    answers: Mapping[int, type[Shown] | None] = {}  # by status; None: not described by one of our shapes
+    media: tuple[str, ...] = ("application/json",)
+    errors: tuple[type[LedgerError], ...] = ()
+    public: bool = False  # answered without a token, and while there is no database
+
+
+class Visit:
+    """One request on its way through."""
+
+    __slots__ = ("door", "id", "limits", "principal", "query", "request", "request_id", "service")
+
+    door: "Door"
+    id: str  # what stands for {id}, as it was written
+    principal: Principal
+    query: Any  # an instance of the route's query model
+    request: web.BaseRequest
+    request_id: str
+    service: Service
+
+    def __init__(self, door: "Door", request: web.BaseRequest, request_id: str) -> None:
+        """Begin with what is known of any request."""
+        self.door = door
+        self.request = request
+        self.request_id = request_id
+
+    async def body(self, model: type[Any]) -> tuple[Any, Any]:
+        """Return the body, checked against a model, and the value it was checked from."""
+        value = await gate.read_json(self.request, self.door.limits.body_seconds)
+        return checked(model, value), value
+
+    def headers(self, content_type: str = "application/json") -> "CIMultiDict[str]":
+        """Return the headers that every answer carries."""
+        headers = CIMultiDict(_EVERYWHERE)
+        headers["Content-Type"] = content_type
+        headers["X-Request-Id"] = self.request_id
+        return headers
+
+    def answer(self, value: Any, status: int = 200) -> web.Response:
+        """Answer with JSON."""
+        return web.Response(body=encode(value), status=status, headers=self.headers())
+
+
+class Door:
+    """One process's door."""
+
+    def __init__(
+        self, routes: Sequence[Route], document: bytes, limits: Limits, metrics: Metrics, process_name: str
+    ) -> None:
+        """`document` describes the routes; `process_name` begins every request id and must differ between processes."""
+        self.document = document
+        self.limits = limits
+        self.metrics = metrics
+        self.service: Service | None = None
+        self.reason = "The service is starting."  # why there is no service
+        self.away: str | None = None  # what /readyz last found out about the database, and when
+        self.asked_at = float("-inf")
+        self.draining = False
+        self.idle = asyncio.Event()  # draining, and nothing is in progress any more
+        self.in_progress = 0
+        self.followers = 0  # of them, live readers of the feed
+        self.next_id: Callable[[], str] = (f"{process_name}-{number:x}" for number in itertools.count(1)).__next__
+        self._static: dict[str, dict[str, Route]] = {}
+        self._dynamic: list[tuple[re.Pattern[str], dict[str, Route]]] = []
+        self._patient: set[asyncio.Timeout] = set()
+        self.stop_accepting: Callable[[], Awaitable[None]] = _nothing  # whoever listens for us says how it ends
+        for path, methods in _by_path(routes).items():
+            if "{" in path:
+                self._dynamic.append((re.compile(path.replace("{id}", "([^/]+)")), methods))
+            else:
+                self._static[path] = methods
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, whatever happens."""
+        visit = Visit(self, request, self.next_id())
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        name = "none"
+        self.in_progress += 1
+        try:
+            route, visit.id = self._find(request)
+            name = route.name
+            response = await self._serve(route, visit)
+        except ConnectionError:  # the client is gone; there is nobody to answer
+            raise
+        except Exception as error:  # noqa: BLE001 the one place that answers whatever happened
+            response = self.problem(error, visit)
+        finally:
+            self.in_progress -= 1
+            if self.draining and not self.in_progress:
+                self.idle.set()
+        self.metrics.answered(name, response.status, clock() - started)
+        return response
+
+    def problem(self, error: Exception, visit: Visit) -> web.Response:
+        """Turn an error into an answer, and log it if it is ours."""
+        row, members = problem(error, visit.request_id)
+        if row.status >= 500 and not isinstance(error, Unavailable):
+            log.error("request_failed", request_id=visit.request_id, problem=row.slug, exc_info=error)
+        headers = visit.headers("application/problem+json")
+        headers.update(extra_headers(error))
+        return web.Response(body=encode(members), status=row.status, headers=headers)
+
+    def open(self, service: Service) -> None:
+        """Serve from now on, and let the service be watched."""
+        self.service = service
+        self.metrics.watch("requests_in_progress", "Requests being answered now.", lambda: self.in_progress)
+        self.metrics.watch("feed_followers", "Clients that follow the feed live.", lambda: self.followers)
+        self.metrics.watch("intents_in_flight", "Intents this process runs.", lambda: service.coordinator.in_flight)
+        self.metrics.watch("views_position", "What every view has reached.", lambda: service.follower.position)
+        self.metrics.watch("views_stopped", "1 if a view stands still.", lambda: service.follower.failure is not None)
+
+    @contextmanager
+    def patience(self, timeout: asyncio.Timeout) -> Iterator[None]:
+        """Let `timeout` end at once when the service drains."""
+        self._patient.add(timeout)
+        try:
+            yield
+        finally:
+            self._patient.discard(timeout)
+
+    def drain(self) -> None:
+        """Refuse what comes from now on and let go of what waits."""
+        self.draining = True
+        if not self.in_progress:
+            self.idle.set()
+        now = asyncio.get_running_loop().time()
+        for timeout in self._patient:
+            timeout.reschedule(now)
+
+    async def _serve(self, route: Route, visit: Visit) -> web.StreamResponse:
+        request = visit.request
+        if not route.public:
+            visit.service = self._admit()
+            visit.principal = await visit.service.authority.authenticate(_bearer(request))
+        visit.query = checked_query(route.query, request.query.items()) if request.rel_url.raw_query_string else None
+        return await route.handler(visit)
+
+    def _admit(self) -> Service:
+        if self.draining:
+            raise Overloaded("The service is shutting down and takes nothing new. Nothing was recorded.")
+        if self.in_progress > self.limits.requests:
+            raise Overloaded
+        if self.service is None:
+            raise Unavailable(f"{self.reason} Nothing was recorded.")
+        return self.service
+
+    def _find(self, request: web.BaseRequest) -> tuple[Route, str]:
+        path = request.rel_url.raw_path
+        methods = self._static.get(path)
+        found_id = ""
+        if methods is None:
+            for pattern, candidates in self._dynamic:
+                match = pattern.fullmatch(path)
+                if match:
+                    methods, found_id = candidates, match[1]
+                    break
+            else:
+                raise NotFound("There is nothing at this address.")
+        route = methods.get(request.method)
+        if route is None:
+            raise NoSuchMethod(allow=sorted(methods))
+        return route, found_id
+
+
+async def _nothing() -> None:
+    return
+
+
+def _by_path(routes: Sequence[Route]) -> dict[str, dict[str, Route]]:
+    found: dict[str, dict[str, Route]] = {}
+    for route in routes:
+        methods = found.setdefault(route.path, {})
+        methods[route.method] = route
+        if route.method == "GET":
+            methods["HEAD"] = route
+    return found
+
+
+def _bearer(request: web.BaseRequest) -> str:
+    """Return the token of the one Authorization header (RFC 6750 §2.1); no other place for a token is looked at."""
+    shown = request.headers.getall("Authorization", ())
+    if len(shown) > 1:
+        raise Malformed("There are two Authorization headers. Nothing was recorded.")
+    match = _BEARER(shown[0]) if shown else None
+    if match is None:
+        raise Unauthenticated("A bearer token is needed in the Authorization header. Nothing was recorded.")
+    return match[1]

@@ -1,0 +1,49 @@
+"""What Prometheus may know. Labels have few values: routes by their names in the table, never as they were asked."""
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """The measures of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        """Begin at nothing."""
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "intentledger_requests", "Answered requests.", ("route", "status"), registry=self._registry
+        )
+        self._seconds = Histogram(
+            "intentledger_request_seconds",
+            "Time to answer a request, Prefer: wait included.",
+            ("route",),
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self._counters: dict[tuple[str, int], Counter] = {}  # the children, found without labels() on the hot path
+        self._timers: dict[str, Histogram] = {}
+
+    def watch(self, name: str, what: str, value: Callable[[], float]) -> None:
+        """Add a gauge that is read when Prometheus asks."""
+        Gauge(f"intentledger_{name}", what, registry=self._registry).set_function(value)
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """Count an answered request; `route` is the name of a route, or `none`."""
+        counter = self._counters.get((route, status))
+        if counter is None:
+            counter = self._counters[route, status] = self._requests.labels(route, str(status))
+        timer = self._timers.get(route)
+        if timer is None:
+            timer = self._timers[route] = self._seconds.labels(route)
+        counter.inc()
+        timer.observe(seconds)
+
+    def exposition(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self._registry)

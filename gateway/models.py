@@ -1,0 +1,225 @@
+"""What clients may send, as strict models: the shape of a request is checked here, its meaning by the coordinator.
+
+Bodies come from the gate as values and are checked without coercion: "1" is no number and true is no 1. Query
+parameters are text by nature, so each kind of them says itself how it is read. What is unknown is refused, by name.
+Every limit comes from `ledger/bounds.py`. The models are also what `/openapi.json` shows.
+"""
+
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ledger import bounds
+from ledger.errors import Invalid, InvalidRequest
+from ledger.state import Phase
+from projections.audit import OUTCOMES
+
+
+class Body(BaseModel):
+    """A JSON object from outside: nothing is coerced, nothing unknown is let in, nothing is echoed in errors."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+Name = Annotated[str, Field(min_length=1, max_length=bounds.NAME_LENGTH)]
+Reason = Annotated[str, Field(min_length=1, max_length=bounds.REASON_LENGTH, description="A person will read it.")]
+JSONObject = dict[str, Any]
+
+
+class NewAction(Body):
+    """One effect to have at one outside system."""
+
+    id: Name = Field(description="Names the action within its intent.")
+    operation: Name = Field(description="`adapter.verb`, from GET /v1/operations.")
+    params: JSONObject = Field(description="As the operation's schema wants them.")
+    after: list[Name] = Field(
+        default=[], max_length=bounds.ACTIONS_PER_INTENT, description="Ids of actions that must be done before it."
+    )
+
+
+class NewIntent(Body):
+    """Actions that happen all or not at all."""
+
+    task: Name | None = Field(default=None, description="The task under which the agent acts.")
+    reason: Reason
+    confidence: float | None = Field(default=None, ge=0, le=1, description="How sure the agent says it is.")
+    mode: Literal["execute", "dry_run"] = "execute"
+    deadline: int = Field(
+        default=bounds.DEADLINE_SECONDS_DEFAULT,
+        ge=1,
+        le=bounds.DEADLINE_SECONDS_MAX,
+        description="Seconds for the preparing phase; what is not decided by then is aborted.",
+    )
+    context: JSONObject = Field(default={}, description="Kept and shown, never interpreted.")
+    again: bool = Field(default=False, description="Repeats what may be a duplicate.")
+    actions: list[NewAction] = Field(min_length=1, max_length=bounds.ACTIONS_PER_INTENT)
+
+
+class Cancel(Body):
+    """Abort an intent that is not decided yet."""
+
+    reason: Reason
+
+
+class Undo(Body):
+    """Undo a committed intent."""
+
+    reason: Reason
+    partial: bool = Field(default=False, description="Undo what can be undone, even if not everything can be.")
+
+
+class Resolve(Body):
+    """State what is true in the world about an intent that asks for attention."""
+
+    action: Name | None = Field(description="The action named in `attention`; null where it names none.")
+    outcome: Literal["applied", "not_applied"]
+    note: str = Field(max_length=bounds.REASON_LENGTH, description="How you know.")
+
+
+# ── query parameters ─────────────────────────────────────────────────────────────────────────────────────────────
+
+_DIGITS: Final = re.compile(r"0|[1-9][0-9]{0,15}").fullmatch
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)").fullmatch
+
+
+def _number(text: object) -> object:
+    if isinstance(text, str):
+        if not _DIGITS(text):
+            raise ValueError("Input should be a whole number in plain digits")
+        return int(text)
+    return text
+
+
+def _truth(text: object) -> object:
+    if isinstance(text, str):
+        if text not in {"true", "false"}:
+            raise ValueError("Input should be true or false")
+        return text == "true"
+    return text
+
+
+def _moment(text: object) -> object:
+    if isinstance(text, str):
+        if not _TIME(text):
+            raise ValueError("Input should be a time as RFC 3339 writes it, such as 2026-01-31T12:00:00Z")
+        return datetime.fromisoformat(text).astimezone(UTC)
+    return text
+
+
+def _no_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("Input should not contain the character NUL")
+    return text
+
+
+class Query(BaseModel):
+    """Query parameters: each at most once, none unknown, none empty."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class NoQuery(Query):
+    """No query parameters."""
+
+
+_OUTCOMES: Final = tuple(sorted(str(outcome) for outcome in OUTCOMES))
+Position = Annotated[int, BeforeValidator(_number), Field(ge=0, le=bounds.INTEGER_MAX)]
+Limit = Annotated[int, BeforeValidator(_number), Field(ge=1, le=bounds.PAGE_LIMIT_MAX)]
+Truth = Annotated[bool, BeforeValidator(_truth)]
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+Word = Annotated[str, AfterValidator(_no_nul), Field(min_length=1, max_length=bounds.NAME_LENGTH)]
+Cursor = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9_=-]+$")]
+
+
+class IntentQuery(Query):
+    """How to look at one intent."""
+
+    at: Position | None = Field(default=None, description="As it was at this position of the ledger.")
+    min_position: Position | None = Field(default=None, description="Wait until the ledger has this position.")
+
+
+class FeedQuery(Query):
+    """Which part of the ledger's events."""
+
+    after: Position | None = Field(default=None, description="Begin after this position.")
+    limit: Limit | None = Field(default=None, description="At most so many events.")
+
+
+class IntentsQuery(Query):
+    """Which intents."""
+
+    phase: Annotated[Phase, Field(strict=False)] | None = None
+    agent: Word | None = None
+    task: Word | None = None
+    commissioned_by: Word | None = None
+    operation: Word | None = None
+    attention: Truth | None = None
+    after: Cursor | None = Field(default=None, description="The `next` of the page before.")
+    limit: Limit = bounds.PAGE_LIMIT_DEFAULT
+    min_position: Position | None = Field(default=None, description="Wait until the view has this position.")
+
+
+class AuditQuery(Query):
+    """Which entries of the audit."""
+
+    agent: Word | None = None
+    commissioned_by: Word | None = None
+    task: Word | None = None
+    operation: Word | None = None
+    policy: Word | None = None
+    outcome: Literal[*_OUTCOMES] | None = None  # type: ignore[valid-type]
+    since: Moment | None = Field(default=None, description="At or after this time.")
+    until: Moment | None = Field(default=None, description="Before this time.")
+    after: Cursor | None = Field(default=None, description="The `next` of the page before.")
+    limit: Limit = bounds.PAGE_LIMIT_DEFAULT
+    min_position: Position | None = Field(default=None, description="Wait until the view has this position.")
+
+
+_PLACES_MAX: Final = 50  # whoever has more to mend will ask again
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def checked(model: type[_Model], value: object) -> _Model:
+    """Check a body. Raises `Invalid` for an intent, `InvalidRequest` for anything else, naming each place."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        fault = Invalid if model is NewIntent else InvalidRequest
+        raise fault("The body does not follow the contract. Nothing was recorded.", errors=_places(error)) from None
+
+
+def checked_query(model: type[_Model], pairs: Iterable[tuple[str, str]]) -> _Model:
+    """Check query parameters against their model. Raises `InvalidRequest`, naming each parameter that is wrong."""
+    found: dict[str, str] = {}
+    for name, text in pairs:
+        if name in found:
+            place = {"path": _pointer((name,)), "message": "This query parameter stands here more than once."}
+            raise InvalidRequest("A query parameter is repeated. Nothing was changed.", errors=[place])
+        found[name] = text
+    try:
+        return model.model_validate(found)
+    except ValidationError as error:
+        raise InvalidRequest(
+            "The query parameters do not follow the contract. Nothing was changed.", errors=_places(error)
+        ) from None
+
+
+def _places(error: ValidationError) -> list[dict[str, str]]:
+    return [
+        {"path": _pointer(fault["loc"]), "message": _sentence(fault["type"], fault["msg"])}
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)[:_PLACES_MAX]
+    ]
+
+
+def _sentence(kind: str, message: str) -> str:
+    if kind == "extra_forbidden":
+        return "This field is not known here."
+    return message.removeprefix("Value error, ") + "."
+
+
+def _pointer(place: tuple[int | str, ...]) -> str:
+    """Write a place as a JSON pointer (RFC 6901)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)

@@ -1,0 +1,152 @@
+"""The OpenAPI 3.1 document, drawn from the route table.
+
+The models that check requests and the structs that are answered are what it shows: it cannot say anything else than
+the code does.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from pydantic.json_schema import models_json_schema
+
+from gateway.door import Route
+from gateway.problems import PROBLEMS
+from gateway.render import Problem, Shown
+from ledger.bounds import IDEMPOTENCY_KEY_LENGTH
+from ledger.errors import (
+    InvalidRequest,
+    LedgerError,
+    Malformed,
+    Overloaded,
+    Unauthenticated,
+    Unavailable,
+)
+
+_REF: Final = "#/components/schemas/"
+_EVERYWHERE: Final = (Malformed, Unauthenticated, InvalidRequest, Unavailable, Overloaded, LedgerError)
+_ID: Final = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+_HEADERS: Final[Mapping[str, dict[str, Any]]] = {
+    "Idempotency-Key": {
+        "required": True,
+        "description": "Names this request for ever: the same key and body give the same intent. Quoted or bare.",
+        "schema": {"type": "string", "pattern": f"^[!#-~]([ -~]{{0,{IDEMPOTENCY_KEY_LENGTH - 2}}}[!-~])?$"},
+    },
+    "Prefer": {
+        "description": "`wait=10`: seconds to wait for the intent to come to rest, at most 30.",
+        "schema": {"type": "string", "examples": ["wait=10"]},
+    },
+    "traceparent": {"description": "W3C trace context.", "schema": {"type": "string"}},
+    "Accept": {"schema": {"type": "string"}},
+    "Last-Event-ID": {
+        "description": "Resumes a live stream after this position.",
+        "schema": {"type": "string", "pattern": "^[0-9]{1,15}$"},
+    },
+}
+
+
+def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
+    """Describe every public and private route of this release."""
+    requests, schemas = _schemas(routes)
+    paths: dict[str, dict[str, Any]] = defaultdict(dict)
+    for route in routes:
+        paths[route.path][route.method.lower()] = _operation(route, requests)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Intent Ledger",
+            "version": version,
+            "description": "Agents submit intents; their effects happen all or not at all. 2xx means durable, "
+            "4xx that nothing was recorded, 5xx that it is unknown: the same key gives the truth.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "paths": dict(paths),
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "headers": {
+                "X-Request-Id": {"schema": {"type": "string"}, "description": "Names this answer in our logs."}
+            },
+        },
+    }
+
+
+def _schemas(routes: Sequence[Route]) -> tuple[Mapping[Any, Any], dict[str, Any]]:
+    """Return how each request model is referred to, and the schemas of everything that is sent or answered."""
+    models = {model for route in routes for model in (route.body, route.query) if model is not None}
+    references, described = models_json_schema(
+        sorted(((model, "validation") for model in models), key=lambda pair: pair[0].__name__),
+        ref_template=_REF + "{model}",
+    )
+    shown = {shape for route in routes for shape in route.answers.values() if shape is not None}
+    _, answers = msgspec.json.schema_components(
+        sorted([*shown, Problem], key=lambda shape: shape.__name__), ref_template=_REF + "{name}"
+    )
+    schemas = {**described.get("$defs", {}), **answers}
+    return {model: schemas[model.__name__] for model, _ in references}, dict(sorted(schemas.items()))
+
+
+def _operation(route: Route, requests: Mapping[Any, Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {"operationId": route.name, "summary": route.summary}
+    parameters = [*_query(requests[route.query]), *({"name": h, "in": "header", **_HEADERS[h]} for h in route.headers)]
+    if "{id}" in route.path:
+        parameters.insert(0, _ID)
+    if parameters:
+        operation["parameters"] = parameters
+    if route.body is not None:
+        content = {"application/json": {"schema": {"$ref": _REF + route.body.__name__}}}
+        operation["requestBody"] = {"required": True, "content": content}
+    operation["responses"] = {
+        **{str(status): _answer(route, shape) for status, shape in route.answers.items()},
+        **_problems([*route.errors, *(() if route.public else _EVERYWHERE)], taken=route.answers),
+    }
+    operation["security"] = [] if route.public else [{"token": []}]
+    return operation
+
+
+def _query(schema: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    required = schema.get("required", ())
+    for name, described in schema.get("properties", {}).items():
+        one = {key: value for key, value in described.items() if key not in {"title", "default"}}
+        description = one.pop("description", None)
+        parameter = {"name": name, "in": "query", "required": name in required, "schema": _without_null(one)}
+        yield {**parameter, "description": description} if description else parameter
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Drop the alternative `null` of an optional parameter: in an address, absent is the only way to say it."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    return kinds[0] if len(kinds) == 1 else schema
+
+
+def _answer(route: Route, shape: type[Shown] | None) -> dict[str, Any]:
+    described = {"$ref": _REF + shape.__name__} if shape is not None else {}
+    content = {
+        media: {"schema": described if media == "application/json" else {"type": "string"}} for media in route.media
+    }
+    summary = (shape.__doc__ or "").strip().partition("\n")[0] if shape is not None else route.summary
+    return {"description": summary, "content": content, "headers": _request_id()}
+
+
+def _problems(errors: Iterable[type[LedgerError]], taken: Mapping[int, object]) -> dict[str, Any]:
+    """Describe the problems, those with the same status together."""
+    rows = sorted({PROBLEMS[error] for error in errors}, key=lambda row: (row.status, row.slug))
+    found: dict[str, Any] = {}
+    for row in rows:
+        if row.status in taken:
+            continue
+        said = found.get(str(row.status))
+        found[str(row.status)] = {
+            "description": f"{said['description']}; {row.title} (`{row.slug}`)"
+            if said
+            else f"{row.title} (`{row.slug}`)",
+            "content": {"application/problem+json": {"schema": {"$ref": _REF + "Problem"}}},
+            "headers": _request_id(),
+        }
+    return found
+
+
+def _request_id() -> dict[str, Any]:
+    return {"X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"}}

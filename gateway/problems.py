@@ -1,0 +1,97 @@
+"""From errors to answers: the one table from the tree of `ledger/errors.py` to HTTP (RFC 9457).
+
+Every class of the tree has its own row; `tests/unit/test_problems.py` walks one against the other. What a status
+promises: 4xx, certainly nothing was recorded; 5xx, unknown, unless the sentence says otherwise. An exception that is
+not in the tree is a defect of ours: it is logged with its trace, and the answer tells nothing but that.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from ledger import errors as e
+from ledger.bounds import RETRY_AFTER_SECONDS
+
+URN: Final = "urn:intent-ledger:problem:"
+
+
+class Row(NamedTuple):
+    """What a class of error is called outside."""
+
+    slug: str
+    status: int
+    title: str
+
+
+PROBLEMS: Final[Mapping[type[e.LedgerError], Row]] = {
+    e.LedgerError: Row("internal", 500, "Something went wrong here"),
+    # the caller's request cannot be taken
+    e.Rejected: Row("rejected", 400, "The request cannot be taken"),
+    e.Malformed: Row("malformed", 400, "The request is malformed"),
+    e.KeyMissing: Row("idempotency-key-missing", 400, "An Idempotency-Key is needed"),
+    e.Unauthenticated: Row("unauthenticated", 401, "A live token is needed"),
+    e.Forbidden: Row("forbidden", 403, "The token may not do this"),
+    e.NotFound: Row("not-found", 404, "There is no such thing"),
+    e.NoSuchMethod: Row("method-not-allowed", 405, "The address does not answer that method"),
+    e.TooSlow: Row("too-slow", 408, "The request did not arrive in time"),
+    e.TooLarge: Row("too-large", 413, "The request is too large"),
+    e.UnsupportedMedia: Row("unsupported-media-type", 415, "Only plain JSON in UTF-8 is read"),
+    e.Invalid: Row("invalid-intent", 422, "The intent does not follow the contract"),
+    e.InvalidRequest: Row("invalid-request", 422, "The request does not follow the contract"),
+    # the ledger's state forbids it
+    e.Conflict: Row("conflict", 409, "The present state does not allow this"),
+    e.KeyReused: Row("idempotency-key-reused", 422, "The idempotency key belongs to another request"),
+    e.AlreadyDecided: Row("already-decided", 409, "The intent is decided"),
+    e.NotWaiting: Row("not-waiting", 409, "The intent does not wait for that"),
+    e.NotUndoable: Row("not-undoable", 409, "Not everything can be undone"),
+    # we cannot answer now
+    e.Unavailable: Row("unavailable", 503, "The ledger cannot answer now"),
+    e.Overloaded: Row("overloaded", 503, "The service is at its limit"),
+    # what the coordinator turns into facts and never lets out; here so that a leak has a name
+    e.AdapterError: Row("adapter-error", 502, "An outside system did not do what was asked"),
+    e.Transient: Row("adapter-transient", 502, "An outside system could not be used"),
+    e.Permanent: Row("adapter-permanent", 502, "An outside system refused"),
+    e.InDoubt: Row("adapter-in-doubt", 502, "An outside system may or may not have acted"),
+    # a person must look
+    e.Misconfigured: Row("misconfigured", 500, "The service is misconfigured"),
+    e.Corrupt: Row("corrupt", 500, "The ledger holds what cannot be true"),
+    e.IllegalTransition: Row("illegal-transition", 500, "An event stands where it is not allowed"),
+    e.UnknownEventType: Row("unknown-event-type", 500, "An event has an unknown type"),
+    e.InvariantViolation: Row("invariant-violation", 500, "A law of the protocol would be broken"),
+}
+
+_UNEXPECTED: Final = (
+    "Something failed here that we did not foresee. Whether the request was recorded is unknown; "
+    "for a new intent, the same Idempotency-Key gives the truth."
+)
+
+
+def row_of(error: Exception) -> Row:
+    """Return the row of an error; one that is not in the tree has the row of `LedgerError`."""
+    return PROBLEMS.get(type(error), PROBLEMS[e.LedgerError])  # type: ignore[arg-type]
+
+
+def problem(error: Exception, request_id: str) -> tuple[Row, dict[str, Any]]:
+    """Return what `application/problem+json` says about an error: its row, and the members of the body."""
+    row = row_of(error)
+    known = error if isinstance(error, e.LedgerError) else e.LedgerError(_UNEXPECTED)
+    return row, {
+        **known.extras,
+        "type": URN + row.slug,
+        "title": row.title,
+        "status": row.status,
+        "detail": known.message,
+        "request_id": request_id,
+    }
+
+
+def extra_headers(error: Exception) -> Mapping[str, str]:
+    """Return the headers that belong to a problem beside its body."""
+    match error:
+        case e.Unauthenticated():
+            return {"WWW-Authenticate": 'Bearer realm="intent-ledger"'}
+        case e.Unavailable():
+            return {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        case e.NoSuchMethod():
+            return {"Allow": ", ".join(error.extras.get("allow", ()))}
+        case _:
+            return {}

@@ -1,0 +1,11 @@
+"""Every address of this release, in one table."""
+
+from typing import Final
+
+from gateway.door import Route
+from gateway.routes_feed import FEED_ROUTES
+from gateway.routes_health import HEALTH_ROUTES
+from gateway.routes_intents import INTENT_ROUTES
+from gateway.routes_views import VIEW_ROUTES
+
+ROUTES: Final[tuple[Route, ...]] = (*INTENT_ROUTES, *FEED_ROUTES, *VIEW_ROUTES, *HEALTH_ROUTES)

@@ -1,0 +1,176 @@
+"""The feed: the events of the ledger, a page of them, all of them as a stream, or live as they come.
+
+    Accept: application/json       one page
+    Accept: application/x-ndjson   every event up to now, one a line
+    Accept: text/event-stream      every event from now on too; `id:` is the position, `Last-Event-ID` resumes
+
+A stream holds one batch at a time and waits for its reader; a reader that takes nothing for WRITE_SECONDS is cut off.
+A stream that breaks inside is cut off too, without its proper end, so that nobody takes a part for the whole.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing, contextmanager, nullcontext
+from typing import Final, cast
+
+import structlog
+from aiohttp import web
+from aiohttp.web import BaseRequest
+
+from gateway.door import Door, Route, Visit
+from gateway.models import FeedQuery
+from gateway.render import EventPage, encode
+from ledger import events as e
+from ledger.bounds import PAGE_LIMIT_DEFAULT
+from ledger.errors import InvalidRequest, LedgerError, Overloaded
+from ledger.events import Recorded
+from ledger.store import Store
+
+log = structlog.get_logger(__name__)
+
+_JSON: Final = "application/json"
+_NDJSON: Final = "application/x-ndjson"
+_SSE: Final = "text/event-stream"
+_BATCH: Final = 100  # events that a stream holds at a time
+_POSITION: Final = re.compile(r"[0-9]{1,15}").fullmatch
+
+
+async def feed(visit: Visit) -> web.StreamResponse:
+    """Answer with the feed in the form that was asked for."""
+    query: FeedQuery = visit.query or FeedQuery()
+    form = form_of(visit.request, (_JSON, _NDJSON, _SSE))
+    if form == _JSON:
+        return await _page(visit, query)
+    store = visit.service.store
+    head = await store.head()  # finds out whether the database answers while there is still a status to say so
+    if visit.request.method == "HEAD":
+        return web.Response(headers=visit.headers(form))
+    if form == _NDJSON:
+        return await stream(visit, form, _lines(store, query.after or 0, head, query.limit))
+    after = _resume(visit.request, query.after)
+    with _place(visit.door):
+        return await stream(visit, form, _live(visit, after, query.limit), live=True)
+
+
+def form_of(request: BaseRequest, offered: Sequence[str]) -> str:
+    """Choose among the offered media types what `Accept` likes best (RFC 9110 §12.5.1); the first if it names none."""
+    best, best_weight = offered[0], 0.0
+    for wanted in ",".join(request.headers.getall("Accept", ())).split(","):
+        media, _, parameters = wanted.partition(";")
+        weight = re.search(r"q\s*=\s*([01](?:\.\d{0,3})?)", parameters)
+        value = float(weight[1]) if weight else 1.0
+        if media.strip().lower() in offered and value > best_weight:
+            best, best_weight = media.strip().lower(), value
+    return best
+
+
+async def stream(
+    visit: Visit, content_type: str, chunks: AsyncGenerator[bytes], *, live: bool = False
+) -> web.StreamResponse:
+    """Answer with chunks as they come.
+
+    A failure, or a reader that takes nothing for `write_seconds`, breaks the connection off. A `live` stream has no end
+    of its own; when the service drains it ends properly, and its reader resumes elsewhere.
+    """
+    response = web.StreamResponse(headers=visit.headers(content_type))
+    await response.prepare(visit.request)
+    drained = asyncio.timeout(None)
+    try:
+        async with drained, aclosing(chunks):
+            with visit.door.patience(drained) if live else nullcontext():
+                async for chunk in chunks:
+                    async with asyncio.timeout(visit.door.limits.write_seconds):
+                        await response.write(chunk)
+    except (LedgerError, TimeoutError) as error:
+        if not drained.expired():
+            log.warning("stream_cut_off", request_id=visit.request_id, error=type(error).__name__)
+            if visit.request.transport is not None:
+                visit.request.transport.abort()
+            raise ConnectionResetError("The stream was cut off.") from error
+    await response.write_eof()
+    return response
+
+
+async def _page(visit: Visit, query: FeedQuery) -> web.Response:
+    limit = query.limit or PAGE_LIMIT_DEFAULT
+    recorded = await visit.service.store.read_all(query.after or 0, limit)
+    more = recorded[-1].position if len(recorded) == limit else None
+    return visit.answer({"items": [e.as_json(one) for one in recorded], "next": more})
+
+
+async def _lines(store: Store, after: int, head: int, limit: int | None) -> AsyncGenerator[bytes]:
+    left = head - after if limit is None else min(limit, head - after)
+    while left > 0:
+        recorded = await store.read_all(after, min(left, _BATCH))
+        if not recorded:
+            return
+        yield b"".join([encode(e.as_json(one)) + b"\n" for one in recorded])
+        after = recorded[-1].position
+        left -= len(recorded)
+
+
+async def _live(visit: Visit, after: int, limit: int | None) -> AsyncGenerator[bytes]:
+    clock = asyncio.get_running_loop().time
+    spoke_at = clock()
+    yield b": following\n\n"
+    following = cast("AsyncGenerator[Sequence[Recorded]]", visit.service.store.follow(after, _BATCH))
+    async with aclosing(following) as batches:
+        async for batch in batches:
+            recorded = batch if limit is None else batch[:limit]
+            if recorded:
+                yield b"".join([_message(one) for one in recorded])
+                spoke_at = clock()
+            elif clock() - spoke_at >= visit.door.limits.heartbeat_seconds:
+                yield b": still here\n\n"
+                spoke_at = clock()
+            if limit is not None:
+                limit -= len(recorded)
+                if limit <= 0:
+                    return
+
+
+def _message(recorded: Recorded) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (
+        recorded.position,
+        recorded.type.encode(),
+        encode(e.as_json(recorded)),
+    )
+
+
+def _resume(request: BaseRequest, after: int | None) -> int:
+    """Return where to begin: `Last-Event-ID` if the reader has been here before, else `after`."""
+    last = request.headers.get("Last-Event-ID")
+    if not last:
+        return after or 0
+    if not _POSITION(last):
+        place = {"path": "/Last-Event-ID", "message": "This header should be a position."}
+        raise InvalidRequest("Last-Event-ID is not a position of this ledger. Nothing was changed.", errors=[place])
+    return int(last)
+
+
+@contextmanager
+def _place(door: Door) -> Iterator[None]:
+    """Take one of the places for followers. Raises `Overloaded`."""
+    if door.followers >= door.limits.followers:
+        raise Overloaded("As many clients as we serve follow the feed already. Nothing was changed; retry later.")
+    door.followers += 1
+    try:
+        yield
+    finally:
+        door.followers -= 1
+
+
+FEED_ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/events",
+        name="get_events",
+        summary="Read or follow the events of the ledger",
+        handler=feed,
+        query=FeedQuery,
+        headers=("Accept", "Last-Event-ID"),
+        answers={200: EventPage},
+        media=(_JSON, _NDJSON, _SSE),
+    ),
+)

@@ -1,0 +1,235 @@
+"""The routes of one intent: submit it, look at it, and say something about it.
+
+Rule: nothing is decided here. A handler turns a request into a call of the coordinator and its answer into JSON.
+"""
+
+import asyncio
+import re
+from typing import Final
+
+from aiohttp import web
+from aiohttp.web import BaseRequest
+
+from coordinator.coordinator import settled
+from coordinator.intake import Request, RequestedAction
+from gateway.door import Route, Visit
+from gateway.models import Cancel, IntentQuery, NewIntent, Resolve, Undo
+from gateway.render import EventPage, ShownIntent, encode, show_intent
+from gateway.waiting import ledger_has
+from ledger import events as e
+from ledger.bounds import IDEMPOTENCY_KEY_LENGTH, WAIT_SECONDS_MAX
+from ledger.canonical import digest
+from ledger.errors import (
+    AlreadyDecided,
+    Invalid,
+    InvalidRequest,
+    KeyMissing,
+    KeyReused,
+    Malformed,
+    NotFound,
+    NotUndoable,
+    NotWaiting,
+    TooLarge,
+    TooSlow,
+    UnsupportedMedia,
+)
+from ledger.intents import Mode
+from ledger.state import TERMINAL, IntentState
+
+_ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
+_PRINTABLE: Final = re.compile(r"[\x20-\x7e]*").fullmatch
+_QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])*)"').fullmatch
+_ESCAPED: Final = re.compile(r'\\(["\\])').sub
+_WAIT: Final = re.compile(r"(?:^|,)\s*wait\s*=\s*([0-9]{1,9})\s*(?:[,;]|$)", re.IGNORECASE).search
+_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
+
+
+async def submit(visit: Visit) -> web.Response:
+    """Record an intent; answer at once, or when it has come to rest within `Prefer: wait`."""
+    headers = visit.request.headers
+    key = _idempotency_key(visit.request)
+    new, value = await visit.body(NewIntent)
+    request = _request(new, key, digest(value), headers.get("traceparent"))
+    accepted = await visit.service.coordinator.submit(visit.principal, request)
+    state = accepted.state
+    wait = _wait_seconds(visit.request)
+    if wait and not settled(state):
+        state = await _rest(visit, state.id, wait)
+    answer = visit.headers()
+    answer["Location"] = f"/v1/intents/{state.id}"
+    if accepted.hit:
+        answer["Idempotency-Hit"] = "true"
+    if wait is not None:
+        answer["Preference-Applied"] = f"wait={wait}"
+    status = 200 if state.phase in TERMINAL else 202
+    return web.Response(body=encode(show_intent(state)), status=status, headers=answer)
+
+
+async def look(visit: Visit) -> web.Response:
+    """Show an intent as it is, or as it was at a position."""
+    intent = intent_of(visit)
+    query: IntentQuery = visit.query or IntentQuery()
+    if query.min_position:
+        await ledger_has(visit, query.min_position)
+    return visit.answer(show_intent(await visit.service.coordinator.get(intent, query.at)))
+
+
+async def stream(visit: Visit) -> web.Response:
+    """Show the events of an intent."""
+    recorded = await visit.service.coordinator.events(intent_of(visit))
+    return visit.answer({"items": [e.as_json(one) for one in recorded], "next": None})
+
+
+async def cancel(visit: Visit) -> web.Response:
+    """Abort an intent that is not decided."""
+    intent = intent_of(visit)
+    said, _ = await visit.body(Cancel)
+    by = visit.principal.subject.name
+    return visit.answer(show_intent(await visit.service.coordinator.cancel(intent, said.reason, by)))
+
+
+async def undo(visit: Visit) -> web.Response:
+    """Begin to undo a committed intent."""
+    intent = intent_of(visit)
+    said, _ = await visit.body(Undo)
+    by = visit.principal.subject.name
+    state = await visit.service.coordinator.undo(intent, said.reason, by, partial=said.partial)
+    return visit.answer(show_intent(state))
+
+
+async def resolve(visit: Visit) -> web.Response:
+    """Answer an intent's call for attention."""
+    intent = intent_of(visit)
+    said, _ = await visit.body(Resolve)
+    by = visit.principal.subject.name
+    state = await visit.service.coordinator.resolve(intent, said.action, said.outcome, said.note, by)
+    return visit.answer(show_intent(state))
+
+
+def intent_of(visit: Visit) -> str:
+    """Return the id in the address. Raises `NotFound` for what cannot be one, so that it goes no further."""
+    if not _ID(visit.id):
+        raise NotFound("There is no such intent in this ledger.")
+    return visit.id
+
+
+async def _rest(visit: Visit, intent: str, seconds: int) -> IntentState:
+    """Wait for the intent to come to rest; a drain or the time ends the waiting, never the intent."""
+    coordinator = visit.service.coordinator
+    try:
+        async with asyncio.timeout(seconds) as timeout:
+            with visit.door.patience(timeout):
+                return await coordinator.wait(intent, seconds)
+    except TimeoutError:
+        return await coordinator.get(intent)
+
+
+def _request(new: NewIntent, key: str, request_digest: str, traceparent: str | None) -> Request:
+    return Request(
+        idempotency_key=key,
+        request_digest=request_digest,
+        task=new.task,
+        reason=new.reason,
+        confidence=new.confidence,
+        mode=Mode(new.mode),
+        deadline_seconds=new.deadline,
+        context=new.context,
+        actions=tuple([RequestedAction(a.id, a.operation, a.params, tuple(a.after)) for a in new.actions]),
+        traceparent=traceparent if traceparent is not None and _TRACEPARENT(traceparent) else None,
+    )
+
+
+def _idempotency_key(request: BaseRequest) -> str:
+    """Return the key, quoted (RFC 8941 §3.3.3) or bare: both spellings name the same key."""
+    shown = request.headers.getall("Idempotency-Key", ())
+    if len(shown) > 1:
+        raise Malformed("There are two Idempotency-Key headers. Nothing was recorded.")
+    key = shown[0].strip() if shown else ""
+    if key.startswith('"'):
+        quoted = _QUOTED(key)
+        if quoted is None:
+            raise Malformed("The Idempotency-Key begins with a quote and does not end with one. Nothing was recorded.")
+        key = _ESCAPED(r"\1", quoted[1])
+    if not key:
+        raise KeyMissing
+    if len(key) > IDEMPOTENCY_KEY_LENGTH or not _PRINTABLE(key):
+        raise Malformed(
+            f"The Idempotency-Key must be 1 to {IDEMPOTENCY_KEY_LENGTH} printable ASCII characters. "
+            "Nothing was recorded."
+        )
+    return key
+
+
+def _wait_seconds(request: BaseRequest) -> int | None:
+    """Return the seconds of `Prefer: wait` (RFC 7240 §4.3), at most WAIT_SECONDS_MAX; nonsense is ignored."""
+    for preferences in request.headers.getall("Prefer", ()):
+        match = _WAIT(preferences)
+        if match:
+            return min(int(match[1]), WAIT_SECONDS_MAX)
+    return None
+
+
+_BODY_ERRORS: Final = (Malformed, TooSlow, TooLarge, UnsupportedMedia)
+
+INTENT_ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/v1/intents",
+        name="submit_intent",
+        summary="Submit an intent",
+        handler=submit,
+        body=NewIntent,
+        headers=("Idempotency-Key", "Prefer", "traceparent"),
+        answers={200: ShownIntent, 202: ShownIntent},
+        errors=(*_BODY_ERRORS, KeyMissing, Invalid, KeyReused),
+    ),
+    Route(
+        method="GET",
+        path="/v1/intents/{id}",
+        name="get_intent",
+        summary="Look at an intent, now or at a position",
+        handler=look,
+        query=IntentQuery,
+        answers={200: ShownIntent},
+        errors=(NotFound,),
+    ),
+    Route(
+        method="GET",
+        path="/v1/intents/{id}/events",
+        name="get_intent_events",
+        summary="Read the events of an intent",
+        handler=stream,
+        answers={200: EventPage},
+        errors=(NotFound,),
+    ),
+    Route(
+        method="POST",
+        path="/v1/intents/{id}/cancel",
+        name="cancel_intent",
+        summary="Abort an intent that is not decided",
+        handler=cancel,
+        body=Cancel,
+        answers={200: ShownIntent},
+        errors=(*_BODY_ERRORS, NotFound, InvalidRequest, AlreadyDecided),
+    ),
+    Route(
+        method="POST",
+        path="/v1/intents/{id}/undo",
+        name="undo_intent",
+        summary="Undo a committed intent",
+        handler=undo,
+        body=Undo,
+        answers={200: ShownIntent},
+        errors=(*_BODY_ERRORS, NotFound, InvalidRequest, NotUndoable),
+    ),
+    Route(
+        method="POST",
+        path="/v1/intents/{id}/resolve",
+        name="resolve_intent",
+        summary="Answer an intent's call for attention",
+        handler=resolve,
+        body=Resolve,
+        answers={200: ShownIntent},
+        errors=(*_BODY_ERRORS, NotFound, InvalidRequest, NotWaiting),
+    ),
+)

@@ -1,0 +1,38 @@
+"""Waiting for the ledger or its views to have reached a position (`?min_position=`), with a bound."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from gateway.door import Visit
+from ledger.bounds import VIEW_SECONDS
+from ledger.errors import Unavailable
+
+_POLL_SECONDS: Final = 0.02
+
+
+async def ledger_has(visit: Visit, position: int) -> None:
+    """Wait until the ledger has this position. Raises `Unavailable` after VIEW_SECONDS."""
+    await _reached(visit, position, visit.service.store.head)
+
+
+async def views_have(visit: Visit, position: int) -> None:
+    """Wait until the views have this position. Raises `Unavailable` after VIEW_SECONDS, or at once if they stopped."""
+    follower = visit.service.follower
+
+    async def reached() -> int:
+        if follower.failure is not None and follower.position < position:
+            raise Unavailable(f"The views have stopped: {follower.failure} Nothing was changed.")
+        return int(follower.position)
+
+    await _reached(visit, position, reached)
+
+
+async def _reached(visit: Visit, position: int, at: Callable[[], Awaitable[int]]) -> None:
+    try:
+        async with asyncio.timeout(VIEW_SECONDS) as timeout:
+            with visit.door.patience(timeout):
+                while await at() < position:  # noqa: ASYNC110 other processes move it on too
+                    await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError:
+        raise Unavailable(f"Position {position} was not reached within {VIEW_SECONDS:g} seconds.") from None
