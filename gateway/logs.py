@@ -29,7 +29,13 @@ def configure(level: str, form: Literal["auto", "json", "text"]) -> None:
     last: list[Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(timestamp_key="at", colors=sys.stderr.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(
+                timestamp_key="at",
+                colors=sys.stderr.isatty(),
+                exception_formatter=structlog.dev.plain_traceback,  # the default one prints local variables: payloads
+            )
+        ]
     )
     structlog.configure(
         processors=[*shared, *last],
