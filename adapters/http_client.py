@@ -1,0 +1,129 @@
+"""One HTTP exchange: a request goes out at most once, and what came of it is known exactly or said to be unknown.
+
+Rules of this file:
+
+1. Until a connection stands nothing was sent: `Transient`. From then on everything but a whole answer is `InDoubt`.
+2. Nothing is followed, repeated, decompressed or remembered: no redirects, no retries, no cookies, no kept connections
+   (a connection that the other side has just closed would turn a call that never arrived into one in doubt).
+3. Of an answer at most ANSWER_BYTES are read.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from adapters.addresses import ForbiddenAddressError, PublicResolver
+from adapters.answers import Senseless, parse, secrets_in
+from ledger import bounds
+from ledger.errors import InDoubt, Transient
+from ledger.intents import JSON
+
+_HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "intentledger"}
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A whole answer. Without `data` its body had no meaning, and `fault` says why."""
+
+    status: int
+    data: JSON | None
+    fault: str | None = None
+
+
+class HttpClient:
+    """Sends requests to one system, under one set of credentials."""
+
+    def __init__(self, *, connections: int, seconds: float, allow_private: bool, headers: Mapping[str, str]) -> None:
+        """Bound every exchange by `seconds` in all, from resolving the name to the last byte of the answer."""
+        self._connections = connections
+        self._seconds = seconds
+        self._allow_private = allow_private
+        self._headers = {**headers, **_HEADERS}
+        self._secrets = secrets_in(headers.values())
+        self._session: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        """Make the session; it connects to nothing yet."""
+        resolver = aiohttp.ThreadedResolver() if self._allow_private else PublicResolver()
+        connector = aiohttp.TCPConnector(
+            resolver=resolver, use_dns_cache=False, force_close=True, limit=self._connections
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(),  # one clock, below
+            trace_configs=[_tracing()],
+        )
+
+    async def close(self) -> None:
+        """Close the session."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    async def send(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+        """Exchange one request for one answer. Raises `Transient` if nothing was sent, `InDoubt` if no answer came."""
+        if self._session is None:
+            raise Transient("The adapter is closed; nothing was sent.")
+        progress = SimpleNamespace(connected=False)
+        sent = {**self._headers, **headers, **({"Content-Type": "application/json"} if body is not None else {})}
+        try:
+            async with (
+                asyncio.timeout(self._seconds),
+                self._session.request(
+                    method,
+                    URL(url, encoded=True),
+                    data=body,
+                    headers=sent,
+                    allow_redirects=False,
+                    trace_request_ctx=progress,
+                ) as response,
+            ):
+                return await self._read(response)
+        except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
+            if progress.connected:
+                raise InDoubt(f"The request was sent and no answer came: {_reason(error, self._seconds)}.") from error
+            raise Transient(f"No connection: {_reason(error, self._seconds)}; nothing was sent.") from error
+
+    async def _read(self, response: aiohttp.ClientResponse) -> Answer:
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > bounds.ANSWER_BYTES:
+                response.close()
+                return Answer(response.status, None, f"it is longer than {bounds.ANSWER_BYTES} bytes")
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            return Answer(response.status, None, "it is compressed, which was not asked for")
+        kind = response.content_type
+        if body and kind != "application/json" and not kind.endswith("+json"):
+            return Answer(response.status, None, "its Content-Type is not JSON")
+        try:
+            return Answer(response.status, parse(bytes(body), self._secrets))
+        except Senseless as error:
+            return Answer(response.status, None, str(error))
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    async def connected(_: Any, context: SimpleNamespace, __: Any) -> None:
+        context.trace_request_ctx.connected = True
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_create_end.append(connected)
+    tracing.on_connection_reuseconn.append(connected)
+    return tracing
+
+
+def _reason(error: BaseException, seconds: float) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ForbiddenAddressError):
+            return str(cause)
+        cause = getattr(cause, "os_error", None) or cause.__cause__
+    if isinstance(error, TimeoutError):
+        return f"{seconds:g} seconds passed"
+    return type(error).__name__

@@ -1,0 +1,179 @@
+"""How the postgres adapter speaks to a participant's database: its sessions, its values, and what its errors mean.
+
+Values travel as text in both directions, so PostgreSQL itself reads "2026-01-31" as a date where a date is wanted, and
+what it returns is JSON: numbers beyond 2^53, `numeric`, times and everything without a JSON form are text.
+"""
+
+import json
+import math
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+
+from adapters import fence
+from adapters.contract import Refused
+from adapters.fence import AnyConnection
+from adapters.statements import Statement, bind
+from ledger import bounds
+from ledger.canonical import canonical
+from ledger.errors import AdapterError, Permanent, Transient
+from ledger.intents import JSON
+
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+LOST: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+"""Everything a database call may raise when it does not succeed; a `TimeoutError` is an `OSError`."""
+
+_REFUSING: Final = frozenset({"22", "23", "44", "P0"})  # data, constraints, check options, raise in a trigger
+_PASSING: Final = frozenset(
+    {"08", "40", "53", "55", "57", "58", "XX"}
+)  # connection, conflict, resources, locks, shutdown
+_UNCERTAIN: Final = frozenset({"08", "57", "58", "XX"})  # may strike after the commit they interrupt
+_NO_PREPARED_TRANSACTIONS: Final = "55000"
+
+
+async def open_pool(dsn: str, connections: int, seconds: float, lock_seconds: float) -> Pool:
+    """Make a pool that connects when it is first used: a database that is down fails calls, not the start."""
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=0,
+        max_size=connections,
+        init=_begin_session,
+        timeout=seconds,
+        command_timeout=seconds,
+        server_settings={
+            "application_name": "intentledger",
+            "timezone": "UTC",
+            "datestyle": "ISO",
+            "synchronous_commit": "on",  # an answer is durable, whatever the database's default
+            "statement_timeout": _milliseconds(seconds),
+            "lock_timeout": _milliseconds(lock_seconds),
+            "idle_in_transaction_session_timeout": _milliseconds(2 * seconds),
+        },
+    )
+
+
+@asynccontextmanager
+async def session(pool: Pool, name: str, seconds: float) -> AsyncIterator[AnyConnection]:
+    """Lend a connection. Raises `Transient` if there is none; whatever was left open is rolled back when it returns."""
+    try:
+        connection = await pool.acquire(timeout=seconds)
+    except (*LOST, ValueError) as error:
+        reason = words(error) if isinstance(error, asyncpg.PostgresError) else type(error).__name__
+        raise Transient(f"The database of adapter {name} cannot be reached ({reason}); nothing was sent.") from error
+    try:
+        yield connection
+    finally:
+        try:
+            await pool.release(connection, timeout=seconds)
+        except LOST:  # the answer is known by now; the server rolls back what a lost session left open
+            connection.terminate()
+
+
+async def run(connection: AnyConnection, statement: Statement, values: JSON) -> list[JSON]:
+    """Run one statement and return its rows; raises `Permanent` if it affects more or fewer rows than expected."""
+    prepared = await connection.prepare(statement.sql)
+    rows = await prepared.fetch(*bind(statement, values))
+    said = (prepared.get_statusmsg() or "").rpartition(" ")[2]
+    count = int(said) if said.isdigit() else len(rows)  # CALL does not count
+    if statement.expect_rows is not None and count != statement.expect_rows:
+        raise Permanent(
+            f"{statement.expect_rows} row(s) should be affected, but it would be {count}. Nothing was changed."
+        )
+    if len(rows) > bounds.ANSWER_ROWS:
+        raise Permanent(f"A statement returns more than {bounds.ANSWER_ROWS} rows. Nothing was changed.")
+    return [{column: plain(value) for column, value in row.items()} for row in rows]
+
+
+def bounded(value: JSON, size: int) -> JSON:
+    """Return `value` if it is small enough to be kept for ever; raises `Permanent`."""
+    if len(canonical(value)) > size:
+        raise Permanent(f"The statements return more than {size} bytes. Nothing was changed.")
+    return value
+
+
+def judge(error: BaseException) -> Refused | AdapterError:
+    """Say what an error means that struck before anything could be durable: the transaction is rolled back."""
+    if isinstance(error, ValueError):  # the driver itself could not encode it
+        return Refused("A value does not have the form that its place in a statement wants.")
+    if not isinstance(error, asyncpg.PostgresError):
+        return Transient(f"The connection to the database failed ({type(error).__name__}); nothing was changed.")
+    state, group = error.sqlstate or "", (error.sqlstate or "")[:2]
+    if state == _NO_PREPARED_TRANSACTIONS and "max_prepared_transactions" in (error.hint or ""):
+        return Permanent("The database does not allow prepared transactions; set max_prepared_transactions there.")
+    if group in _REFUSING:
+        return Refused(f"The database refuses: {words(error)}.")
+    if group in _PASSING or isinstance(error, asyncpg.InvalidCachedStatementError):
+        return Transient(f"The database cannot do it now: {words(error)}. Nothing was changed.")
+    return Permanent(f"The operator's statement cannot run: {words(error)}. Nothing was changed.")
+
+
+def certain(error: BaseException) -> bool:
+    """Tell whether an error in answer to COMMIT or PREPARE TRANSACTION says for sure that it did not happen."""
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "XX")[:2] not in _UNCERTAIN
+
+
+def words(error: BaseException) -> str:
+    """Return PostgreSQL's one sentence about an error; never its detail, which shows other people's rows."""
+    return " ".join((getattr(error, "message", None) or str(error)).split())[: bounds.ERROR_LENGTH // 2].removesuffix(
+        "."
+    )
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON."""
+    match value:
+        case None | bool() | str():
+            return value
+        case int():
+            return value if abs(value) <= bounds.INTEGER_MAX else str(value)
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case list() | tuple() | set():
+            return [plain(one) for one in value]
+        case bytes():
+            return value.hex()
+        case _ if isinstance(value, Mapping | asyncpg.Record):
+            return {str(key): plain(one) for key, one in value.items()}
+        case _:
+            return str(value)
+
+
+async def _begin_session(connection: AnyConnection) -> None:
+    for name, decode in _DECODE.items():
+        encode = _json_text if name in {"json", "jsonb"} else _text
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=encode, decoder=decode, format="text")
+    await fence.create(connection)
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(round(seconds * 1000))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # 42.0 and 42 are one number (RFC 8785)
+    return _json_text(value)
+
+
+def _json_text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _same(text: str) -> str:
+    return text
+
+
+_DECODE: Final[Mapping[str, Callable[[str], Any]]] = {
+    **dict.fromkeys(("int2", "int4", "int8"), int),
+    **dict.fromkeys(("float4", "float8"), float),
+    **dict.fromkeys(("numeric", "uuid", "text", "varchar", "bpchar"), _same),
+    **dict.fromkeys(("date", "time", "timetz", "timestamp", "timestamptz", "interval"), _same),
+    **dict.fromkeys(("json", "jsonb"), json.loads),
+    "bool": lambda text: text == "t",
+}
+"""The types that travel as text: those to which a JSON value can be bound, by their names in pg_catalog."""

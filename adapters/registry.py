@@ -1,0 +1,136 @@
+"""The catalogue: every operation that the configured adapters offer, checked once and ready to be asked.
+
+What an operation declares is checked when the registry is made, so that nothing half right is ever offered: names are
+unique and belong to their adapter, parameters are described by a closed JSON Schema (2020-12), templates name fields
+that exist. The schema is compiled once; validating an action then costs microseconds.
+
+It knows adapters only by their contract, and nothing of intents, files or networks.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
+from types import MappingProxyType
+from typing import Any, Final
+
+import jsonschema_rs
+import msgspec
+
+from adapters.contract import Adapter, Operation
+from adapters.summary import Summarise, compile_template
+from ledger.bounds import ERROR_LENGTH, PARAM_FAULTS
+from ledger.errors import Misconfigured
+from ledger.intents import JSON, Guarantee, Undo
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\.[a-z][a-z0-9_]{0,63}").fullmatch
+
+
+class _Offer(msgspec.Struct, frozen=True):
+    """An operation, who performs it, and what was compiled from its declaration."""
+
+    operation: Operation
+    adapter: Adapter
+    validator: jsonschema_rs.Draft202012Validator
+    summarise: Summarise
+
+
+class Registry:
+    """The operations of a set of adapters. Owns the adapters from `open` to `close`."""
+
+    def __init__(self, adapters: Iterable[Adapter]) -> None:
+        """Check and compile what the adapters offer; raises `Misconfigured` with the first thing that is wrong."""
+        self._adapters = tuple(adapters)
+        self._offers: dict[str, _Offer] = {}
+        names: set[str] = set()
+        for adapter in self._adapters:
+            if adapter.name in names:
+                raise Misconfigured(f"Two adapters are named {adapter.name!r}; give one of them another name.")
+            names.add(adapter.name)
+            for key, operation in adapter.operations.items():
+                self._add(adapter, key, operation)
+        self.operations: Mapping[str, Operation] = MappingProxyType({n: o.operation for n, o in self._offers.items()})
+        self._open = AsyncExitStack()
+
+    def _add(self, adapter: Adapter, key: str, operation: Operation) -> None:
+        if key in self._offers:
+            raise Misconfigured(f"The operation {key} is offered twice; operation names are unique.")
+        if key != operation.name or not _NAME(key) or not key.startswith(f"{adapter.name}."):
+            raise Misconfigured(
+                f"Adapter {adapter.name} offers an operation named {operation.name!r}; it must be "
+                f"'{adapter.name}.' and a word of small letters, digits and underscores."
+            )
+        _check_promises(operation)
+        summarise = compile_template(key, operation.summary, operation.params)
+        self._offers[key] = _Offer(operation, adapter, _compile_schema(operation), summarise)
+
+    def adapter(self, operation: str) -> Adapter:
+        """Return the adapter that offers an operation; raises `KeyError` for a name not in `operations`."""
+        return self._offers[operation].adapter
+
+    def validate(self, operation: str, params: JSON) -> list[dict[str, str]]:
+        """Return what is wrong: `{"path": JSON pointer, "message": sentence without values}`, at most PARAM_FAULTS."""
+        validator = self._offers[operation].validator
+        if validator.is_valid(params):
+            return []
+        faults: list[dict[str, str]] = []
+        for error in validator.iter_errors(params):
+            if len(faults) == PARAM_FAULTS:
+                break
+            faults.append({"path": _pointer(error.instance_path), "message": _sentence(error.message)})
+        return faults
+
+    def summary(self, operation: str, params: JSON) -> str:
+        """Say in one bounded line, harmless to show, what an action with these valid parameters does."""
+        return self._offers[operation].summarise(params)
+
+    async def open(self) -> None:
+        """Open every adapter; if one fails, those already open are closed again."""
+        async with AsyncExitStack() as opened:
+            for adapter in self._adapters:
+                await adapter.open()
+                opened.push_async_callback(adapter.close)
+            self._open = opened.pop_all()
+
+    async def close(self) -> None:
+        """Close every adapter that was opened, the last first. Holds stay."""
+        await self._open.aclose()
+
+
+def _check_promises(operation: Operation) -> None:
+    if operation.hold_seconds is not None and operation.guarantee is not Guarantee.ATOMIC:
+        raise Misconfigured(
+            f"Operation {operation.name} is {operation.guarantee} and takes no hold; it cannot have hold_seconds."
+        )
+    if operation.undo_window_seconds is not None and operation.undo is Undo.NONE:
+        raise Misconfigured(f"Operation {operation.name} cannot be undone; it cannot have an undo window.")
+
+
+def _compile_schema(operation: Operation) -> jsonschema_rs.Draft202012Validator:
+    params = operation.params
+    if params.get("type") != "object" or params.get("additionalProperties") is not False:
+        raise Misconfigured(
+            f'Operation {operation.name}: params must be a JSON Schema with "type": "object" and '
+            '"additionalProperties": false, so that nothing unknown is ever passed on.'
+        )
+    try:
+        return jsonschema_rs.Draft202012Validator(
+            dict(params),
+            validate_formats=True,
+            ignore_unknown_formats=False,
+            mask="the value",
+            offline=True,
+            pattern_options=jsonschema_rs.RegexOptions(),  # linear time: an agent cannot make a pattern explode
+        )
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
+        raise Misconfigured(
+            f"Operation {operation.name}: params is not a JSON Schema: {_sentence(str(error))}"
+        ) from error
+
+
+def _pointer(path: Iterable[Any]) -> str:
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+
+
+def _sentence(message: str) -> str:
+    line = " ".join(message.split("\n\n", maxsplit=1)[0].split())[:ERROR_LENGTH]
+    return line[:1].upper() + line[1:].removesuffix(".") + "."

@@ -1,0 +1,51 @@
+"""The shapes that tables of `intentledger.toml` share, whatever the adapter: strict, closed, without secrets.
+
+A secret is never written into the file. It is named: `{ env = "NAME" }` or `{ file = "/path" }`, and read once, when
+the service starts, by whoever loads the file. What an error says never contains what stood in the file.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+from ledger.bounds import CALL_SECONDS
+from ledger.intents import Undo
+
+TimeoutSeconds = Annotated[float, Field(ge=0.05, le=CALL_SECONDS)]
+TIMEOUT_SECONDS_DEFAULT = 8.0  # below CALL_SECONDS: the adapter, which knows how far it came, speaks first
+
+
+class Table(BaseModel):
+    """A table in which every key is known and every value has its exact type."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+
+class Secret(Table):
+    """Where a secret lies: in a variable of the environment or in a file, whose last line break does not count."""
+
+    env: Annotated[str, Field(min_length=1)] | None = None
+    file: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _by_reference(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError('a secret stands here by reference, { env = "NAME" } or { file = "/path" }, never itself')  # noqa: TRY004 - pydantic wants ValueError
+        return value
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.env is None) is (self.file is None):
+            raise ValueError('a secret lies in one place: { env = "NAME" } or { file = "/path" }')
+        return self
+
+
+class OperationTable(Table):
+    """What every configured operation says about itself; the adapter adds what it does."""
+
+    params: dict[str, Any]  # the whole JSON Schema
+    summary: str | None = None
+    undo: Undo = Undo.NONE
+    undo_window_seconds: PositiveInt | None = None
