@@ -70,6 +70,29 @@ def test_every_number_inside_an_array_an_object_or_alone_is_written_alike(number
     assert canonical(number) == rfc8785.dumps(number)
 
 
+hexadecimal = st.text("0123456789abcdef", min_size=1, max_size=40)
+
+
+@settings(max_examples=600, deadline=None)
+@given(
+    st.dictionaries(hexadecimal, hexadecimal | st.lists(st.floats(allow_nan=False, allow_infinity=False) | hexadecimal))
+)
+def test_numbers_among_digests_that_look_like_numbers_are_written_alike(value):
+    assert canonical(value) == rfc8785.dumps(value)
+
+
+def test_digests_and_prices_in_a_text_do_not_need_the_slow_encoder(monkeypatch):
+    monkeypatch.setattr(rfc8785, "dumps", lambda _: pytest.fail("the slow encoder was used"))
+    value = {
+        "key": "3e4f1e9",
+        "digest": "sha256:e1e5",
+        "text": "42.00 USD, 1.0 and 2e5",
+        "version": "3.0",
+        "n": [0.97, 1],
+    }
+    assert canonical(value) == msgspec.json.encode(value, order="sorted")
+
+
 def test_a_struct_is_written_like_the_object_of_its_fields():
     class Money(msgspec.Struct, frozen=True):
         currency: str
