@@ -82,7 +82,7 @@ class Payments:
     def _hold(self, key: str, body: Body, _: str) -> tuple[int, Body]:
         known = self._keys.get(key)
         if known is not None and known["status"] == "released":
-            return HTTPStatus.CONFLICT, {"error": "This refund was released and will not be held again."}
+            return HTTPStatus.GONE, {"error": "This refund was released and will not be held again."}
         if known is not None:
             return HTTPStatus.OK, known
         charge = self._charges.get(body["charge"])
@@ -100,7 +100,7 @@ class Payments:
     def _confirm(self, _: str, __: Body, reference: str) -> tuple[int, Body]:
         refund = self._find(reference)
         if refund is None or refund["status"] == "released":
-            return HTTPStatus.CONFLICT, {"error": "There is no such hold."}
+            return HTTPStatus.GONE, {"error": "There is no such hold."}
         if refund["status"] == "held":
             self._record("confirm", key=refund["key"])
         return HTTPStatus.OK, refund
@@ -108,7 +108,7 @@ class Payments:
     def _release(self, _: str, __: Body, reference: str) -> tuple[int, Body]:
         refund = self._find(reference)
         if refund is not None and refund["status"] not in {"held", "released"}:
-            return HTTPStatus.CONFLICT, {"error": f"The refund is {refund['status']}."}
+            return HTTPStatus.UNPROCESSABLE_ENTITY, {"error": f"The refund is {refund['status']}."}
         if refund is None or refund["status"] == "held":
             self._record("release", key=refund["key"] if refund else reference)
         return HTTPStatus.OK, self._find(reference) or {}

@@ -100,7 +100,9 @@ def new_door(limits: Limits) -> Door:
     return Door(ROUTES, described, limits, Metrics(), secrets.token_hex(4))
 
 
-async def open_service(parts: AsyncExitStack, dsn: str, ledger: str, registry: Registry) -> Service:
+async def open_service(
+    parts: AsyncExitStack, dsn: str, ledger: str, registry: Registry, lease_seconds: float = bounds.LEASE_SECONDS
+) -> Service:
     """Open every part on a migrated database; `parts` closes them in reverse. Raises `Unavailable`."""
     pool = await open_pool(dsn, bounds.POOL_CONNECTIONS)
     parts.push_async_callback(_close, pool)
@@ -114,7 +116,7 @@ async def open_service(parts: AsyncExitStack, dsn: str, ledger: str, registry: R
     await follower.start()
     parts.push_async_callback(follower.stop)
     name = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-    coordinator = Coordinator(store, registry, authority, secrets.token_bytes, name)
+    coordinator = Coordinator(store, registry, authority, secrets.token_bytes, name, lease_seconds=lease_seconds)
     return Service(
         store=store,
         registry=registry,
@@ -134,7 +136,7 @@ async def _open(parts: AsyncExitStack, door: Door, settings: Settings, registry:
     while True:
         attempt = AsyncExitStack()
         try:
-            service = await open_service(attempt, dsn, settings.ledger, registry)
+            service = await open_service(attempt, dsn, settings.ledger, registry, settings.lease_seconds)
             file = token_file(settings.data, settings.ledger)
             known = await ensure_operator(service.authority, file, secrets.token_bytes)
             break

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from gateway.data_directory import default_data_directory
+from ledger.bounds import LEASE_SECONDS
 from ledger.errors import Misconfigured
 
 PREFIX: Final = "INTENTLEDGER_"
@@ -40,6 +41,8 @@ class Settings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8_700
     """0: any free one."""
     ledger: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")] = "main"
+    lease_seconds: Annotated[float, Field(ge=1, le=300, allow_inf_nan=False)] = LEASE_SECONDS
+    """How long a dead process delays its intents."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
     """auto: text on a terminal, otherwise JSON."""

@@ -56,7 +56,7 @@ async def test_the_same_key_holds_once(payments):
 
 async def test_a_release_that_overtakes_its_hold_wins(payments):
     assert (await post(payments, "/refunds/k1/release"))[0] == 200
-    assert (await post(payments, "/refunds", HOLD))[0] == 409
+    assert (await post(payments, "/refunds", HOLD))[0] == 410
     assert (await look(payments, "/holds"))["holds"] == []
 
 

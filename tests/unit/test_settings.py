@@ -10,7 +10,8 @@ from ledger.errors import Misconfigured
 
 KNOWN = (
     "INTENTLEDGER_CONFIG, INTENTLEDGER_DATA, INTENTLEDGER_DSN, INTENTLEDGER_DSN_FILE, INTENTLEDGER_HOST, "
-    "INTENTLEDGER_LEDGER, INTENTLEDGER_LOG_FORMAT, INTENTLEDGER_LOG_LEVEL, INTENTLEDGER_PORT, INTENTLEDGER_POSTGRES_BIN"
+    "INTENTLEDGER_LEASE_SECONDS, INTENTLEDGER_LEDGER, INTENTLEDGER_LOG_FORMAT, INTENTLEDGER_LOG_LEVEL, INTENTLEDGER_PORT, "
+    "INTENTLEDGER_POSTGRES_BIN"
 )
 
 
@@ -38,6 +39,7 @@ def test_the_environment_sets_everything(tmp_path):
             "INTENTLEDGER_LEDGER": "acme",
             "INTENTLEDGER_LOG_LEVEL": "debug",
             "INTENTLEDGER_LOG_FORMAT": "json",
+            "INTENTLEDGER_LEASE_SECONDS": "2.5",
             "PATH": "/usr/bin",
         },
         tmp_path,
@@ -50,6 +52,7 @@ def test_the_environment_sets_everything(tmp_path):
         "host": "0.0.0.0",
         "port": 0,
         "ledger": "acme",
+        "lease_seconds": 2.5,
         "log_level": "debug",
         "log_format": "json",
     }
@@ -96,8 +99,10 @@ def test_an_empty_variable_is_refused_rather_than_read_as_unset(tmp_path):
         (
             {"INTENTLEDGER_LOG_LEVEL": "loud"},
             {},
-            "INTENTLEDGER_LOG_LEVEL cannot be used: input should be 'debug', 'info', 'warning' or 'error'. "
-            "Nothing was started.",
+            (
+                "INTENTLEDGER_LOG_LEVEL cannot be used: input should be 'debug', 'info', 'warning' or 'error'. "
+                "Nothing was started."
+            ),
         ),
         (
             {"INTENTLEDGER_DSN": "db.example/hunter2"},
