@@ -21,17 +21,17 @@ _log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def database(settings: Settings, *, alone: bool = False) -> AsyncIterator[str]:
+async def database(settings: Settings, *, shared: bool = False) -> AsyncIterator[str]:
     """Yield the DSN: the operator's, or that of our own server, which runs as long as this context.
 
-    Where another process of ours runs the embedded server already, yield that one's DSN, unless we want to be `alone`:
-    then `Unavailable` says who has it.
+    Where another process of ours runs the embedded server already, `Unavailable` says which one; `shared` uses its
+    server instead, for as long as it runs.
     """
     if settings.dsn is not None:
         yield settings.dsn.get_secret_value()
         return
     postgres = EmbeddedPostgres(settings.data, settings.postgres_bin)
-    if not alone and postgres.runs_elsewhere():
+    if shared and postgres.runs_elsewhere():
         yield postgres.dsn()
         return
     dsn = await postgres.start()

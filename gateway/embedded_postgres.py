@@ -29,7 +29,6 @@ from pathlib import Path
 from typing import IO, Final
 from urllib.parse import quote
 
-import asyncpg
 import structlog
 
 from gateway import data_directory
@@ -43,11 +42,12 @@ from gateway.postgres_binaries import (
     wheel_directory,
     within_reach,
 )
+from ledger.database import SUPPORTED, connect
 from ledger.errors import Misconfigured, Unavailable
 
 DATABASE: Final = "intentledger"
 _LOCK: Final = "postgres.lock"
-_SUPPORTED: Final = range(15, 19)
+_PORT: Final = 5432  # only a part of the socket's name
 _SOCKET_PATH_BYTES: Final = 107  # sockaddr_un.sun_path
 _READY_SECONDS: Final = 120.0  # recovery after a crash reads up to max_wal_size of log
 _LEAVING_SECONDS: Final = 10.0  # how long a predecessor may take to finish its shutdown
@@ -83,8 +83,9 @@ class EmbeddedPostgres:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def dsn(self, database: str = DATABASE) -> str:
-        """Return where to connect: a socket, as the user who started the server."""
-        return f"postgresql://{DATABASE}@/{quote(database)}?host={quote(str(self.database_directory))}"
+        """Return where to connect: a socket, as the user who started the server; no PG* variable can change it."""
+        socket = quote(str(self.database_directory))
+        return f"postgresql://{DATABASE}@/{quote(database)}?host={socket}&port={_PORT}&sslmode=disable"
 
     async def start(self) -> str:
         """Start the server, making the cluster and the database if need be; return the DSN.
@@ -92,11 +93,15 @@ class EmbeddedPostgres:
         Raises `Misconfigured` when the directory or the programs will not do, and `Unavailable` when another process
         uses the directory or the server does not come up. In each case nothing of ours is left running.
         """
-        self._check_passage()
+        version = self._check_settings()
         self._directory = data_directory.claim(self._directory)
         self._acquire()
         try:
-            self._check()
+            self._uid = service_uid(self.database_directory)
+            if self._uid is not None:
+                self._binaries = within_reach(self._binaries, self._directory)
+            if self.database_directory.exists():
+                self._check_cluster(version)
             await self._wait_until_unused()
             if not self.database_directory.exists():
                 await self._initialise()
@@ -145,13 +150,23 @@ class EmbeddedPostgres:
 
     # ── may we? ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _check_passage(self) -> None:
+    def _check_settings(self) -> int:
+        """Check what can be known without touching anything; return the programs' major version."""
         closed = closed_to_others(self._directory) if os.geteuid() == 0 else None
         if closed is not None:
             raise Misconfigured(
                 f"PostgreSQL does not run as root, and no other user may pass {closed}. Nothing was started or "
                 "changed; choose a directory below an open one, such as /var/lib, with INTENTLEDGER_DATA."
             )
+        if len(os.fsencode(self.database_directory)) + len(f"/.s.PGSQL.{_PORT}") > _SOCKET_PATH_BYTES:
+            raise Misconfigured(
+                f"The path {self.database_directory} is too long for a socket in it. Nothing was started or changed; "
+                "choose a shorter directory with INTENTLEDGER_DATA."
+            )
+        version = major_version(self._binaries)
+        if version not in SUPPORTED:
+            raise Misconfigured(f"PostgreSQL {version} in {self._binaries} is not among 15 to 18. Nothing was started.")
+        return version
 
     def _acquire(self) -> None:
         lock = (self._directory / _LOCK).open("a+")
@@ -169,22 +184,6 @@ class EmbeddedPostgres:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         self._lock = lock
-
-    def _check(self) -> None:
-        binaries, database = self._binaries, self.database_directory
-        version = major_version(binaries)
-        if version not in _SUPPORTED:
-            raise Misconfigured(f"PostgreSQL {version} in {binaries} is not among 15 to 18. Nothing was started.")
-        self._uid = service_uid(database)
-        if self._uid is not None:
-            self._binaries = within_reach(binaries, self._directory)
-        if len(os.fsencode(database)) + len("/.s.PGSQL.5432") > _SOCKET_PATH_BYTES:
-            raise Misconfigured(
-                f"The path {database} is too long for a socket in it. Nothing was started or changed; choose a shorter "
-                "directory with INTENTLEDGER_DATA."
-            )
-        if database.exists():
-            self._check_cluster(version)
 
     def _check_cluster(self, version: int) -> None:
         database = self.database_directory
@@ -269,6 +268,7 @@ class EmbeddedPostgres:
             "hba_file": str(self._directory / "pg_hba.conf"),
             "ident_file": str(self._directory / "pg_ident.conf"),
             "listen_addresses": "",
+            "port": str(_PORT),
             "unix_socket_directories": ".",  # its working directory: the database's
             "unix_socket_permissions": "0700",
             "max_prepared_transactions": "64",
@@ -302,7 +302,7 @@ class EmbeddedPostgres:
         _log.info("embedded_postgres_started", pid=process.pid, directory=str(self.database_directory))
 
     async def _create_database(self) -> None:
-        connection = await asyncpg.connect(self.dsn("postgres"), timeout=10)
+        connection = await connect(self.dsn("postgres"))
         try:
             if not await connection.fetchval("select exists (select from pg_database where datname = $1)", DATABASE):
                 await connection.execute(f"create database {DATABASE}")

@@ -11,6 +11,7 @@ from typing import Final
 
 from authority.authority import Authority
 from authority.grants import TOKEN_BYTES, token_of
+from gateway.data_directory import claim
 from ledger.errors import Misconfigured, Unauthenticated
 
 _TOKEN_FILE_BYTES: Final = 512
@@ -41,6 +42,7 @@ async def ensure_operator(authority: Authority, file: Path, entropy: Callable[[i
 
 def _write_once(file: Path, token: str) -> bool:
     """Write the file unless it is there; whole and on disk or not at all, even if two processes try."""
+    claim(file.parent)
     if file.exists():
         return False
     unfinished = file.with_suffix(f".{os.getpid()}")

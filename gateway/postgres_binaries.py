@@ -84,10 +84,10 @@ def builder_uid() -> int:
 def closed_to_others(path: Path) -> Path | None:
     """Return the first directory on the way to `path`, itself included, that a stranger may not pass; None if none.
 
-    What does not exist yet closes nothing.
+    What is no directory (yet) closes nothing.
     """
     for directory in (*reversed(path.parents), path):
-        if directory.exists() and not directory.stat().st_mode & stat.S_IXOTH:
+        if directory.is_dir() and not directory.stat().st_mode & stat.S_IXOTH:
             return directory
     return None
 
