@@ -36,7 +36,9 @@ class NewAction(Body):
     operation: Name = Field(description="`adapter.verb`, from GET /v1/operations.")
     params: JSONObject = Field(description="As the operation's schema wants them.")
     after: list[Name] = Field(
-        default=[], max_length=bounds.ACTIONS_PER_INTENT, description="Ids of actions that must be done before it."
+        default_factory=list,
+        max_length=bounds.ACTIONS_PER_INTENT,
+        description="Ids of actions that must be done before it.",
     )
 
 
@@ -53,7 +55,7 @@ class NewIntent(Body):
         le=bounds.DEADLINE_SECONDS_MAX,
         description="Seconds for the preparing phase; what is not decided by then is aborted.",
     )
-    context: JSONObject = Field(default={}, description="Kept and shown, never interpreted.")
+    context: JSONObject = Field(default_factory=dict, description="Kept and shown, never interpreted.")
     again: bool = Field(default=False, description="Repeats what may be a duplicate.")
     actions: list[NewAction] = Field(min_length=1, max_length=bounds.ACTIONS_PER_INTENT)
 

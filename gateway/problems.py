@@ -66,8 +66,8 @@ _UNEXPECTED: Final = (
 
 
 def row_of(error: Exception) -> Row:
-    """Return the row of an error; one that is not in the tree has the row of `LedgerError`."""
-    return PROBLEMS.get(type(error), PROBLEMS[e.LedgerError])  # type: ignore[arg-type]
+    """Return the row of an error's class or of its nearest parent; a stranger has that of `LedgerError`."""
+    return next(PROBLEMS[cls] for cls in (*type(error).__mro__, e.LedgerError) if cls in PROBLEMS)
 
 
 def problem(error: Exception, request_id: str) -> tuple[Row, dict[str, Any]]:
