@@ -86,7 +86,7 @@ async def open_pool(dsn: str, size: int) -> "Pool":
                 max_size=size,
                 timeout=bounds.CONNECT_SECONDS,
                 command_timeout=bounds.COMMAND_SECONDS,
-                server_settings=_session("intentledger") | {"role": APP_ROLE},
+                server_settings=_session("intentledger", bounds.STATEMENT_SECONDS) | {"role": APP_ROLE},
                 reset=_nothing_to_reset,
             )
         except asyncpg.InvalidParameterValueError as error:  # the role does not exist
@@ -170,7 +170,7 @@ def _unmigrated() -> Unavailable:
     return Unavailable("This database has not been migrated. Nothing was started; run `intentledger migrate`.")
 
 
-def _session(application_name: str, statement_seconds: float = bounds.STATEMENT_SECONDS) -> dict[str, str]:
+def _session(application_name: str, statement_seconds: float) -> dict[str, str]:
     milliseconds = str(int(statement_seconds * 1000))
     return {
         "application_name": application_name,

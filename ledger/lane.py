@@ -16,9 +16,11 @@ A waiter that was cancelled is skipped and changes nothing for the others.
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+import asyncpg
 import structlog
 
 import sql
@@ -30,7 +32,6 @@ from ledger.ids import intent_of
 from ledger.store import Appended, Finished, Take, Unknown, Verdict, VersionConflict
 
 if TYPE_CHECKING:
-    import asyncpg
     from asyncpg.pool import PoolConnectionProxy
     from asyncpg.prepared_stmt import PreparedStatement
 
@@ -103,11 +104,11 @@ class Lane:
         """Break the connection; the pool takes its place back by itself."""
         connection, self._connection, self._statement = self._connection, None, None
         if connection is not None:
-            connection.terminate()
+            with suppress(asyncpg.InterfaceError):  # the pool took it back when it broke
+                connection.terminate()
 
     async def _open(self) -> "PreparedStatement[asyncpg.Record]":
-        if self._connection is None or self._statement is None or self._connection.is_closed():
-            self.close()
+        if self._connection is None or self._statement is None:
             self._connection = await self._pool.acquire(timeout=bounds.ACQUIRE_SECONDS)
             self._statement = await self._connection.prepare(_BATCH)
         return self._statement

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import sql
-from ledger.bounds import MIGRATION_LOCK_SECONDS
+from ledger import bounds
 from ledger.database import connect
 from ledger.errors import Corrupt, Unavailable
 
 if TYPE_CHECKING:
     import asyncpg
 
-_LOCK: Final = 0x1A7E_47ED  # names our advisory lock among those of other programs
+LOCK: Final = 0x1A7E_47ED  # names our advisory lock among those of other programs
 _POLL_SECONDS: Final = 0.1
 
 _TRY_LOCK = sql.query("database.try_lock")
@@ -44,8 +44,8 @@ async def migrate(dsn: str, files: Mapping[str, str] | None = None) -> list[str]
 
 
 async def _lock(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    give_up_at = asyncio.get_running_loop().time() + MIGRATION_LOCK_SECONDS
-    while not await connection.fetchval(_TRY_LOCK, _LOCK):
+    give_up_at = asyncio.get_running_loop().time() + bounds.MIGRATION_LOCK_SECONDS
+    while not await connection.fetchval(_TRY_LOCK, LOCK):
         if asyncio.get_running_loop().time() > give_up_at:
             raise Unavailable("Another process is migrating this database and does not finish. Nothing was changed.")
         await asyncio.sleep(_POLL_SECONDS)
