@@ -20,6 +20,7 @@ import msgspec
 
 from bench.load import Task
 from gateway.embedded_postgres import EmbeddedPostgres
+from gateway.operator_token import token_file
 
 ROOT: Final = Path(__file__).parents[1]
 PEER_ENVIRONMENT: Final = ROOT / ".venv-bench"
@@ -90,7 +91,7 @@ async def service(directory: Path, dsn: str, port: int) -> AsyncIterator[Service
     try:
         url = f"http://127.0.0.1:{port}"
         await _ready(process, f"{url}/readyz", directory / "service.log")
-        token = (directory / "data" / "operator.token").read_text().strip()
+        token = token_file(directory / "data", "main").read_text().strip()
         yield Service(process.pid, url, token)
     finally:
         if process.returncode is None:
