@@ -24,7 +24,7 @@ from adapters.configuration import load
 from adapters.registry import Registry
 from authority.authority import Authority
 from coordinator.coordinator import Coordinator
-from gateway.database import database, migrated
+from gateway.database import database, patiently
 from gateway.door import Door, Limits, Service
 from gateway.metrics import Metrics
 from gateway.openapi import document
@@ -35,7 +35,7 @@ from gateway.server import listening
 from gateway.settings import Settings
 from ledger import bounds
 from ledger.database import open_pool
-from ledger.errors import Unavailable
+from ledger.migrations import migrate
 from ledger.postgres_store import PostgresStore
 from projections.catalogue import PROJECTIONS
 from projections.digest import Standings
@@ -63,7 +63,7 @@ async def serve(
 
     Raises `Misconfigured` and `Corrupt` before anything is served; a database that is away is waited for instead.
     """
-    registry = load(settings.config, os.environ) if settings.config else Registry([])
+    registry = _registry(settings)
     door = new_door(limits or Limits())
     async with AsyncExitStack() as parts, listening(door, settings.host, settings.port) as url:
         opening = asyncio.create_task(_open(parts, door, settings, registry))
@@ -79,6 +79,26 @@ async def serve(
             await _cancelled(opening, stopping)
         await _answered(door)
         await parts.aclose()  # while the door still answers /healthz
+    log.info("stopped")
+
+
+async def work(settings: Settings, *, stop: asyncio.Event) -> None:
+    """Work on due intents without a door until `stop` is set, then drain.
+
+    Raises `Misconfigured` and `Corrupt`; a database that is away is waited for instead.
+    """
+    registry = _registry(settings)
+    async with AsyncExitStack() as parts:
+        opening = asyncio.create_task(_reach(parts, settings, registry, shared=True))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if opening.done():
+                _begin(parts, opening.result())
+                log.info("working", ledger=settings.ledger)
+                await stopping
+        finally:
+            await _cancelled(opening, stopping)
     log.info("stopped")
 
 
@@ -131,27 +151,35 @@ async def open_service(
 async def _open(parts: AsyncExitStack, door: Door, settings: Settings, registry: Registry) -> Path | None:
     """Reach the database, open everything, and let the door serve; return where the operator's token lies."""
     door.reason = _AWAY
-    dsn = await parts.enter_async_context(database(settings))
-    await migrated(dsn, lambda _: None)
-    while True:
-        attempt = AsyncExitStack()
-        try:
-            service = await open_service(attempt, dsn, settings.ledger, registry, settings.lease_seconds)
-            file = token_file(settings.data, settings.ledger)
-            known = await ensure_operator(service.authority, file, secrets.token_bytes)
-            break
-        except Unavailable as error:
-            await attempt.aclose()
-            log.warning("database_unavailable", detail=error.message, again_in_seconds=bounds.CONNECT_AGAIN_SECONDS)
-            await asyncio.sleep(bounds.CONNECT_AGAIN_SECONDS)
-        except BaseException:
-            await attempt.aclose()
-            raise
-    parts.push_async_exit(attempt)
-    service.coordinator.start()
-    parts.push_async_callback(service.coordinator.drain, bounds.DRAIN_SECONDS)
+    service = await _reach(parts, settings, registry)
+    file = token_file(settings.data, settings.ledger)
+    known = await patiently(lambda: ensure_operator(service.authority, file, secrets.token_bytes))
+    _begin(parts, service)
     door.open(service)
     return file if known else None
+
+
+async def _reach(parts: AsyncExitStack, settings: Settings, registry: Registry, *, shared: bool = False) -> Service:
+    """Open every part, waiting for a database that is away and migrating it first."""
+    dsn = await parts.enter_async_context(database(settings, shared=shared))
+    await patiently(lambda: migrate(dsn))
+
+    async def attempt() -> Service:
+        async with AsyncExitStack() as opened:
+            service = await open_service(opened, dsn, settings.ledger, registry, settings.lease_seconds)
+            parts.push_async_exit(opened.pop_all())
+            return service
+
+    return await patiently(attempt)
+
+
+def _begin(parts: AsyncExitStack, service: Service) -> None:
+    service.coordinator.start()
+    parts.push_async_callback(service.coordinator.drain, bounds.DRAIN_SECONDS)
+
+
+def _registry(settings: Settings) -> Registry:
+    return load(settings.config, os.environ) if settings.config else Registry([])
 
 
 async def _answered(door: Door) -> None:

@@ -1,27 +1,27 @@
 """Where the database of a process comes from: a PostgreSQL of the operator's, or our own.
 
-It knows how to reach it, wait for it and bring it to this release, and nothing of what is in it.
+It knows how to reach it and how to wait for it, and nothing of what is in it.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
 from gateway.embedded_postgres import EmbeddedPostgres
 from gateway.settings import Settings
 from ledger.errors import Unavailable
-from ledger.migrations import migrate
 
 _RETRY_SECONDS: Final = 0.5
 _RETRY_CAP_SECONDS: Final = 5.0  # how long after its return the service notices
+T = TypeVar("T")
 _log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def database(settings: Settings, *, shared: bool = False) -> AsyncIterator[str]:
+async def database(settings: Settings, *, shared: bool = False) -> AsyncGenerator[str]:
     """Yield the DSN: the operator's, or that of our own server, which runs as long as this context.
 
     Where another process of ours runs the embedded server already, `Unavailable` says which one; `shared` uses its
@@ -44,14 +44,13 @@ async def database(settings: Settings, *, shared: bool = False) -> AsyncIterator
         await postgres.stop()
 
 
-async def migrated(dsn: str, tell: Callable[[str], None]) -> list[str]:
-    """Bring the database to this release, waiting as long as it takes until it answers; `tell` why we wait."""
+async def patiently(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Repeat what needs the database until it answers, as long as that takes; each wait is logged with its reason."""
     delay = _RETRY_SECONDS
     while True:
         try:
-            return await migrate(dsn)
+            return await attempt()
         except Unavailable as error:
-            tell(error.message)
             _log.warning("database_unavailable", detail=error.message, again_in_seconds=delay)
             await asyncio.sleep(delay)
             delay = min(delay * 2, _RETRY_CAP_SECONDS)

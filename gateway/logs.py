@@ -47,6 +47,7 @@ def configure(level: str, form: Literal["auto", "json", "text"]) -> None:
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     others.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[remove, *last]))
     logging.basicConfig(handlers=[others], level=max(number, logging.WARNING), force=True)
+    logging.getLogger("asyncpg").setLevel(logging.ERROR)  # what it warns of, with a traceback, we say ourselves
 
 
 def only_scalars(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
