@@ -118,7 +118,9 @@ _MOVES: Final = frozenset(
 
 def plain(text: str) -> str:
     """Return outside words as one bounded line: no line breaks, control characters or NUL."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:ERROR_LENGTH]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())[:ERROR_LENGTH]
 
 
 def apply(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> tuple[AuditRow, ...]:

@@ -102,6 +102,8 @@ def apply(rows: tuple[ExposureRow, ...], recorded: Recorded) -> tuple[ExposureRo
 
 def _moved(row: ExposureRow, phase: Phase, name: str | None, recorded: Recorded) -> ExposureRow:
     """Move a row to the intent's phase, and its step by the event of this name if there is one."""
+    if name is None and phase is row.phase:
+        return row
     step = row.step if name is None else _step_after(row, name, recorded)
     exposure = exposure_of(phase, step, row.guarantee, row.undo)
     since = row.since if exposure is row.exposure else recorded.at

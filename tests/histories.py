@@ -1,0 +1,205 @@
+"""Random histories that the real rules allow: `decide` says what is next, chance answers, `evolve` checks.
+
+    events = history(random.Random(7), number=3)
+
+The same seed gives the same events. Every phase, every step and every word of a person can come up; intents end, stay
+in attention or stop half-way, as `decide` and chance will have it.
+"""
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from adapters.contract import Absent, Applied, Prepared, Preview, Refused, Result, Unknown
+from coordinator import people
+from coordinator.decide import Evaluate, Invocation, Invoke, Record, Rest, Wait, decide
+from coordinator.outcome import event_of
+from ledger import events as e
+from ledger.errors import InDoubt, NotUndoable, Permanent, Transient
+from ledger.ids import intent_id, intent_stream
+from ledger.intents import ActionPlan, Guarantee, Mode, Subject, Undo, Verb
+from ledger.state import TERMINAL, UNDECIDED, IntentState, Phase, Step, evolve
+
+T0 = datetime(2030, 1, 1, tzinfo=UTC)
+MOVES_MAX = 120  # an intent that is still moving then stays as it is
+AGENTS = ("payment-specialist", "mail-room", "stock-keeper")
+PEOPLE = ("operator", "manager-x")
+
+
+def recorded(event: e.Event, stream: str, version: int, position: int, at: datetime = T0) -> e.Recorded:
+    return e.Recorded(
+        ledger="main", position=position, stream=stream, version=version, at=at, event=event, body=e.encode(event)
+    )
+
+
+def submitted(chance: random.Random, number: int) -> e.IntentSubmitted:
+    intent = intent_id(T0 + timedelta(milliseconds=number), number.to_bytes(10, "big"))
+    return e.IntentSubmitted(
+        intent=intent,
+        idempotency_key=f"k-{number}",
+        request_digest="sha256:0",
+        agent=Subject(kind="agent", name=chance.choice(AGENTS), version=chance.choice(("1.0", "3.1", None))),
+        grant="grant-7",
+        custody=("grant-operator", "grant-7"),
+        commissioned_by=chance.choice((*PEOPLE, None)),
+        task=chance.choice(("12A", "12B", None)),
+        reason="a test",
+        confidence=chance.choice((None, 0.97)),
+        mode=Mode.DRY_RUN if chance.random() < 0.1 else Mode.EXECUTE,
+        deadline_seconds=30,
+        context={"ticket": f"T-{number}"},
+        actions=tuple(_plan(chance, intent, place) for place in range(chance.randint(1, 3))),
+    )
+
+
+def history(chance: random.Random, number: int, moves: int = MOVES_MAX) -> list[e.Event]:
+    """Return the events of one intent's stream."""
+    return [event for event, _ in _history(chance, number, moves)]
+
+
+def ledger_of(seed: int, intents: int) -> list[e.Recorded]:
+    """Return a whole ledger: the streams of many intents, interleaved by chance, with a grant before them."""
+    chance = random.Random(seed)
+    grant = e.GrantIssued(
+        grant="grant-7",
+        parent=None,
+        subject=Subject(kind="person", name="operator"),
+        token_sha256="0" * 64,
+        operations=("*",),
+    )
+    waiting = [list(_history(chance, number, _moves(chance))) for number in range(intents)]
+    streams = [intent_stream(events[0][0].intent) for events in waiting]
+    written = [0] * intents
+    everything = [recorded(grant, "grants", 1, 1)]
+    going = list(range(intents))
+    while going:
+        place = chance.choice(going[:8])
+        events = waiting[place]
+        for _ in range(min(chance.randint(1, 4), len(events) - written[place])):
+            event, at = events[written[place]]
+            written[place] += 1
+            everything.append(recorded(event, streams[place], written[place], len(everything) + 1, at))
+        if written[place] == len(events):
+            going.remove(place)
+    return everything
+
+
+def _moves(chance: random.Random) -> int:
+    return MOVES_MAX if chance.random() < 0.8 else chance.randint(1, 6)
+
+
+def _plan(chance: random.Random, intent: str, place: int) -> ActionPlan:
+    adapter = chance.choice(("payments", "crm", "email"))
+    guarantee = Guarantee.BLIND if adapter == "email" else chance.choice(list(Guarantee))
+    return ActionPlan(
+        id=f"a{place}",
+        adapter=adapter,
+        operation=f"{adapter}.{chance.choice(('refund', 'update'))}",
+        params={"amount": chance.randint(1, 10_000)},
+        guarantee=guarantee,
+        undo=chance.choice(list(Undo)),
+        summary=f"refund {chance.randint(1, 99)}.00 USD to customer {chance.randint(1, 99)}",
+        key=f"{intent}-{place}",
+        undo_key=f"{intent}-{place}-undo",
+        key_lifetime_seconds=chance.choice((None, 60)),
+    )
+
+
+class _Teller:
+    """One intent's history in the making."""
+
+    def __init__(self, chance: random.Random, first: e.IntentSubmitted) -> None:
+        self.chance = chance
+        self.now = T0
+        self.stream = intent_stream(first.intent)
+        self.events: list[tuple[e.Event, datetime]] = [(first, T0)]
+        self.state: IntentState = evolve(None, recorded(first, self.stream, 1, 1, T0))
+
+    def tell(self, *events: e.Event) -> None:
+        for event in events:
+            version = self.state.version + 1
+            self.state = evolve(self.state, recorded(event, self.stream, version, version, self.now))
+            self.events.append((event, self.now))
+
+
+def _history(chance: random.Random, number: int, moves: int) -> Iterator[tuple[e.Event, datetime]]:
+    teller = _Teller(chance, submitted(chance, number))
+    for _ in range(moves):
+        teller.now += timedelta(seconds=chance.random())
+        if not _go_on(teller):
+            break
+    return iter(teller.events)
+
+
+def _go_on(teller: _Teller) -> bool:
+    """Tell what happens next; False when nothing does."""
+    chance, state = teller.chance, teller.state
+    if state.phase in UNDECIDED and chance.random() < 0.04:
+        teller.tell(people.cancel(state, "No longer needed.", chance.choice(PEOPLE)))
+        return True
+    match decide(state, teller.now):
+        case Record(events):
+            teller.tell(*events)
+        case Evaluate(preview):
+            teller.tell(*_verdict(teller, preview))
+        case Invoke(calls):
+            teller.tell(*(call.announce for call in calls if call.announce is not None))
+            for call in chance.sample(calls, len(calls)):
+                action = teller.state.action(call.action)
+                teller.tell(event_of(call, action, _answer(chance, call, action.plan, action.step), teller.now))
+        case Wait(until):
+            if state.phase is Phase.AWAITING_APPROVAL and state.approval is None and chance.random() < 0.8:
+                teller.tell(e.ApprovalGiven(digest=state.approval_requested.digest, by="manager-x", note="Seen."))
+            else:
+                teller.now = until
+        case Rest():
+            return _person(teller)
+    return True
+
+
+def _verdict(teller: _Teller, preview: tuple[str, ...]) -> tuple[e.Event, ...]:
+    effect = teller.chance.choices(("allow", "escalate", "deny"), (8, 2, 1))[0]
+    verdict = e.PolicyEvaluated(
+        effect=effect,
+        policies=("P-45",) if effect != "deny" else (),
+        policy_set="sha256:p",
+        reasons=("the amount is above 50.00",) if effect == "deny" else (),
+    )
+    if teller.state.submitted.mode is Mode.DRY_RUN and effect != "deny":
+        return verdict, e.IntentSimulated(previews={action: {"after": {}} for action in preview})
+    return (verdict,)
+
+
+def _answer(chance: random.Random, call: Invocation, plan: ActionPlan, step: Step) -> object:
+    held = plan.guarantee is Guarantee.ATOMIC
+    match call.verb:
+        case Verb.PREPARE:
+            yes = Prepared({"hold": call.action} if held else None, Preview({}, {"n": 1}, {"n": 2}))
+            return chance.choices((yes, Refused("no cover"), InDoubt("time-out"), Transient("busy")), (8, 1, 1, 1))[0]
+        case Verb.COMMIT if held:
+            return chance.choices((Result({"ok": True}), InDoubt("reset\nby peer"), Transient("busy")), (6, 2, 1))[0]
+        case Verb.COMMIT:
+            doubtful = step is Step.COMMIT_IN_DOUBT
+            no = InDoubt("reset") if doubtful else Permanent("closed")
+            return chance.choices((Result({"ok": True}), InDoubt("reset"), Transient("busy"), no), (6, 2, 1, 2))[0]
+        case Verb.ABORT:
+            return chance.choices((None, Transient("busy"), Permanent("unknown hold")), (6, 2, 1))[0]
+        case Verb.COMPENSATE:
+            return chance.choices((Result({"undone": True}), InDoubt("reset"), Permanent("closed")), (6, 2, 1))[0]
+        case _:
+            return chance.choice((Applied(Result({"ok": True})), Absent(), Unknown()))
+
+
+def _person(teller: _Teller) -> bool:
+    chance, state = teller.chance, teller.state
+    if state.attention is not None and chance.random() < 0.8:
+        outcome = chance.choice(("applied", "not_applied"))
+        teller.tell(people.resolve(state, state.attention.action, outcome, "I looked.", chance.choice(PEOPLE)))
+        return True
+    if state.phase is Phase.COMMITTED and state.phase in TERMINAL and chance.random() < 0.3:
+        try:
+            teller.tell(people.undo(state, "A mistake.", "operator", partial=True, now=teller.now))
+        except NotUndoable:
+            return False
+        return True
+    return False

@@ -1,0 +1,64 @@
+"""Words for tests of the views on PostgreSQL: write a ledger as it is, follow it by hand, see what the views hold."""
+
+from collections.abc import Sequence
+
+import asyncpg
+
+from ledger.events import Recorded
+from ledger.ids import intent_of
+from projections.catalogue import PROJECTIONS
+from projections.follower import Follower
+from projections.table import Table, as_row
+
+INSERT = """
+    insert into intent_ledger.events (ledger, position, stream, version, type, at, body)
+    select $1, * from unnest($2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::timestamptz[], $7::bytea[])
+"""
+HEAD = "update intent_ledger.heads set position = $2 where ledger = $1"
+
+
+async def write(pool: asyncpg.Pool, events: Sequence[Recorded], ledger: str = "main") -> None:
+    """Put events into the ledger as they are, past the store: their times are of another year."""
+    columns = list(zip(*((r.position, r.stream, r.version, r.type, r.at, r.body) for r in events), strict=True))
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(INSERT, ledger, *map(list, columns))
+        await connection.execute(HEAD, ledger, events[-1].position)
+
+
+def folded(events: Sequence[Recorded]) -> dict[str, list]:
+    """Fold events in memory: what each view should hold, in key order."""
+    views = {}
+    for projection in PROJECTIONS:
+        rows = {}
+        for recorded in events:
+            intent = intent_of(recorded.stream)
+            if intent is not None and recorded.type in projection.reads:
+                rows[intent] = projection.apply(rows.get(intent, ()), recorded)
+        kept = [row for of_intent in rows.values() for row in of_intent if projection.stored(row)]
+        views[projection.name] = sorted(kept, key=lambda row: [getattr(row, column) for column in projection.key])
+    return views
+
+
+async def stored(pool: asyncpg.Pool, ledger: str = "main") -> dict[str, list]:
+    """Read what each view holds, in key order."""
+    views = {}
+    async with pool.acquire() as connection, connection.transaction():
+        for projection in PROJECTIONS:
+            pages = Table(projection).every(connection, ledger)
+            views[projection.name] = [as_row(projection.row, record) async for page in pages for record in page]
+    return views
+
+
+async def make(pool, store) -> Follower:
+    """Open the checkpoints without beginning to follow: the test moves on by hand."""
+    follower = Follower(pool, store, PROJECTIONS)
+    await follower.start()
+    await follower.stop()
+    return follower
+
+
+async def everything(follower: Follower) -> int:
+    total = 0
+    while count := await follower.advance():
+        total += count
+    return total
