@@ -1,0 +1,154 @@
+"""The outside systems: what they permanently hold, kept apart from the ledger and believed by the checker.
+
+`Outside` is the truth about holds, effects and undone effects, by key. It obeys the laws of `adapters/contract.py` and
+nothing more: it does not protect a `verifiable` or `blind` operation from being asked twice, because the real ones
+do not. What the *coordinator* must never do is written down in `crimes` the moment it arrives.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from adapters.contract import Absent, Applied, Call, Held, Prepared, Preview, Refused, Result, Standing, Vote
+from ledger.errors import Permanent
+from ledger.events import CommitDecided
+from ledger.ids import intent_stream
+from ledger.intents import Guarantee
+
+KEY_LIFETIME_SECONDS = 60
+FORGETS_AFTER_SECONDS = KEY_LIFETIME_SECONDS + 30  # it promised 60, and calls are under way for up to 20
+
+
+class Effect:
+    """One effect in the world."""
+
+    def __init__(self, call: Call, at: float, number: int) -> None:
+        self.intent, self.action, self.key = call.intent, call.action, call.key
+        self.at, self.number = at, number
+        self.position = call.decision_position
+
+
+class Outside:
+    """Everything all outside systems know. `database` is only looked at to catch crimes, never to answer."""
+
+    def __init__(self, database: Any, counters: Counter[str]) -> None:
+        self._database = database
+        self._time: Callable[[], float] = database.time
+        self.counters = counters
+        self.holds: dict[str, Call] = {}
+        self.tombstones: set[str] = set()
+        self.fence: dict[str, int] = {}
+        self.refused: set[str] = set()  # keys to which a commit or a compensation has answered Permanent
+        self.sealed: dict[str, int] = {}  # key → requests sent before this number are dropped
+        self.effects: dict[str, list[Effect]] = defaultdict(list)
+        self.undone: dict[str, list[Effect]] = defaultdict(list)  # by the compensation's own key
+        self.crimes: list[str] = []
+        self.history: list[Effect] = []  # effects and undone effects in the order in which they happened
+        self.sent = 0
+
+    def next_request(self) -> int:
+        """Number a request when it leaves."""
+        self.sent += 1
+        return self.sent
+
+    # ── the six verbs, as they arrive ────────────────────────────────────────────────────────────────────────────
+
+    def preview(self, call: Call) -> Preview:
+        return Preview(facts={"account_age_days": 400}, before={"n": 0}, after=call.params)
+
+    def prepare(self, call: Call, guarantee: Guarantee, *, refuses: bool) -> Vote:
+        if guarantee is not Guarantee.ATOMIC:
+            return Refused("The parameters make no sense here.") if refuses else Prepared()
+        if call.key in self.tombstones:
+            self.counters["hang prevented by tombstone"] += 1
+            return Refused("This action was aborted.")
+        if call.epoch < self.fence.get(call.key, 0):
+            self.counters["zombie refused by fence"] += 1
+            return Refused("This call comes from a worker that was replaced.")
+        self.fence[call.key] = call.epoch
+        if call.key not in self.holds and call.key not in self.effects:
+            if refuses:
+                return Refused("There is not enough.")
+            self.holds[call.key] = call
+        return Prepared({"hold": call.key})
+
+    def commit(self, call: Call, guarantee: Guarantee, *, refuses: bool) -> Result:
+        self._must_be_decided(call)
+        if guarantee is Guarantee.ATOMIC:
+            return self._confirm(call)
+        if guarantee is Guarantee.IDEMPOTENT and self._remembers(self.effects[call.key]):
+            self.counters["repeat answered from memory"] += 1
+            return Result({"reference": call.key})
+        if call.key in self.refused or (refuses and not self.effects[call.key]):
+            self.refused.add(call.key)
+            raise Permanent("It will never be done.")
+        self._happens(call)
+        return Result({"reference": call.key})
+
+    def _confirm(self, call: Call) -> Result:
+        if call.key in self.tombstones:
+            self.crimes.append(f"commit of {call.action} of {call.intent} after its abort")
+        if not self.effects[call.key]:
+            if self.holds.pop(call.key, None) is None:
+                raise Permanent("There is no such hold any more.")
+            self._happens(call)
+        return Result({"reference": call.key})
+
+    def abort(self, call: Call, *, refuses: bool) -> None:
+        if self.effects[call.key]:
+            self.crimes.append(f"abort of {call.action} of {call.intent} after its commit")
+        if refuses and call.key in self.holds:
+            raise Permanent("This hold cannot be released here.")
+        if call.key not in self.holds and call.key not in self.tombstones:
+            self.counters["abort before prepare"] += 1
+        self.release(call.key)
+
+    def release(self, key: str) -> None:
+        self.holds.pop(key, None)
+        self.tombstones.add(key)
+
+    def compensate(self, call: Call, guarantee: Guarantee, key: str, *, refuses: bool) -> Result:
+        if not self.effects[key]:
+            self.crimes.append(f"I10: undo of {call.action} of {call.intent}, which never happened")
+        repeatable = guarantee in {Guarantee.ATOMIC, Guarantee.IDEMPOTENT}
+        if repeatable and self._remembers(self.undone[call.key]):
+            return Result({"reference": call.key})
+        if call.key in self.refused or (refuses and not self.undone[call.key]):
+            self.refused.add(call.key)
+            raise Permanent("It cannot be undone.")
+        self.undone[call.key].append(self._remember(call))
+        return Result({"reference": call.key})
+
+    def inquire(self, call: Call) -> Standing:
+        found = self.undone[call.key] or self.effects[call.key]
+        if found:
+            self.counters["unknown resolved as applied"] += 1
+            return Applied(Result({"reference": call.key}))
+        if call.key in self.holds:
+            return Held({"hold": call.key})
+        self.counters["unknown resolved as absent"] += 1
+        self.seal(call.key)
+        return Absent()
+
+    def seal(self, key: str) -> None:
+        """From here on nothing that was sent before has an effect: what law 9 promises with ABSENT."""
+        self.sealed[key] = self.sent + 1
+
+    # ── what is true ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _happens(self, call: Call) -> None:
+        self.effects[call.key].append(self._remember(call))
+
+    def _remember(self, call: Call) -> Effect:
+        effect = Effect(call, self._time(), len(self.history))
+        self.history.append(effect)
+        return effect
+
+    def _remembers(self, effects: list[Effect]) -> bool:
+        return bool(effects) and self._time() - effects[-1].at < FORGETS_AFTER_SECONDS
+
+    def _must_be_decided(self, call: Call) -> None:
+        stream = self._database.streams.get(intent_stream(call.intent), [])
+        decisions = [one.position for one in stream if isinstance(one.event, CommitDecided)]
+        if call.decision_position is None or call.decision_position not in decisions:
+            self.crimes.append(f"I1: commit of {call.action} of {call.intent} arrived and no decision is durable")

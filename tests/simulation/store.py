@@ -1,0 +1,252 @@
+"""A ledger in memory that keeps every promise of `ledger/store.py`, and a connection to it that can break.
+
+`Database` is the truth and survives every process. `SimulatedStore` is one process's view of it.
+The contract suite (`tests/contract/test_store_contract.py`) runs over it as over PostgreSQL.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from loop import PROCESS
+from network import SMOOTH, Fate, Network
+
+from ledger import bounds
+from ledger.errors import Unavailable
+from ledger.events import AbortDecided, CommitDecided, Recorded, decode, encode
+from ledger.ids import intent_of
+from ledger.store import (
+    Append,
+    Appended,
+    Claimed,
+    Due,
+    EpochCurrent,
+    Finished,
+    Guard,
+    GuardFailed,
+    KeyUnused,
+    Parked,
+    Take,
+    Unknown,
+    Verdict,
+    VersionConflict,
+)
+
+EPOCH_OF_TIME = datetime(2030, 1, 1, tzinfo=UTC)
+NEVER = float("inf")
+
+
+class InFlight(msgspec.Struct):
+    """One row of the table of work."""
+
+    due: float
+    epoch: int
+    worker: str | None
+
+
+class Written(msgspec.Struct, frozen=True):
+    """Who wrote an append, under which guard, and which epoch was current then: for the checker."""
+
+    process: str
+    epoch: int | None
+    current: int | None
+    first_position: int
+    last_position: int
+
+
+class Database:
+    """The durable ledger. `time()` gives seconds and only grows."""
+
+    def __init__(self, time: Callable[[], float], ledger: str = "main", counters: Counter[str] | None = None) -> None:
+        self.time = time
+        self.counters = Counter() if counters is None else counters
+        self.ledger = ledger
+        self.log: list[Recorded] = []
+        self.streams: dict[str, list[Recorded]] = {}
+        self.keys: dict[tuple[str, str], tuple[str, str]] = {}
+        self.in_flight: dict[str, InFlight] = {}
+        self.written: list[Written] = []
+        self.epochs = 0
+        self._news = asyncio.Event()
+
+    def now(self) -> datetime:
+        return EPOCH_OF_TIME + timedelta(seconds=self.time())
+
+    def append(self, append: Append, process: str = "") -> Verdict:
+        stream = self.streams.get(append.stream, [])
+        if append.expected_version != len(stream):
+            if _decides(append) and any(isinstance(one.event, AbortDecided) for one in stream):
+                self.counters["decision raced by cancel"] += 1
+            return VersionConflict(len(stream))
+        intent = intent_of(append.stream) or append.stream
+        for guard in append.guards:
+            failed = self._check(guard, intent)
+            if failed is not None:
+                return failed
+        row = self.in_flight.get(intent)
+        before = row.epoch if row else None
+        recorded = tuple(self._write(append, n, event) for n, event in enumerate(append.events, 1))
+        self.streams.setdefault(append.stream, stream).extend(recorded)
+        for guard in append.guards:
+            if isinstance(guard, KeyUnused):
+                self.keys[guard.subject, guard.key] = (intent, guard.request_digest)
+        epoch = self._work(intent, append.work)
+        used = next((g.epoch for g in append.guards if isinstance(g, EpochCurrent)), None)
+        self.written.append(Written(process, used, before, recorded[0].position, recorded[-1].position))
+        self._news.set()
+        return Appended(recorded, epoch)
+
+    def _check(self, guard: Guard, intent: str) -> GuardFailed | None:
+        match guard:
+            case EpochCurrent(epoch):
+                row = self.in_flight.get(intent)
+                if row and row.epoch == epoch:
+                    return None
+                self.counters["append under an old epoch refused"] += 1
+                return GuardFailed(guard)
+            case KeyUnused(subject, key):
+                used = self.keys.get((subject, key))
+                return None if used is None else GuardFailed(guard, *used)
+
+    def _write(self, append: Append, number: int, event: Any) -> Recorded:
+        body = encode(event)
+        one = Recorded(
+            ledger=self.ledger,
+            position=len(self.log) + 1,
+            stream=append.stream,
+            version=append.expected_version + number,
+            at=self.now(),
+            event=decode(type(event).__name__, body),
+            body=body,
+        )
+        self.log.append(one)
+        return one
+
+    def _work(self, intent: str, work: Any) -> int | None:
+        row = self.in_flight.get(intent)
+        match work:
+            case None:
+                return None
+            case Finished():
+                self.in_flight.pop(intent, None)
+                return None
+            case Take(worker, lease_seconds):
+                row = InFlight(self.time() + lease_seconds, self._next_epoch(), worker)
+                self.in_flight[intent] = row
+                return row.epoch
+            case Due(at):
+                due = self.time() if at is None else (at - EPOCH_OF_TIME).total_seconds()
+            case Parked():
+                due = NEVER
+        self.in_flight[intent] = InFlight(due, row.epoch if row else self._next_epoch(), None)
+        return None
+
+    def _next_epoch(self) -> int:
+        self.epochs += 1
+        return self.epochs
+
+    def read(self, stream: str, after_version: int) -> list[Recorded]:
+        return self.streams.get(stream, [])[after_version : after_version + bounds.STREAM_EVENTS]
+
+    def claim(self, worker: str, limit: int, lease_seconds: float) -> list[Claimed]:
+        due = sorted((row.due, intent) for intent, row in self.in_flight.items() if row.due <= self.time())
+        taken = []
+        for _, intent in due[:limit]:
+            if self.in_flight[intent].worker is not None:
+                self.counters["takeover after lease"] += 1
+            self.in_flight[intent] = InFlight(self.time() + lease_seconds, self._next_epoch(), worker)
+            taken.append(Claimed(intent, self.epochs))
+        return taken
+
+    def reschedule(self, intent: str, epoch: int, work: Due | Parked) -> bool:
+        row = self.in_flight.get(intent)
+        if row is None or row.epoch != epoch:
+            return False
+        self._work(intent, work)
+        return True
+
+    def renew(self, worker: str, intents: Sequence[Claimed], lease_seconds: float) -> list[str]:
+        held = []
+        for claimed in intents:
+            row = self.in_flight.get(claimed.intent)
+            if row and row.epoch == claimed.epoch and row.worker == worker:
+                row.due = self.time() + lease_seconds
+                held.append(claimed.intent)
+        return held
+
+    async def news(self) -> None:
+        self._news.clear()
+        await self._news.wait()
+
+
+def _decides(append: Append) -> bool:
+    return any(isinstance(event, CommitDecided) for event in append.events)
+
+
+class SimulatedStore:
+    """One process's connection to the database. `fates` draws what becomes of each request."""
+
+    def __init__(
+        self, database: Database, network: Network, fates: Callable[[str], Fate] = lambda _: SMOOTH, lag: float = 0.0
+    ) -> None:
+        self.ledger = database.ledger
+        self.lag = lag  # how far this process's idea of the database's time is behind
+        self._database = database
+        self._network = network
+        self._fates = fates
+        self._latest = EPOCH_OF_TIME
+
+    def now(self) -> datetime:
+        self._latest = max(self._latest, self._database.now() - timedelta(seconds=self.lag))
+        return self._latest
+
+    async def append(self, append: Append) -> Verdict:
+        process = PROCESS.get()
+        name = process.name if process else ""
+        try:
+            return await self._ask("append", lambda: self._database.append(append, name))
+        except Unavailable as error:
+            written = self._database.read(append.stream, append.expected_version)[: len(append.events)]
+            truth = "written" if [one.event for one in written] == list(append.events) else "not written"
+            self._database.counters[f"append unknown and {truth}"] += 1
+            return Unknown(error.message)
+
+    async def read(self, stream: str, after_version: int = 0) -> Sequence[Recorded]:
+        return await self._ask("read", lambda: self._database.read(stream, after_version))
+
+    async def read_all(self, after_position: int, limit: int) -> Sequence[Recorded]:
+        return await self._ask("read", lambda: self._database.log[after_position : after_position + limit])
+
+    async def follow(self, after_position: int, batch: int) -> AsyncIterator[Sequence[Recorded]]:
+        while True:
+            events = await self.read_all(after_position, batch)
+            yield events
+            if events:
+                after_position = events[-1].position
+            else:
+                await asyncio.wait([asyncio.ensure_future(self._database.news())], timeout=bounds.FOLLOW_SECONDS)
+
+    async def head(self) -> int:
+        return await self._ask("read", lambda: len(self._database.log))
+
+    async def claim(self, worker: str, limit: int, lease_seconds: float) -> Sequence[Claimed]:
+        return await self._ask("claim", lambda: self._database.claim(worker, limit, lease_seconds))
+
+    async def reschedule(self, intent: str, epoch: int, work: Due | Parked) -> bool:
+        return await self._ask("reschedule", lambda: self._database.reschedule(intent, epoch, work))
+
+    async def renew(self, worker: str, intents: Sequence[Claimed], lease_seconds: float) -> Sequence[str]:
+        return await self._ask("renew", lambda: self._database.renew(worker, intents, lease_seconds))
+
+    async def _ask(self, verb: str, apply: Callable[[], Any]) -> Any:
+        fate = self._fates(verb)
+        if not fate.request_lost and not fate.answer_lost:
+            return await self._network.call(apply, fate)
+        # The connection breaks. Whether the request still arrives is exactly what cannot be known here.
+        answer = asyncio.ensure_future(self._network.call(apply, fate))
+        await asyncio.wait([answer], timeout=fate.answer_delay)
+        answer.cancel()
+        raise Unavailable("The connection to the database broke.")

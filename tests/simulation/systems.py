@@ -1,0 +1,134 @@
+"""Adapters to the simulated outside: four systems, one for each guarantee, behind a network that loses things.
+
+The adapters keep nothing: everything lasting is in `Outside`. Each call draws a `Luck` first, so that a seed decides
+what goes wrong and the rest of the code only carries it out.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from network import SMOOTH, Fate, Network
+from outside import KEY_LIFETIME_SECONDS, Outside
+
+from adapters.contract import Call, Operation, Preview, Result, Standing, Unknown, Vote
+from adapters.registry import Registry
+from ledger.errors import InDoubt, Transient
+from ledger.ids import action_key
+from ledger.intents import JSON, Guarantee, Undo, Verb
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"n": {"type": "integer"}},
+    "required": ["n"],
+    "additionalProperties": False,
+}
+
+
+class Luck(NamedTuple):
+    """What goes wrong with one call."""
+
+    fate: Fate = SMOOTH
+    transient: bool = False  # it fails before anything happens, and says so
+    doubtful: bool = False  # it arrives and its answer makes no sense
+    rubbish: bool = False  # likewise, and the adapter raises something that is not of the contract
+    refuses: bool = False  # a lasting no: a vote, a permanent error
+    clueless: bool = False  # an inquiry that the outside cannot answer
+
+
+LUCKY = Luck()
+
+
+def _operations(name: str, guarantee: Guarantee) -> dict[str, Operation]:
+    found = {}
+    for undo, facts in itertools.product(Undo, (False, True)):
+        full = f"{name}.{undo.value}{'_facts' if facts else ''}"
+        found[full] = Operation(
+            name=full,
+            params=SCHEMA,
+            guarantee=guarantee,
+            undo=undo,
+            undo_window_seconds=None if undo is Undo.NONE else 3600,
+            key_lifetime_seconds=KEY_LIFETIME_SECONDS if guarantee is Guarantee.IDEMPOTENT else None,
+            facts=("account_age_days",) if facts else (),
+        )
+    return found
+
+
+class SimulatedAdapter:
+    """One outside system as the coordinator sees it. `wire` is what it is connected to now."""
+
+    def __init__(self, name: str, guarantee: Guarantee) -> None:
+        self.name = name
+        self.guarantee = guarantee
+        self.operations = MappingProxyType(_operations(name, guarantee))
+        self.outside: Outside
+        self.network: Network
+        self.luck: Callable[[str, Call], Luck]
+
+    async def open(self) -> None:
+        """Be ready: there is nothing to do."""
+
+    async def close(self) -> None:
+        """Let go: there is nothing to do."""
+
+    async def preview(self, call: Call) -> Preview:
+        return await self._send(Verb.PREVIEW, call, lambda luck: self.outside.preview(call))
+
+    async def prepare(self, call: Call) -> Vote:
+        return await self._send(
+            Verb.PREPARE, call, lambda luck: self.outside.prepare(call, self.guarantee, refuses=luck.refuses)
+        )
+
+    async def commit(self, call: Call, receipt: JSON | None) -> Result:
+        return await self._send(
+            Verb.COMMIT, call, lambda luck: self.outside.commit(call, self.guarantee, refuses=luck.refuses)
+        )
+
+    async def abort(self, call: Call, receipt: JSON | None) -> None:
+        await self._send(Verb.ABORT, call, lambda luck: self.outside.abort(call, refuses=luck.refuses))
+
+    async def compensate(self, call: Call, receipt: JSON | None, result: JSON) -> Result:
+        key = action_key(call.ledger, call.intent, call.action, "commit")
+        return await self._send(
+            Verb.COMPENSATE,
+            call,
+            lambda luck: self.outside.compensate(call, self.guarantee, key, refuses=luck.refuses),
+        )
+
+    async def inquire(self, call: Call) -> Standing:
+        return await self._send(
+            Verb.INQUIRE, call, lambda luck: Unknown() if luck.clueless else self.outside.inquire(call)
+        )
+
+    async def _send(self, verb: Verb, call: Call, arrives: Callable[[Luck], Any]) -> Any:
+        luck = self.luck(verb, call)
+        if luck.transient:
+            await asyncio.sleep(luck.fate.request_delay)
+            raise Transient("The outside system is away; nothing was sent.")
+        number = self.outside.next_request()
+
+        def apply() -> Any:
+            if number < self.outside.sealed.get(call.key, 0):
+                self.outside.counters["late call dropped"] += 1
+                raise Transient("This request is too old.")
+            answer = arrives(luck)
+            if luck.doubtful:
+                raise InDoubt("502 Bad Gateway")
+            if luck.rubbish:
+                raise ValueError("<html>")
+            return answer
+
+        return await self.network.call(apply, luck.fate)
+
+
+def connected(adapters: list[SimulatedAdapter], outside: Outside, network: Network, luck: Any) -> None:
+    """Plug the adapters into one simulation's world."""
+    for adapter in adapters:
+        adapter.outside, adapter.network, adapter.luck = outside, network, luck
+
+
+ADAPTERS = [SimulatedAdapter(guarantee.value, guarantee) for guarantee in Guarantee]
+REGISTRY = Registry(ADAPTERS)
