@@ -37,6 +37,10 @@ class Client:
 
     async def __aexit__(self, *_: object) -> None:
         """Close all connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
         await self._session.close()
 
     async def ask(self, method: str, path: str, body: Document | None = None, **headers: str) -> tuple[int, Document]:

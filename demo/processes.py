@@ -21,6 +21,7 @@ from gateway.child_process import signal_at_parent_death
 
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 20.0
+_ENTRY: Final = "from gateway.cli import main; main()"  # what the command `intentledger` runs, wherever it is installed
 
 
 class StoppedEarlyError(Exception):
@@ -126,7 +127,7 @@ class Service(Child):
         """Keep its log in `directory`; the settings come in the environment."""
         self.port = free_port()
         settings = {**environment, "INTENTLEDGER_PORT": str(self.port)}
-        super().__init__(name, ["-m", "gateway.cli", command], directory / f"{name}.log", settings)
+        super().__init__(name, ["-c", _ENTRY, command], directory / f"{name}.log", settings)
 
     @property
     def url(self) -> str:
