@@ -1,10 +1,12 @@
 """The stores that the contract is run over. Another one needs a fixture `<name>_store` and its name in STORES."""
 
+import time
+
 import pytest
 
 from ledger.store import Store
 
-STORES = ("postgres",)
+STORES = ("postgres", "simulated")
 
 
 @pytest.fixture(params=STORES)
@@ -21,3 +23,11 @@ async def postgres_store(pool):
     await started.start()
     yield started
     await started.stop()
+
+
+@pytest.fixture
+def simulated_store():
+    from simulation.network import Network  # noqa: PLC0415  the other stores need no simulation
+    from simulation.store import Database, SimulatedStore  # noqa: PLC0415
+
+    return SimulatedStore(Database(time.monotonic), Network())

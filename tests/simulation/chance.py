@@ -8,8 +8,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from systems import LUCKY, Luck
-from network import SMOOTH, Fate
+from simulation.network import SMOOTH, Fate
+from simulation.systems import LUCKY, Luck
 
 from ledger.intents import Verb
 
@@ -144,7 +144,7 @@ class Swarm:
 
 
 class Scripted:
-    """No faults but those that are written down: `wrong` answers with the luck of the nth call of a verb on an action."""
+    """No faults but those that are written down: `wrong` tells the luck of the nth call of a verb."""
 
     def __init__(self, wrong: Callable[[Verb, str, int], Luck | None] = lambda *_: None) -> None:
         self.seed: int | None = None

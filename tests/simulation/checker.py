@@ -1,8 +1,9 @@
-"""What must hold at the end of every simulated run: design page 3, judged from the outside's own records and the log."""
+"""What must hold at the end of every simulated run, judged from the outside's own records and the log."""
 
 from collections import Counter
+from itertools import pairwise
 
-from world import World
+from simulation.world import World
 
 from ledger import events as e
 from ledger.errors import LedgerError
@@ -12,6 +13,8 @@ from ledger.state import TERMINAL, IntentState, Phase, Step, fold
 
 EFFECT_STANDS = {Step.DONE, Step.UNDO_ATTEMPTED, Step.UNDO_IN_DOUBT, Step.UNDO_STUCK, Step.UNDO_FAILED}
 BY_PEOPLE = (e.IntentSubmitted, e.PolicyEvaluated, e.AttentionResolved, e.ApprovalGiven)
+
+SETTLES = (e.ActionDone, e.ActionFailed, e.CommitFoundAbsent, e.AttentionResolved)
 
 
 def check(world: World) -> list[str]:
@@ -37,7 +40,7 @@ def _log(world: World) -> list[str]:
     broken = []
     if [one.position for one in log] != list(range(1, len(log) + 1)):
         broken.append("I15: positions are not 1, 2, 3 …")
-    if any(later.at < earlier.at for earlier, later in zip(log, log[1:], strict=False)):
+    if any(later.at < earlier.at for earlier, later in pairwise(log)):
         broken.append("I15: a later event has an earlier time")
     for stream, recorded in world.database.streams.items():
         if [one.version for one in recorded] != list(range(1, len(recorded) + 1)):
@@ -73,11 +76,7 @@ def _decisions(state: IntentState, events: list[e.Event]) -> list[str]:
             for earlier in events[:place]:
                 if isinstance(earlier, e.CommitAttempted | e.CommitInDoubt):
                     doubted.add(earlier.action)
-                elif isinstance(earlier, e.ActionDone | e.ActionFailed | e.CommitFoundAbsent):
-                    doubted.discard(earlier.action)
-                elif isinstance(earlier, e.CallDeferred) and earlier.verb == "commit":
-                    doubted.discard(earlier.action)
-                elif isinstance(earlier, e.AttentionResolved):
+                elif isinstance(earlier, SETTLES) or (isinstance(earlier, e.CallDeferred) and earlier.verb == "commit"):
                     doubted.discard(earlier.action)
             if doubted:
                 broken.append(f"I9: {state.id} is compensated while {doubted} is in doubt")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, NamedTuple
 
-from loop import PROCESS
+from simulation.loop import PROCESS
 
 
 class Fate(NamedTuple):

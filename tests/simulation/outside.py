@@ -110,13 +110,13 @@ class Outside:
     def compensate(self, call: Call, guarantee: Guarantee, key: str, *, refuses: bool) -> Result:
         if not self.effects[key]:
             self.crimes.append(f"I10: undo of {call.action} of {call.intent}, which never happened")
-        repeatable = guarantee in {Guarantee.ATOMIC, Guarantee.IDEMPOTENT}
-        if repeatable and self._remembers(self.undone[call.key]):
+        done = self.undone[call.key]
+        if (guarantee is Guarantee.ATOMIC and done) or (guarantee is Guarantee.IDEMPOTENT and self._remembers(done)):
             return Result({"reference": call.key})
-        if call.key in self.refused or (refuses and not self.undone[call.key]):
+        if call.key in self.refused or (refuses and not done):
             self.refused.add(call.key)
             raise Permanent("It cannot be undone.")
-        self.undone[call.key].append(self._remember(call))
+        done.append(self._remember(call))
         return Result({"reference": call.key})
 
     def inquire(self, call: Call) -> Standing:

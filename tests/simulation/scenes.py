@@ -4,8 +4,8 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
-from outside import Effect
-from world import PRINCIPAL, Gone, World, request, waits
+from simulation.outside import Effect
+from simulation.world import PRINCIPAL, Gone, World, request, waits
 
 from adapters.contract import Call
 from coordinator.intake import RequestedAction
@@ -94,12 +94,24 @@ async def operators(world: World) -> None:
         with suppress(Gone, Unavailable, Conflict, NotFound):
             await looked_back(world, state)
             if "cancel" in world.chance.people and state.phase not in TERMINAL:
-                await world.ask(lambda c: c.cancel(state.id, "changed my mind", "operator"))
+                await cancel(world, state)
                 world.counters["cancelled"] += 1
             elif "undo" in world.chance.people and state.phase is Phase.COMMITTED:
-                partial = random.random() < 0.5
-                await world.ask(lambda c: c.undo(state.id, "it was wrong", "operator", partial=partial))
+                await undo(world, state, partial=random.random() < 0.5)
                 world.counters["undo asked for"] += 1
+
+
+async def cancel(world: World, state: IntentState) -> None:
+    await world.ask(lambda c: c.cancel(state.id, "changed my mind", "operator"))
+
+
+async def undo(world: World, state: IntentState, *, partial: bool) -> None:
+    await world.ask(lambda c: c.undo(state.id, "it was wrong", "operator", partial=partial))
+
+
+async def resolve(world: World, state: IntentState, action: str) -> None:
+    outcome = truth(world, state, state.action(action))
+    await world.ask(lambda c: c.resolve(state.id, action, outcome, "I looked", "operator"))
 
 
 async def looked_back(world: World, state: IntentState) -> None:
@@ -118,15 +130,13 @@ async def people(world: World, *, hurry: bool = True) -> None:
             continue
         if state.attention is None:
             with suppress(Gone, Unavailable, Conflict):
-                await world.ask(lambda c: c.cancel(state.id, "nobody approves", "operator"))  # noqa: B023
+                await cancel(world, state)
             continue
         if state.attention.action is None:
             world.crimes.append(f"{state.id} is poison: {state.attention.reason}")
             return
-        outcome = truth(world, state, state.action(state.attention.action))
         with suppress(Gone, Unavailable, Conflict):
-            name = state.attention.action
-            await world.ask(lambda c: c.resolve(state.id, name, outcome, "I looked", "operator"))  # noqa: B023
+            await resolve(world, state, state.attention.action)
             world.counters["attention resolved"] += 1
 
 
@@ -181,8 +191,7 @@ async def life(world: World) -> None:
     for task in (*clients, operator):
         await task
     await asyncio.sleep(3.0 if chance.troubles else 0.1)  # whoever is restarting or paused comes back
-    while any(process.paused for process, _ in world.running.values()):
-        await asyncio.sleep(1.0)
+    await world.all_awake()
     await world.settle(people)
     for task in slots:
         task.cancel()
@@ -201,7 +210,7 @@ async def one_intent(
         if state.phase is not Phase.COMMITTED:
             break
         try:
-            await world.ask(lambda c: c.undo(state.id, "it was wrong", "operator", partial=True))  # noqa: B023
+            await undo(world, state, partial=True)
         except (Gone, Unavailable):
             await asyncio.sleep(1.0)
         except LedgerError:

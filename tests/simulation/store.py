@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from loop import PROCESS
-from network import SMOOTH, Fate, Network
+from simulation.loop import PROCESS
+from simulation.network import SMOOTH, Fate, Network
 
 from ledger import bounds
 from ledger.errors import Unavailable
@@ -82,7 +82,7 @@ class Database:
                 self.counters["decision raced by cancel"] += 1
             return VersionConflict(len(stream))
         intent = intent_of(append.stream) or append.stream
-        for guard in append.guards:
+        for guard in sorted(append.guards, key=lambda guard: isinstance(guard, KeyUnused)):  # the epoch comes first
             failed = self._check(guard, intent)
             if failed is not None:
                 return failed

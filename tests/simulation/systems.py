@@ -10,8 +10,8 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from network import SMOOTH, Fate, Network
-from outside import KEY_LIFETIME_SECONDS, Outside
+from simulation.network import SMOOTH, Fate, Network
+from simulation.outside import KEY_LIFETIME_SECONDS, Outside
 
 from adapters.contract import Call, Operation, Preview, Result, Standing, Unknown, Vote
 from adapters.registry import Registry

@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 import structlog
-from systems import ADAPTERS, REGISTRY, connected
-from loop import Process, VirtualLoop
-from network import Network
-from outside import Outside
-from store import Database, SimulatedStore
+from simulation.loop import Process, VirtualLoop
+from simulation.network import Network
+from simulation.outside import Outside
+from simulation.store import Database, SimulatedStore
+from simulation.systems import ADAPTERS, REGISTRY, connected
 
 from authority.grants import Principal
 from coordinator.coordinator import Coordinator
@@ -137,6 +137,13 @@ class World:
             with suppress(Gone):
                 await self.ask(lambda c: c.drain(1.0), slot)
             process.crash()
+
+    async def all_awake(self) -> None:
+        """Wait until nobody is paused any more."""
+        for _ in range(1_000):
+            if not any(process.paused for process, _ in self.running.values()):
+                return
+            await asyncio.sleep(1.0)
 
     async def ask(self, question: Callable[[Coordinator], Awaitable[Any]], slot: int | None = None) -> Any:
         """Ask one process and wait for its answer for a while; raises `Gone`, or what it raises."""
