@@ -173,6 +173,20 @@ def replay(
 
 
 @app.command
+def demo(*, keep: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """See it work: five intents over HTTP, the coordinator killed -9 twice, and what the outside systems really hold.
+
+    Parameters
+    ----------
+    keep
+        Leave everything running at the end, until Control-C.
+    """
+    from demo.play import main as play  # noqa: PLC0415
+
+    return play(keep=keep)
+
+
+@app.command
 def adapters(flags: Flags = _NO_FLAGS, *, json: Json = False) -> int:
     """List the operations that the configured adapters offer, and what each one guarantees."""
     from adapters.configuration import load  # noqa: PLC0415

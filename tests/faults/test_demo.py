@@ -7,15 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import until
 
 from demo.report import Holding
 
-PLAY = "import sys; from demo.play import main; sys.exit(main(keep='--keep' in sys.argv))"
+COMMAND = "from gateway.cli import main; main()"
 
 
 async def play(directory: Path, *arguments: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", PLAY, *arguments),
+        *(sys.executable, "-c", COMMAND, "demo", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         env={**os.environ, "TMPDIR": str(directory)},
@@ -83,10 +84,7 @@ async def test_a_killed_demo_takes_its_processes_with_it(open_directory):
     await said(process, "kill -9")
     process.kill()
     await process.wait()
-    deadline = asyncio.get_running_loop().time() + 30
-    while (left := processes_below(open_directory)) and asyncio.get_running_loop().time() < deadline:
-        await asyncio.sleep(0.05)
-    assert left == []
+    await until(lambda: not processes_below(open_directory), 30, "its processes to end with it")
 
 
 HONEST = Holding("i", "committed", "committed", "payments.refund", "done", 1, 0, "confirm")
