@@ -66,6 +66,7 @@ async def serve(
     registry = _registry(settings)
     door = new_door(limits or Limits())
     async with AsyncExitStack() as parts, listening(door, settings.host, settings.port) as url:
+        log.info("listening", url=url)
         opening = asyncio.create_task(_open(parts, door, settings, registry))
         stopping = asyncio.create_task(stop.wait())
         try:

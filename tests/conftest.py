@@ -10,6 +10,9 @@ template, and for each test that asks a fresh copy, dropped afterwards.
   make_database `await make_database()`: one more empty database
   pool, store   an open pool on `dsn`, and a started store of the ledger "main" on that
   make_postgres `make_postgres(binaries=None)`: another embedded server of this test's own, to kill and restart
+  binaries      a directory of PostgreSQL's programs; a test that asks for it runs once for each version at hand:
+                the wheel's, Debian's in /usr/lib/postgresql, those in $TEST_POSTGRES_BINS (separated by colons).
+                $TEST_REQUIRE_POSTGRES (versions, separated by commas) fails the run if one of them is not there
   open_directory  an empty directory with a short path that every user may pass (tmp_path is closed to others)
 """
 
@@ -27,8 +30,10 @@ import asyncpg
 import pytest
 
 from gateway.embedded_postgres import EmbeddedPostgres
-from gateway.postgres_binaries import wheel_directory
+from gateway.postgres_binaries import major_version, wheel_directory
+from ledger.database import SUPPORTED, open_pool
 from ledger.migrations import migrate
+from ledger.postgres_store import PostgresStore
 
 _numbers = itertools.count(1)
 
@@ -122,8 +127,6 @@ async def empty_dsn(make_database: MakeDatabase) -> str:
 
 @pytest.fixture
 async def pool(dsn: str) -> AsyncIterator[asyncpg.Pool]:
-    from ledger.database import open_pool  # noqa: PLC0415  tests of the server alone need no store
-
     opened = await open_pool(dsn, 8)
     yield opened
     await asyncio.wait_for(opened.close(), 10)
@@ -131,12 +134,31 @@ async def pool(dsn: str) -> AsyncIterator[asyncpg.Pool]:
 
 @pytest.fixture
 async def store(pool: asyncpg.Pool) -> AsyncIterator[Any]:
-    from ledger.postgres_store import PostgresStore  # noqa: PLC0415
-
     started = PostgresStore(pool, "main")
     await started.start()
     yield started
     await started.stop()
+
+
+def _directories_of_programs() -> dict[int, Path]:
+    """Find a directory of programs for each major version at hand, by version."""
+    named = [Path(one) for one in os.environ.get("TEST_POSTGRES_BINS", "").split(":") if one]
+    debian = [Path(f"/usr/lib/postgresql/{version}/bin") for version in SUPPORTED]
+    candidates = [*(one for one in debian if (one / "initdb").exists()), wheel_directory(), *named]
+    found = {major_version(one): one for one in candidates}
+    return dict(sorted(found.items()))
+
+
+def pytest_configure() -> None:
+    required = {int(one) for one in os.environ.get("TEST_REQUIRE_POSTGRES", "").split(",") if one}
+    if required and (missing := required - _directories_of_programs().keys()):
+        raise pytest.UsageError(f"$TEST_REQUIRE_POSTGRES asks for PostgreSQL {missing}, which is not installed here.")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "binaries" in metafunc.fixturenames:
+        found = _directories_of_programs()
+        metafunc.parametrize("binaries", found.values(), ids=[f"postgres{version}" for version in found])
 
 
 class MakePostgres(Protocol):

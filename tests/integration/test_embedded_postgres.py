@@ -1,8 +1,4 @@
-"""The embedded PostgreSQL: as root and as a plain user, over every version that can be found here.
-
-Directories of programs: the wheel's, /usr/lib/postgresql/15 to 18, and those in $TEST_POSTGRES_BINS (separated by
-colons). $TEST_REQUIRE_POSTGRES names major versions (separated by commas) that must be among them.
-"""
+"""The embedded PostgreSQL: as root and as a plain user, over every version at hand (fixture `binaries`)."""
 
 import asyncio
 import json
@@ -27,17 +23,6 @@ from ledger.errors import Misconfigured, Unavailable
 REPOSITORY = Path(__file__).parents[2]
 STRANGER = 1  # daemon: a user id that is neither root's, ours nor the service's
 ROOT = os.geteuid() == 0
-
-
-def directories_of_programs() -> list[Path]:
-    named = [Path(one) for one in os.environ.get("TEST_POSTGRES_BINS", "").split(":") if one]
-    debian = [Path(f"/usr/lib/postgresql/{major}/bin") for major in range(15, 19)]
-    return [wheel_directory(), *(one for one in debian if (one / "initdb").exists()), *named]
-
-
-@pytest.fixture(params=directories_of_programs(), ids=lambda one: f"postgres{major_version(one)}")
-def binaries(request) -> Path:
-    return request.param
 
 
 async def value(postgres: EmbeddedPostgres, query: str):
@@ -69,11 +54,6 @@ async def eventually(condition, seconds: float = 15) -> None:
     while not condition():
         assert time.monotonic() < give_up_at, "it did not happen in time"
         await asyncio.sleep(0.02)
-
-
-def test_every_required_version_is_tested():
-    required = {int(one) for one in os.environ.get("TEST_REQUIRE_POSTGRES", "").split(",") if one}
-    assert required <= {major_version(one) for one in directories_of_programs()}
 
 
 # ── it works ─────────────────────────────────────────────────────────────────────────────────────────────────────
