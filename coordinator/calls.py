@@ -1,4 +1,4 @@
-"""One call to one adapter: bounded in time and number, and answered by a value whatever happens.
+"""Calls to adapters: bounded in time and number, and answered by values whatever happens.
 
 This is the only place that turns what an adapter raised into what the protocol knows. Whatever is not one of the
 three errors of the contract, and whatever takes too long, is in doubt: it may have happened.
@@ -6,14 +6,15 @@ three errors of the contract, and whatever takes too long, is in doubt: it may h
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import assert_never
 
 import msgspec
 import structlog
-from adapters.registry import Registry
 
 from adapters.contract import Adapter, Call, Preview
+from adapters.registry import Registry
 from coordinator.decide import Invocation, deadline
 from coordinator.outcome import Answer
 from ledger import bounds
@@ -33,6 +34,16 @@ class Lease(msgspec.Struct):
     until: datetime
 
 
+class _Round(msgspec.Struct, frozen=True):
+    """What the calls share that are made at the same time."""
+
+    state: IntentState
+    lease: Lease
+    latest: datetime  # a call that has not left by then does not: it would only end in doubt
+    until: datetime  # an answer after that is not waited for
+    sent: set[str]  # the actions whose calls have left
+
+
 class Calls:
     """Makes the calls that `decide` asks for. Holds no database connection and no lock while it waits."""
 
@@ -42,43 +53,50 @@ class Calls:
         self._registry = registry
         self._places = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(bounds.CALLS_PER_ADAPTER))
 
-    async def make(self, state: IntentState, invocation: Invocation, lease: Lease) -> Answer | Preview:
-        """Make one call and return its answer; errors of the contract are answers too."""
-        operation = state.action(invocation.action).plan.operation
+    async def make(
+        self, state: IntentState, invocations: Sequence[Invocation], lease: Lease
+    ) -> Sequence[Answer | Preview]:
+        """Make these calls at the same time and return their answers in order; errors of the contract are answers too.
+
+        One timer bounds all of them. A call that does not even let itself be cancelled keeps its place at its adapter,
+        and nobody waits for it.
+        """
+        if not invocations:
+            return []
+        now, seconds = self._store.now(), self._seconds(state)
+        half = timedelta(seconds=seconds / 2)
+        together = _Round(state, lease, now + half, now + 2 * half, set())
+        tasks = [asyncio.create_task(self._make(one, together)) for one in invocations]
+        try:
+            await asyncio.wait(tasks, timeout=seconds)
+            return [
+                task.result() if task.done() and not task.cancelled() else _late(seconds, one.action in together.sent)
+                for task, one in zip(tasks, invocations, strict=True)
+            ]
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _make(self, invocation: Invocation, together: _Round) -> Answer | Preview:
+        action = together.state.action(invocation.action)
+        operation = action.plan.operation
         if operation not in self._registry.operations:
             return Transient(f"No configured adapter offers {operation} now. It is tried again until one does.")
         adapter = self._registry.adapter(operation)
-        place = self._places[adapter.name]
-        try:
-            async with asyncio.timeout(bounds.CALL_SECONDS):
-                await place.acquire()
-        except TimeoutError:
-            return Transient(
-                f"Adapter {adapter.name} is busy with {bounds.CALLS_PER_ADAPTER} other calls; nothing was sent."
-            )
-        try:
-            return await self._send(adapter, state, invocation, lease)
-        finally:
-            place.release()
-
-    async def _send(
-        self, adapter: Adapter, state: IntentState, invocation: Invocation, lease: Lease
-    ) -> Answer | Preview:
-        if self._store.now() >= lease.until:  # paused past it: another worker may have sent this already
-            return Transient("The lease on the intent ran out before the call left; nothing was sent.")
-        seconds = self._seconds(state)
-        action = state.action(invocation.action)
-        call = self._call(state, invocation, action, lease.epoch, seconds)
-        try:
-            async with asyncio.timeout(seconds):
-                return await _dispatch(adapter, invocation, action, call)
-        except AdapterError as error:
-            return error
-        except TimeoutError:
-            return InDoubt(f"No answer within {seconds:.1f} seconds.")
-        except Exception as error:  # noqa: BLE001 - law 10: any other exception counts as in doubt
-            log.warning("adapter_raised", adapter=adapter.name, verb=invocation.verb, error=type(error).__name__)
-            return InDoubt(f"The adapter stopped with {type(error).__name__}.")
+        async with self._places[adapter.name]:
+            now = self._store.now()
+            if now >= together.lease.until:  # paused past it: another worker may have sent this already
+                return Transient("The lease on the intent ran out before the call left; nothing was sent.")
+            if now > together.latest:
+                return _busy()
+            together.sent.add(action.plan.id)
+            try:
+                return await _dispatch(adapter, invocation, action, _call(invocation, action, together))
+            except AdapterError as error:
+                return error
+            except Exception as error:  # noqa: BLE001 - law 10: any other exception counts as in doubt
+                log.warning("adapter_raised", adapter=adapter.name, verb=invocation.verb, error=type(error).__name__)
+                return InDoubt(f"The adapter stopped with {type(error).__name__}.")
 
     def _seconds(self, state: IntentState) -> float:
         """Bound a call; before the decision also by the deadline of the intent, which no vote may outlast."""
@@ -87,24 +105,31 @@ class Calls:
         left = (deadline(state) - self._store.now()).total_seconds()
         return max(0.001, min(bounds.CALL_SECONDS, left))
 
-    def _call(
-        self, state: IntentState, invocation: Invocation, action: ActionState, epoch: int, seconds: float
-    ) -> Call:
-        plan = action.plan
-        undo = Verb.COMPENSATE in (invocation.verb, invocation.about)
-        return Call(
-            verb=invocation.about or invocation.verb,
-            ledger=state.ledger,
-            intent=state.id,
-            action=plan.id,
-            operation=plan.operation,
-            params=plan.params,
-            key=plan.undo_key if undo else plan.key,
-            epoch=epoch,
-            deadline=self._store.now() + timedelta(seconds=seconds),
-            decision_position=state.decision_position,
-            traceparent=state.submitted.traceparent,
-        )
+
+def _late(seconds: float, sent: bool) -> AdapterError:
+    return InDoubt(f"No answer within {seconds:.1f} seconds.") if sent else _busy()
+
+
+def _busy() -> Transient:
+    return Transient(f"The adapter was busy with {bounds.CALLS_PER_ADAPTER} other calls; nothing was sent.")
+
+
+def _call(invocation: Invocation, action: ActionState, together: _Round) -> Call:
+    plan, state = action.plan, together.state
+    undo = Verb.COMPENSATE in (invocation.verb, invocation.about)
+    return Call(
+        verb=invocation.about or invocation.verb,
+        ledger=state.ledger,
+        intent=state.id,
+        action=plan.id,
+        operation=plan.operation,
+        params=plan.params,
+        key=plan.undo_key if undo else plan.key,
+        epoch=together.lease.epoch,
+        deadline=together.until,
+        decision_position=state.decision_position,
+        traceparent=state.submitted.traceparent,
+    )
 
 
 async def _dispatch(adapter: Adapter, invocation: Invocation, action: ActionState, call: Call) -> Answer | Preview:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from typing import Final, Literal, assert_never
 
 import msgspec
-from adapters.registry import Registry
 
+from adapters.registry import Registry
 from authority.authority import Authority
 from authority.grants import Principal
 from coordinator import people

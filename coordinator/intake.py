@@ -7,8 +7,8 @@ request is found here, all of it at once and before anything is recorded.
 from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
-from adapters.registry import Registry
 
+from adapters.registry import Registry
 from authority.grants import Principal
 from ledger import bounds
 from ledger.events import IntentSubmitted

@@ -14,8 +14,8 @@ Rules of this file:
 3. It decides nothing. It keeps no state that the next runner would miss.
 """
 
-import asyncio
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 import msgspec
 
@@ -45,7 +45,7 @@ class _Draft(msgspec.Struct):
     imagined: IntentState
     pending: list[e.Event]
 
-    def add(self, events: Iterable[e.Event], at_store: Store) -> None:
+    def add(self, events: Iterable[e.Event], now: datetime) -> None:
         """Keep events until the next flush."""
         for event in events:
             self.pending.append(event)
@@ -56,7 +56,7 @@ class _Draft(msgspec.Struct):
                     position=self.imagined.position,
                     stream="",
                     version=self.imagined.version + 1,
-                    at=at_store.now(),
+                    at=now,
                     event=event,
                     body=b"",
                 ),
@@ -76,10 +76,10 @@ class Runner:
         """Move one intent on as far as it goes now; returns its durable state, and has given it out of hand."""
         draft = _Draft(state, state, [])
         while True:
-            move = decide(draft.imagined, self._store.now())
-            match move:
+            now = self._store.now()
+            match decide(draft.imagined, now):
                 case Record(events):
-                    draft.add(events, self._store)
+                    draft.add(events, now)
                     continue
                 case Evaluate(preview):
                     lost = await self._evaluate(draft, preview, lease)
@@ -94,16 +94,16 @@ class Runner:
                 return lost
 
     async def _invoke(self, draft: _Draft, calls: Sequence[Invocation], lease: Lease) -> Lost | None:
-        draft.add([call.announce for call in calls if call.announce is not None], self._store)
+        draft.add([call.announce for call in calls if call.announce is not None], self._store.now())
         lost = await self._flush(draft, lease, None)
         if lost is not None:
             return lost
-        answers = await self._answers(draft.confirmed, calls, lease)
+        answers = await self._calls.make(draft.confirmed, calls, lease)
         now = self._store.now()
         for call, answer in zip(calls, answers, strict=True):
             if isinstance(answer, Preview):
                 raise InvariantViolation("Only a preview may be answered by a preview.")
-            draft.add([event_of(call, draft.imagined.action(call.action), answer, now)], self._store)
+            draft.add([event_of(call, draft.imagined.action(call.action), answer, now)], now)
         return None
 
     async def _evaluate(self, draft: _Draft, preview: Sequence[str], lease: Lease) -> Lost | None:
@@ -112,13 +112,13 @@ class Runner:
             return lost
         state = draft.confirmed
         calls = [Invocation(Verb.PREVIEW, action) for action in preview]
-        answers = dict(zip(preview, await self._answers(state, calls, lease), strict=True))
-        draft.add(self._verdict(state, answers), self._store)
+        answers = dict(zip(preview, await self._calls.make(state, calls, lease), strict=True))
+        now = self._store.now()
+        draft.add(self._verdict(state, answers, now), now)
         return None
 
-    def _verdict(self, state: IntentState, answers: dict[str, Answer | Preview]) -> list[e.Event]:
+    def _verdict(self, state: IntentState, answers: dict[str, Answer | Preview], now: datetime) -> list[e.Event]:
         dry_run = state.submitted.mode is Mode.DRY_RUN
-        now = self._store.now()
         later: list[e.Event] = []
         previews: dict[str, JSON] = {}
         facts: dict[str, JSON] = {}
@@ -142,13 +142,6 @@ class Runner:
         if dry_run and verdict.effect != "deny":
             return [verdict, e.IntentSimulated(previews=previews)]
         return [verdict]
-
-    async def _answers(
-        self, state: IntentState, calls: Sequence[Invocation], lease: Lease
-    ) -> Sequence[Answer | Preview]:
-        if len(calls) == 1:
-            return [await self._calls.make(state, calls[0], lease)]
-        return await asyncio.gather(*(self._calls.make(state, call, lease) for call in calls))
 
     async def _leave(self, draft: _Draft, lease: Lease, work: Due | Parked | Finished) -> IntentState | Lost:
         if draft.pending:
