@@ -19,7 +19,7 @@ from ledger import events as e
 from ledger.bounds import ERROR_LENGTH
 from ledger.errors import IllegalTransition
 from ledger.ids import intent_of
-from ledger.state import PHASES, Phase
+from ledger.state import PHASES, Phase, symbol
 from projections.projection import Projection, Row, next_phase
 from projections.table import as_row
 
@@ -108,11 +108,11 @@ _KINDS: Final[Mapping[Act, Kind]] = {
     Act.NOT_APPLIED: Kind.RESOLVE,
 }
 OUTCOMES: Final = frozenset((*Phase, *Act))
-_WORDS: Final = frozenset(
-    {"ApprovalGiven", "AbortDecided", "CompensateDecided", "AttentionRaised", "AttentionResolved", "IntentMixed"}
+_MOVES: Final[frozenset[type[e.Event]]] = frozenset(
+    e.EVENT_TYPES[name.partition(":")[0]] for (phase, name), following in PHASES.items() if following is not phase
 )
-_MOVES: Final = frozenset(
-    name.partition(":")[0] for (phase, name), following in PHASES.items() if following is not phase
+_WORDS: Final[frozenset[type[e.Event]]] = frozenset(
+    {e.IntentSubmitted, e.ApprovalGiven, e.AttentionRaised, e.AttentionResolved}
 )
 
 
@@ -152,7 +152,7 @@ def _updated(entry: AuditRow, recorded: e.Recorded) -> AuditRow:
             changed["attention"] = None
         case _:
             pass
-    phase = next_phase(Phase(entry.outcome), recorded)
+    phase = next_phase(Phase(entry.outcome), symbol(recorded.event), recorded)
     return msgspec.structs.replace(
         entry, **changed, outcome=phase.value, outcome_position=recorded.position, outcome_at=recorded.at
     )
@@ -234,9 +234,7 @@ def _begin(recorded: e.Recorded) -> AuditRow:
     )
 
 
-AUDIT: Final = Projection(
-    name="audit", row=AuditRow, key=("intent", "version"), reads=_WORDS | _MOVES | {"IntentSubmitted"}, apply=apply
-)
+AUDIT: Final = Projection(name="audit", row=AuditRow, key=("intent", "version"), reads=_MOVES | _WORDS, apply=apply)
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -88,8 +88,8 @@ def apply(rows: tuple[ExposureRow, ...], recorded: Recorded) -> tuple[ExposureRo
     """Fold one event into the rows of its intent's actions. Raises `IllegalTransition`."""
     if not rows:
         return _begin(recorded)
-    phase = next_phase(rows[0].phase, recorded)
     name = symbol(recorded.event)
+    phase = next_phase(rows[0].phase, name, recorded)
     action = None if isinstance(recorded.event, AttentionRaised) else getattr(recorded.event, "action", None)
     if action is None and phase is rows[0].phase:
         return rows

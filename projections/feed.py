@@ -4,15 +4,66 @@ Reading here does not go through the store's `read_all`, because that understand
 to say at which position it stopped, and it does not pay for decoding events that nobody reads.
 """
 
-from collections.abc import Collection
-from typing import Final
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Final
 
+import msgspec
 from asyncpg import Record
 
-from ledger.events import EVENT_TYPES, UPCAST, Recorded, decode
+import sql
+from ledger.bounds import VIEW_SLICE_EVENTS
+from ledger.errors import Corrupt
+from ledger.events import EVENT_TYPES, UPCAST, Event, Recorded, decode
 from ledger.ids import intent_of
 
-_KNOWN: Final = frozenset(EVENT_TYPES) | frozenset(UPCAST)
+if TYPE_CHECKING:
+    from ledger.database import Connection
+
+_READ: Final = sql.query("read.all")
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Some of the ledger's events: those of intents that some view reads, and how far all of them were understood."""
+
+    events: Mapping[str, list[Recorded]]  # by intent, each in order
+    end: int  # every event up to this position was looked at
+    count: int  # of events looked at, read by a view or not
+    failure: str | None = None  # why it ends there, if the next one cannot be understood
+
+
+async def read_batch(
+    connection: "Connection",
+    ledger: str,
+    reads: Collection[type[Event]],
+    *,
+    after: int,
+    limit: int,
+    until: int | None = None,
+) -> Batch:
+    """Read at most `limit` events after a position, and none after `until`; understand those that are read.
+
+    A type that this release does not know ends the batch, whoever may read it: what it means is not known.
+    """
+    passed = EVENT_TYPES.keys() - {event.__name__ for event in reads} - UPCAST.keys()
+    found: dict[str, list[Recorded]] = {}
+    end = after
+    records = await connection.fetch(_READ, ledger, after, limit)
+    for count, record in enumerate(records):
+        position, stream, type_name = record["position"], record["stream"], record["type"]
+        if until is not None and position > until:
+            return Batch(found, end, count)
+        intent = intent_of(stream)
+        if type_name not in passed and (intent is not None or type_name not in EVENT_TYPES):
+            try:
+                recorded = understand(ledger, record)
+            except Corrupt as error:
+                return Batch(found, end, count, stopped(position, error))
+            found.setdefault(intent or "", []).append(recorded)
+        end = position
+        if count % VIEW_SLICE_EVENTS == 0:
+            await asyncio.sleep(0)
+    return Batch(found, end, len(records))
 
 
 def understand(ledger: str, record: Record) -> Recorded:
@@ -29,16 +80,6 @@ def understand(ledger: str, record: Record) -> Recorded:
     )
 
 
-def understand_if_read(ledger: str, record: Record, reads: Collection[str]) -> Recorded | None:
-    """Like `understand`, for events of intents that somebody reads; None for the others.
-
-    A type that this release does not know raises `UnknownEventType`, whoever may read it: what it means is not known.
-    """
-    type_name = record["type"]
-    if type_name in _KNOWN and (intent_of(record["stream"]) is None or _unread(type_name, reads)):
-        return None
-    return understand(ledger, record)
-
-
-def _unread(type_name: str, reads: Collection[str]) -> bool:
-    return type_name not in reads and type_name not in UPCAST  # a retired type may become one that is read
+def stopped(position: int, error: Corrupt) -> str:
+    """Say where a view stopped and why."""
+    return f"Stopped before position {position}: {error.message}"

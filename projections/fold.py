@@ -6,7 +6,7 @@ how far the view has come and why it stops there. The caller owns the transactio
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
@@ -15,8 +15,8 @@ import sql
 from ledger.bounds import VIEW_SLICE_EVENTS
 from ledger.errors import Corrupt
 from ledger.events import Recorded
-from ledger.ids import intent_of, intent_stream
-from projections.feed import understand, understand_if_read
+from ledger.ids import intent_stream
+from projections.feed import Batch, stopped, understand
 from projections.projection import Projection, R
 from projections.table import Table, changes
 
@@ -24,18 +24,9 @@ if TYPE_CHECKING:
     from ledger.database import Connection
 
 Rows: TypeAlias = dict[str, tuple[R, ...]]  # by intent, each in key order
+Events: TypeAlias = Mapping[str, list[Recorded]]  # by intent, each in order
 
-_READ: Final = sql.query("read.all")
 _EARLIER: Final = sql.query("views.earlier")
-
-
-class Batch(msgspec.Struct, frozen=True):
-    """Some of the ledger's events: those of intents that some view reads, and how far all of them were understood."""
-
-    events: tuple[Recorded, ...]
-    end: int  # every event up to this position was looked at
-    count: int  # of events looked at, read by a view or not
-    failure: str | None = None  # why it ends there, if the next one cannot be understood
 
 
 class Reached(msgspec.Struct, frozen=True):
@@ -45,73 +36,61 @@ class Reached(msgspec.Struct, frozen=True):
     failure: str | None = None
 
 
-async def read_batch(
-    connection: "Connection", ledger: str, reads: Collection[str], *, after: int, limit: int, until: int | None = None
-) -> Batch:
-    """Read at most `limit` events after a position, and none after `until`; understand those that are read."""
-    records = await connection.fetch(_READ, ledger, after, limit)
-    found: list[Recorded] = []
-    end = after
-    for count, record in enumerate(records):
-        position = record["position"]
-        if until is not None and position > until:
-            return Batch(tuple(found), end, count)
-        try:
-            recorded = understand_if_read(ledger, record, reads)
-        except Corrupt as error:
-            return Batch(tuple(found), end, count, stopped(position, error))
-        if recorded is not None:
-            found.append(recorded)
-        end = position
-        if count % VIEW_SLICE_EVENTS == 0:
-            await asyncio.sleep(0)
-    return Batch(tuple(found), end, len(records))
-
-
 async def bring_up(connection: "Connection", ledger: str, table: Table[R], after: int, batch: Batch) -> Reached:
     """Bring a view from `after` up to the end of a batch, or to the event that it cannot apply."""
     if after > batch.end:
         return Reached(after)
     projection = table.projection
-    events = [r for r in batch.events if r.position > after and r.type in projection.reads]
+    events = {
+        intent: read
+        for intent, of_intent in batch.events.items()
+        if (read := [r for r in of_intent if type(r.event) in projection.reads and r.position > after])
+    }
+    older = [intent for intent, (first, *_) in events.items() if first.version > 1]
+    stored = await table.load(connection, ledger, older)
+    before = stored
+    if projection.forgets and len(stored) < len(older):
+        before = stored | await _forgotten(
+            connection, ledger, projection, {i: events[i] for i in older if i not in stored}
+        )
     reached = Reached(batch.end, batch.failure)
-    stored: Rows[R] = {}
-    rows: Rows[R] = {}
-    position = after + 1
-    try:
-        stored, rows = await _rows_before(connection, ledger, table, events)
-        for count, recorded in enumerate(events):
-            position = recorded.position
-            _apply(projection, rows, recorded)
-            if count % VIEW_SLICE_EVENTS == 0:
-                await asyncio.sleep(0)
-    except Corrupt as error:  # of a pure function: the transaction knows nothing of it
-        reached = Reached(position - 1, stopped(position, error))
-    await table.save(connection, ledger, changes(projection, stored, rows))
+    while isinstance(folded := await _fold(projection, before, events, reached.position), Reached):
+        reached = folded
+    await table.save(connection, ledger, changes(projection, stored, folded))
     return reached
 
 
-def stopped(position: int, error: Corrupt) -> str:
-    """Say where a view stopped and why."""
-    return f"Stopped before position {position}: {error.message}"
+async def _fold(projection: Projection[R], before: Rows[R], events: Events, until: int) -> Rows[R] | Reached:
+    """Return the rows of the touched intents after the events up to `until`, or where an event cannot be applied.
+
+    Intents are folded one after the other, so another event may fail at an earlier position: fold again up to there.
+    """
+    folded: Rows[R] = {}
+    since = 0
+    for intent, of_intent in events.items():
+        rows = before.get(intent, ())
+        for recorded in of_intent:
+            if recorded.position > until:
+                break
+            try:
+                rows = projection.apply(rows, recorded)
+            except Corrupt as error:
+                return Reached(recorded.position - 1, stopped(recorded.position, error))
+        folded[intent] = rows
+        since += len(of_intent)
+        if since >= VIEW_SLICE_EVENTS:
+            since = 0
+            await asyncio.sleep(0)
+    return folded
 
 
-def _apply(projection: Projection[R], rows: Rows[R], recorded: Recorded) -> None:
-    intent = intent_of(recorded.stream) or ""
-    rows[intent] = projection.apply(rows.get(intent, ()), recorded)
-
-
-async def _rows_before(
-    connection: "Connection", ledger: str, table: Table[R], events: Sequence[Recorded]
-) -> tuple[Rows[R], Rows[R]]:
-    """Return what is stored of the touched intents, and all their rows: those that are not stored, folded anew."""
-    first = {intent_of(recorded.stream) or "": recorded.version for recorded in reversed(events)}
-    older = [intent for intent, version in first.items() if version > 1]
-    stored = await table.load(connection, ledger, older)
-    rows = dict(stored)
-    forgotten = [intent for intent in older if intent not in stored] if table.projection.forgets else []
-    if forgotten:
-        streams = [intent_stream(intent) for intent in forgotten]
-        for record in await connection.fetch(_EARLIER, ledger, streams, [first[intent] for intent in forgotten]):
-            _apply(table.projection, rows, understand(ledger, record))
-    return stored, rows
+async def _forgotten(connection: "Connection", ledger: str, projection: Projection[R], events: Events) -> Rows[R]:
+    """Fold anew the rows that are not stored although their intents have earlier events."""
+    streams = [intent_stream(intent) for intent in events]
+    firsts = [of_intent[0].version for of_intent in events.values()]
+    rows: Rows[R] = dict.fromkeys(events, ())
+    of_stream = dict(zip(streams, events, strict=True))
+    for record in await connection.fetch(_EARLIER, ledger, streams, firsts):
+        intent = of_stream[record["stream"]]
+        rows[intent] = projection.apply(rows[intent], understand(ledger, record))
+    return rows

@@ -23,8 +23,10 @@ import sql
 from ledger import bounds
 from ledger.database import connection as borrowed
 from ledger.errors import Corrupt, Unavailable
+from ledger.events import Event
 from ledger.store import Store
-from projections.fold import Reached, bring_up, read_batch
+from projections.feed import read_batch
+from projections.fold import Reached, bring_up
 from projections.projection import Projection
 from projections.table import Table
 
@@ -49,7 +51,7 @@ class Follower:
         self._store = store
         self._ledger = store.ledger
         self._tables: dict[str, Table[Any]] = {p.name: Table(p) for p in projections}
-        self._reads = frozenset[str]().union(*(p.reads for p in projections))
+        self._reads = frozenset[type[Event]]().union(*(p.reads for p in projections))
         self._reached: dict[str, Reached] = {}  # what the checkpoint rows said last
         self._given_up: dict[str, int] = {}  # where this process could not go on
         self._task: asyncio.Task[None] | None = None

@@ -22,7 +22,7 @@ from ledger.bounds import PAGE_EVENTS
 from ledger.errors import Corrupt, IllegalTransition
 from ledger.events import AbortDecided, AttentionRaised, AttentionResolved, IntentSubmitted, Recorded
 from ledger.ids import intent_of, intent_stream
-from ledger.state import IntentState, Phase, fold
+from ledger.state import IntentState, Phase, fold, symbol
 from projections.feed import understand
 from projections.projection import EVERY_EVENT_OF_AN_INTENT, Projection, Row, next_phase
 
@@ -79,7 +79,7 @@ def apply(rows: tuple[IntentRow, ...], recorded: Recorded) -> tuple[IntentRow, .
     return (
         msgspec.structs.replace(
             row,
-            phase=next_phase(row.phase, recorded),
+            phase=next_phase(row.phase, symbol(recorded.event), recorded),
             attention=attention_after(recorded, before=row.attention),
             version=recorded.version,
             position=recorded.position,

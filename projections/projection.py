@@ -18,11 +18,11 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from ledger.errors import IllegalTransition
-from ledger.events import EVENT_TYPES, Recorded
+from ledger.events import EVENT_TYPES, Event, GrantIssued, Recorded
 from ledger.intents import Value
-from ledger.state import PHASES, Phase, symbol
+from ledger.state import PHASES, Phase
 
-EVERY_EVENT_OF_AN_INTENT: Final = frozenset(EVENT_TYPES) - {"GrantIssued"}
+EVERY_EVENT_OF_AN_INTENT: Final = frozenset(EVENT_TYPES.values()) - {GrantIssued}
 
 
 class Row(Value, frozen=True):
@@ -45,7 +45,7 @@ class Projection(msgspec.Struct, Generic[R], frozen=True):
     name: str
     row: type[R]
     key: tuple[str, ...]
-    reads: frozenset[str]  # names of event types; others of an intent's stream go by unread
+    reads: frozenset[type[Event]]  # others of an intent's stream go by unread
     apply: Callable[[tuple[R, ...], Recorded], tuple[R, ...]]
     stored: Callable[[R], bool] = always  # rows that are not stored are folded anew from the stream when needed
 
@@ -55,9 +55,8 @@ class Projection(msgspec.Struct, Generic[R], frozen=True):
         return self.stored is not always
 
 
-def next_phase(phase: Phase, recorded: Recorded) -> Phase:
-    """Return where the event leads an intent that stands in `phase`. Raises `IllegalTransition`."""
-    name = symbol(recorded.event)
+def next_phase(phase: Phase, name: str, recorded: Recorded) -> Phase:
+    """Return where the event of this name leads an intent that stands in `phase`. Raises `IllegalTransition`."""
     following = PHASES.get((phase, name))
     if following is None:
         raise IllegalTransition(f"{name} in stream {recorded.stream} is not allowed while the intent is {phase}.")

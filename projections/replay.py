@@ -23,8 +23,10 @@ import sql
 from ledger.bounds import REPLAY_BATCH_EVENTS
 from ledger.database import answering
 from ledger.errors import Corrupt
+from ledger.events import Event
 from projections.digest import line_of, shown
-from projections.fold import Reached, bring_up, read_batch
+from projections.feed import read_batch
+from projections.fold import Reached, bring_up
 from projections.projection import Projection
 from projections.table import SHADOW, Table
 
@@ -100,7 +102,7 @@ class _Rebuild:
         self._ledger = ledger
         self._live = {p.name: Table(p) for p in projections}
         self._shadows = {p.name: Table(p, SHADOW) for p in projections}
-        self._reads = frozenset[str]().union(*(p.reads for p in projections))
+        self._reads = frozenset[type[Event]]().union(*(p.reads for p in projections))
         self._reached = {p.name: Reached(0) for p in projections}
         self._progress = progress
         self._events = 0

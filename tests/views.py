@@ -32,7 +32,7 @@ def folded(events: Sequence[Recorded]) -> dict[str, list]:
         rows = {}
         for recorded in events:
             intent = intent_of(recorded.stream)
-            if intent is not None and recorded.type in projection.reads:
+            if intent is not None and type(recorded.event) in projection.reads:
                 rows[intent] = projection.apply(rows.get(intent, ()), recorded)
         kept = [row for of_intent in rows.values() for row in of_intent if projection.stored(row)]
         views[projection.name] = sorted(kept, key=lambda row: [getattr(row, column) for column in projection.key])

@@ -8,9 +8,10 @@ from histories import ledger_of
 from views import INSERT, everything, folded, make, stored, write
 
 from ledger import bounds
+from ledger.errors import UnknownEventType
 from ledger.ids import intent_of
 from ledger.store import Append, Appended
-from projections import fold
+from projections import feed
 from projections.catalogue import PROJECTIONS
 from projections.digest import Standings
 from projections.follower import Follower
@@ -160,18 +161,18 @@ async def test_rows_that_postgresql_refuses_stop_only_their_view(dsn, pool, stor
 async def test_a_view_that_stopped_is_tried_again_by_a_new_process(pool, store, monkeypatch):
     events = ledger_of(9, 20)
     await write(pool, events)
-    known = fold.understand_if_read
+    known = feed.understand
 
-    def older_release(ledger, record, reads):
+    def older_release(ledger, record):
         if record["position"] == 50:
-            return known(ledger, {**dict(record), "type": "NotYet"}, reads)
-        return known(ledger, record, reads)
+            raise UnknownEventType("The event type 'NotYet' is not known to this release.")
+        return known(ledger, record)
 
-    monkeypatch.setattr(fold, "understand_if_read", older_release)
+    monkeypatch.setattr(feed, "understand", older_release)
     follower = await make(pool, store)
     await everything(follower)
     assert follower.position == 49
-    monkeypatch.setattr(fold, "understand_if_read", known)
+    monkeypatch.setattr(feed, "understand", known)
     assert await follower.advance() is None
     upgraded = await make(pool, store)
     await everything(upgraded)
