@@ -3,8 +3,9 @@
 Rules of this file:
 
 1. Until a connection stands nothing was sent: `Transient`. From then on everything but a whole answer is `InDoubt`.
-2. Nothing is followed, repeated, decompressed or remembered: no redirects, no retries, no cookies, no kept connections
-   (a connection that the other side has just closed would turn a call that never arrived into one in doubt).
+2. Nothing is followed, repeated, decompressed or remembered: no redirects, no cookies, no kept connections (one that
+   the other side has just closed would turn a call that never arrived into one in doubt), and no retries, although
+   the library's habit is to send GET, PUT and DELETE again when a connection breaks.
 3. Of an answer at most ANSWER_BYTES are read.
 """
 
@@ -58,6 +59,7 @@ class HttpClient:
             auto_decompress=False,
             timeout=aiohttp.ClientTimeout(),  # one clock, below
             trace_configs=[_tracing()],
+            middlewares=(_once,),
         )
 
     async def close(self) -> None:
@@ -108,6 +110,17 @@ class HttpClient:
             return Answer(response.status, None, str(error))
 
 
+class BrokenConnectionError(aiohttp.ClientError):
+    """The connection broke; a name that the library does not take for an invitation to send again."""
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise BrokenConnectionError from error
+
+
 def _tracing() -> aiohttp.TraceConfig:
     async def connected(_: Any, context: SimpleNamespace, __: Any) -> None:
         context.trace_request_ctx.connected = True
@@ -126,4 +139,4 @@ def _reason(error: BaseException, seconds: float) -> str:
         cause = getattr(cause, "os_error", None) or cause.__cause__
     if isinstance(error, TimeoutError):
         return f"{seconds:g} seconds passed"
-    return type(error).__name__
+    return type(error.__cause__ if isinstance(error, BrokenConnectionError) else error).__name__
