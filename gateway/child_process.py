@@ -51,10 +51,7 @@ def spawn(
             group=uid,
             extra_groups=None if uid is None else [],
             cwd="/",  # the server's user may not pass through ours
-            env={
-                "LC_ALL": "C",
-                "PATH": os.defpath,
-            },  # no PG* variable meant for others, no credential meant for adapters
+            env={"LC_ALL": "C", "PATH": os.defpath},  # no PG* variable of others, no credential of an adapter
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -445,7 +445,12 @@ if ROOT:  # a plain user has no choice of who to be; there, all of the above has
 
     async def test_root_runs_it_under_a_user_id_that_nobody_has(make_postgres, binaries):
         postgres = make_postgres(binaries)
-        await postgres.start()
+        ours = os.getgroups()
+        os.setgroups([4])
+        try:
+            await postgres.start()
+        finally:
+            os.setgroups(ours)
         status = kernel_file(postgres.pid, "status").decode()
         uids = next(line for line in status.splitlines() if line.startswith("Uid:")).split()[1:]
         groups = next(line for line in status.splitlines() if line.startswith("Groups:")).split()[1:]
