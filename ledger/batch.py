@@ -1,12 +1,13 @@
-"""A batch of appends on its way to PostgreSQL: the arrays that go down and the rows that come back.
+"""A batch of appends on its way to PostgreSQL: what goes down and what comes back.
 
-Pure. Everything here runs for each item of the hottest path of the system, so it builds no object twice.
-The parameters are those of `intent_ledger.append` (sql/migrations/007_append.sql), in its order.
+Pure. Everything here runs for each item of the hottest path of the system, so nothing is built or encoded twice.
+What goes down is the argument of `intent_ledger.append` (sql/migrations/007_append.sql), which explains the fields.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, Literal, assert_never
 
 import msgspec
 
@@ -25,13 +26,31 @@ from ledger.store import (
     Take,
     Verdict,
     VersionConflict,
+    Work,
 )
 
 ANY_VERSION: Final = -1
 """As `expected_version` of an append without events: the version of the stream does not matter."""
 
-_WORDS: Final[Mapping[type, str]] = {Take: "take", Due: "due", Parked: "parked", Finished: "finished"}
-_NO_KEY: Final = (None, None, None)
+
+class _Wire(msgspec.Struct, omit_defaults=True):
+    """An item as `intent_ledger.append` reads it."""
+
+    stream: str
+    version: int | None = None
+    types: list[str] = []
+    intent: str | None = None
+    epoch: int | None = None
+    subject: str | None = None
+    key: str | None = None
+    digest: str | None = None
+    work: Literal["take", "due", "parked", "finished"] | None = None
+    worker: str | None = None
+    lease_seconds: float | None = None
+    due_at: datetime | None = None
+
+
+_to_json = msgspec.json.Encoder().encode
 
 
 class Item(msgspec.Struct, gc=False):
@@ -39,39 +58,43 @@ class Item(msgspec.Struct, gc=False):
 
     append: Append
     answer: asyncio.Future[Verdict]
+    wire: bytes  # JSON
     bodies: list[bytes]
-    size: int  # bytes
-    epoch: EpochCurrent | None = None
-    key: KeyUnused | None = None
+    epoch: EpochCurrent | None
+    key: KeyUnused | None
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes go down for this item, about."""
+        return len(self.wire) + sum(map(len, self.bodies))
 
 
 def item_of(append: Append, answer: asyncio.Future[Verdict]) -> Item:
-    """Encode an append, once. Raises `InvariantViolation` if it asks for what only an intent's stream can have."""
-    bodies = [encode(event) for event in append.events]
-    item = Item(append, answer, bodies, sum(map(len, bodies)))
+    """Encode an append, once. Raises `InvariantViolation` if no ledger can take it."""
+    wire = _Wire(append.stream, types=[type(event).__name__ for event in append.events])
+    if append.expected_version != ANY_VERSION:
+        wire.version = append.expected_version
+    epoch, key = None, None
     for guard in append.guards:
         if isinstance(guard, EpochCurrent):
-            item.epoch = guard
+            epoch, wire.epoch = guard, guard.epoch
         else:
-            item.key = guard
-    if (append.work is not None or append.guards) and intent_of(append.stream) is None:
-        raise InvariantViolation(
-            f"The stream {append.stream!r} is no intent's, so it can have neither guards nor work."
-        )
-    return item
+            key, wire.subject, wire.key, wire.digest = guard, guard.subject, guard.key, guard.request_digest
+    if append.guards or append.work is not None:
+        wire.intent = intent_of(append.stream)
+        _set_work(wire, append.work)
+        if wire.intent is None:
+            raise InvariantViolation(f"The stream {append.stream!r} is no intent's: it has neither guards nor work.")
+    try:
+        return Item(append, answer, _to_json(wire), [encode(event) for event in append.events], epoch, key)
+    except UnicodeEncodeError as error:
+        raise InvariantViolation(f"This append is no valid text: {error}. Nothing was written.") from error
 
 
-def arguments(ledger: str, batch: Sequence[Item]) -> tuple[Any, ...]:
-    """Return the parameters of the one call that appends these items; there is at least one."""
-    columns = zip(*map(_row, batch), strict=True)
-    owners: list[int] = []
-    types: list[str] = []
-    bodies: list[bytes] = []
-    for number, item in enumerate(batch, 1):
-        owners += [number] * len(item.bodies)
-        types += [type(event).__name__ for event in item.append.events]
-        bodies += item.bodies
-    return (ledger, *columns, owners, types, bodies)
+def arguments(ledger: str, batch: Sequence[Item]) -> tuple[str, str, list[bytes]]:
+    """Return the arguments of the one call that appends these items."""
+    wire = b"[" + b",".join([item.wire for item in batch]) + b"]"
+    return ledger, wire.decode(), [body for item in batch for body in item.bodies]
 
 
 def verdict_of(ledger: str, item: Item, row: tuple[Any, ...]) -> Verdict:
@@ -88,28 +111,30 @@ def verdict_of(ledger: str, item: Item, row: tuple[Any, ...]) -> Verdict:
     raise InvariantViolation(f"The database answered an append by {verdict!r}, which is no verdict on it.")
 
 
-def recorded(ledger: str, item: Item, position: int, at: Any) -> tuple[Recorded, ...]:
+def recorded(ledger: str, item: Item, position: int, at: datetime) -> tuple[Recorded, ...]:
     """Return the item's events as they stand in the ledger from `position` on."""
     stream, version = item.append.stream, item.append.expected_version + 1
     return tuple(
-        Recorded(
-            ledger=ledger, position=position + n, stream=stream, version=version + n, at=at, event=event, body=body
-        )
-        for n, (event, body) in enumerate(zip(item.append.events, item.bodies, strict=True))
+        [
+            Recorded(
+                ledger=ledger, position=position + n, stream=stream, version=version + n, at=at, event=event, body=body
+            )
+            for n, (event, body) in enumerate(zip(item.append.events, item.bodies, strict=True))
+        ]
     )
 
 
-def _row(item: Item) -> tuple[Any, ...]:
-    append, epoch, key, work = item.append, item.epoch, item.key, item.append.work
-    return (
-        append.stream,
-        None if append.expected_version == ANY_VERSION else append.expected_version,
-        len(item.bodies),
-        intent_of(append.stream),
-        None if epoch is None else epoch.epoch,
-        *(_NO_KEY if key is None else (key.subject, key.key, key.request_digest)),
-        None if work is None else _WORDS[type(work)],
-        work.worker if isinstance(work, Take) else None,
-        work.lease_seconds if isinstance(work, Take) else None,
-        work.at if isinstance(work, Due) else None,
-    )
+def _set_work(wire: _Wire, work: Work | None) -> None:
+    match work:
+        case Take(worker, lease_seconds):
+            wire.work, wire.worker, wire.lease_seconds = "take", worker, lease_seconds
+        case Due(at):
+            wire.work, wire.due_at = "due", at
+        case Parked():
+            wire.work = "parked"
+        case Finished():
+            wire.work = "finished"
+        case None:
+            pass
+        case _:
+            assert_never(work)

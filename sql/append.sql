@@ -2,7 +2,7 @@
 
 -- name: batch
 select verdict, first_position, at, epoch, actual_version, key_intent, key_digest
-from intent_ledger.append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16);
+from intent_ledger.append($1, $2, $3);
 
 -- name: written
 select position, version, at, type, body

@@ -4,30 +4,22 @@
 -- statement after it therefore sees everything that was committed before, and nothing can change until it commits.
 -- The items of a batch name different streams and different submission keys; the caller sees to that.
 --
--- An item is judged in this order: its stream's version, its epoch, its key. Its events have consecutive positions.
+-- An item is an object; what it does not need it leaves out:
+--
+--   stream, version              where its events go, and the version the stream must have (left out: any)
+--   types                        the type of each of its events; their bodies follow one another in in_bodies
+--   intent                       whose epoch and work this is about
+--   epoch                        guard: the intent's epoch in flight
+--   subject, key, digest         guard: this subject has not used this key; the item claims it for the intent
+--   work                         take | due | parked | finished
+--   worker, lease_seconds        take: by whom and for how long
+--   due_at                       due: from when on (left out: at once)
+--
+-- An item is judged in this order: version, epoch, key. The events of a good one have consecutive positions.
 
-create function intent_ledger.append(
-    in_ledger text,
-    -- one element for each item
-    in_streams text[],
-    in_expected bigint[],  -- the stream's version; null: any
-    in_counts integer[],  -- how many of the events are this item's
-    in_intents text[],  -- whose row in flight the epoch and the work are about
-    in_epochs bigint[],  -- guard: the row's epoch; null: none
-    in_subjects text[],  -- guard: subject and key are unused, and claimed by this item; null: none
-    in_keys text[],
-    in_digests text[],
-    in_works text[],  -- take, due, parked, finished; null: none
-    in_workers text[],  -- take: by whom
-    in_lease_seconds double precision[],  -- take: for how long
-    in_due_at timestamptz[],  -- due: from when; null: at once
-    -- one element for each event, in the order of the items
-    in_items integer[],  -- the item, from 1
-    in_types text[],
-    in_bodies bytea[]
-)
+create function intent_ledger.append(in_ledger text, in_items jsonb, in_bodies bytea[])
 returns table (
-    verdict text,  -- appended, version, epoch, key
+    verdict text,  -- appended | version | epoch | key
     first_position bigint,
     at timestamptz,
     epoch bigint,  -- take: the new one
@@ -40,6 +32,7 @@ volatile
 set search_path = pg_catalog
 set plan_cache_mode = force_generic_plan
 set enable_seqscan = off
+set enable_bitmapscan = off
 set enable_nestloop = off
 as $$
 #variable_conflict use_column
@@ -61,38 +54,46 @@ begin
     return query
     with item as (
         select
-            *,
-            sum(count) over (order by item) - count as events_before
-        from unnest(
-            in_streams, in_expected, in_counts, in_intents, in_epochs, in_subjects, in_keys, in_digests,
-            in_works, in_workers, in_lease_seconds, in_due_at
-        ) with ordinality as item (
-            stream, expected, count, intent, guard_epoch, subject, key, digest,
-            work, worker, lease_seconds, due_at, item
-        )
-    ),
-    judged as (
-        select
             item.*,
-            seen.version,
+            coalesce(cardinality(item.types), 0) as count,
+            stands.version as actual_version,
             submission.intent as key_intent,
             submission.request_digest as key_digest,
             case
-                when expected <> seen.version then 'version'
-                when guard_epoch is not null and guard_epoch is distinct from (
-                    select in_flight.epoch
-                    from intent_ledger.in_flight
-                    where in_flight.ledger = in_ledger and in_flight.intent = item.intent
-                ) then 'epoch'
+                when item.version <> stands.version then 'version'
+                when item.epoch <> coalesce(flight.epoch, 0) then 'epoch'
                 when submission.intent is not null then 'key'
                 else 'appended'
             end as verdict
-        from item
+        from rows from (
+            jsonb_to_recordset(in_items) as (
+                stream text,
+                version bigint,
+                types text[],
+                intent text,
+                epoch bigint,
+                subject text,
+                key text,
+                digest text,
+                work text,
+                worker text,
+                lease_seconds double precision,
+                due_at timestamptz
+            )
+        ) with ordinality as item (
+            stream, version, types, intent, epoch, subject, key, digest, work, worker, lease_seconds, due_at, number
+        )
         cross join lateral (
             select coalesce(max(events.version), 0) as version
             from intent_ledger.events
             where events.ledger = in_ledger and events.stream = item.stream
-        ) as seen
+        ) as stands
+        left join lateral (
+            select in_flight.epoch
+            from intent_ledger.in_flight
+            where in_flight.ledger = in_ledger and in_flight.intent = item.intent
+            limit 1
+        ) as flight on item.epoch is not null
         left join lateral (
             select submissions.intent, submissions.request_digest
             from intent_ledger.submissions
@@ -100,32 +101,37 @@ begin
             limit 1
         ) as submission on item.key is not null
     ),
-    good as materialized (
+    placed as materialized (
         select
-            judged.*,
-            head.position + 1 + sum(count) over (order by item) - count as first_position,
-            case when work is not null and work <> 'finished' then nextval('intent_ledger.epochs') end as new_epoch
-        from judged
-        where verdict = 'appended'
+            item.*,
+            sum(count) over (order by number) - count as bodies_before,
+            sum(count) filter (where verdict = 'appended') over (order by number) - count as events_before,
+            case
+                when verdict = 'appended' and work <> 'finished' then nextval('intent_ledger.epochs')
+            end as new_epoch
+        from item
     ),
     written as (
         insert into intent_ledger.events (ledger, position, stream, version, type, at, body)
         select
             in_ledger,
-            good.first_position + event.number - good.events_before - 1,
-            good.stream,
-            good.version + event.number - good.events_before,
+            head.position + placed.events_before + event.number,
+            placed.stream,
+            placed.version + event.number,
             event.type,
             head.at,
-            event.body
-        from unnest(in_items, in_types, in_bodies) with ordinality as event (item, type, body, number)
-        join good on good.item = event.item
+            body.body
+        from placed
+        cross join lateral unnest(placed.types) with ordinality as event (type, number)
+        join unnest(in_bodies) with ordinality as body (body, number)
+            on body.number = placed.bodies_before + event.number
+        where placed.verdict = 'appended'
     ),
     claimed as (
         insert into intent_ledger.submissions (ledger, subject, key, intent, request_digest)
         select in_ledger, subject, key, intent, digest
-        from good
-        where key is not null
+        from placed
+        where verdict = 'appended' and key is not null
     ),
     moved as (
         insert into intent_ledger.in_flight as in_flight (ledger, intent, due_at, epoch, worker)
@@ -139,7 +145,7 @@ begin
             end,
             new_epoch,
             worker
-        from good
+        from placed
         where new_epoch is not null
         on conflict (ledger, intent) do update
         set
@@ -151,26 +157,35 @@ begin
         delete from intent_ledger.in_flight
         where
             in_flight.ledger = in_ledger
-            and in_flight.intent = any (array(select intent from good where work = 'finished'))
+            and in_flight.intent = any (
+                array(
+                    select intent
+                    from placed
+                    where verdict = 'appended' and work = 'finished'
+                )
+            )
     ),
     advanced as (
         update intent_ledger.heads
         set
-            position = head.position + (select coalesce(sum(count), 0) from good),
+            position = head.position + (
+                select coalesce(sum(count), 0)
+                from placed
+                where verdict = 'appended'
+            ),
             at = head.at
         where heads.ledger = in_ledger
     )
     select
-        judged.verdict,
-        good.first_position::bigint,
+        verdict,
+        head.position + events_before::bigint + 1,
         head.at,
-        case when good.work = 'take' then good.new_epoch end,
-        judged.version,
-        judged.key_intent,
-        judged.key_digest
-    from judged
-    left join good on good.item = judged.item
-    order by judged.item;
+        case when work = 'take' then new_epoch end,
+        actual_version,
+        key_intent,
+        key_digest
+    from placed
+    order by number;
 end
 $$;
 

@@ -74,10 +74,7 @@ async def test_an_append_to_a_ledger_that_was_never_opened_is_refused(pool):
     row = await pool.fetchrow("select count(*) as n from intent_ledger.heads where ledger = 'never'")
     assert row["n"] == 0
     with pytest.raises(asyncpg.PostgresError) as refused:
-        await pool.fetch(
-            "select * from intent_ledger.append('never', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', "
-            "'{}', '{}', '{}', '{}', '{}')"
-        )
+        await pool.fetch("select * from intent_ledger.append('never', '[]', '{}')")
     assert refused.value.sqlstate == "ILA02"
 
 

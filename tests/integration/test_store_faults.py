@@ -55,7 +55,7 @@ def impatient(monkeypatch):
     "bad",
     [
         append_to("nul\x00"),  # refused by the server
-        append_to("surrogate\ud800"),  # refused by the driver
+        append_to("surrogate\ud800"),  # no UTF-8 text at all
         append_to("k", guards=(KeyUnused("agent", INCOMPRESSIBLE, "d"),)),  # beyond an index row
     ],
     ids=["nul", "surrogate", "long"],
