@@ -7,7 +7,7 @@ and the one that reads secrets; it takes the environment as an argument and read
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, assert_never
@@ -78,7 +78,7 @@ def _adapter(path: Path, name: str, table: Any, environment: Mapping[str, str]) 
     except TypeError:
         raise Misconfigured(f"{where}: dates and times have no meaning here; write a text or a number.") from None
     except ValidationError as error:
-        sentences = list(_sentences(f"{path}, [adapters.{name}", error))
+        sentences = [f"{path}, {sentence}" for sentence in _sentences(name, table, error)]
         raise Misconfigured(sentences[0], errors=sentences) from None
     return _build(name, parsed, partial(_reveal, where, environment))
 
@@ -115,17 +115,23 @@ def _reveal(where: str, environment: Mapping[str, str], key: str, secret: Secret
     return text
 
 
-def _sentences(table: str, error: ValidationError) -> Iterator[str]:
+def _sentences(name: str, table: Any, error: ValidationError) -> Iterator[str]:
     for fault in error.errors(include_url=False, include_input=False, include_context=False):
         path = [str(part) for part in fault["loc"]]
+        words = fault["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         match fault["type"]:
             case "missing":
                 said = f"{path.pop()} is missing"
             case "extra_forbidden":
                 said = f"{path.pop()} is not a known key"
-            case "value_error":
-                said = fault["msg"].removeprefix("Value error, ")
-                said = f"{path.pop()}: {said}" if path else said
+            case "value_error" if isinstance(_at(table, fault["loc"]), dict):
+                said = words
             case _:
-                said = f"{path.pop()}: {fault['msg'][:1].lower()}{fault['msg'][1:]}" if path else fault["msg"]
-        yield f"{'.'.join([table, *path])}]: {said}."
+                said = f"{path.pop() if path else 'the table'}: {words[:1].lower()}{words[1:]}"
+        yield f"[{'.'.join(['adapters', name, *path])}]: {said}."
+
+
+def _at(table: Any, path: Iterable[int | str]) -> Any:
+    for part in path:
+        table = table[part]
+    return table

@@ -60,8 +60,9 @@ class Registry:
                 f"'{adapter.name}.' and a word of small letters, digits and underscores."
             )
         _check_promises(operation)
+        validator = _compile_schema(operation)
         summarise = compile_template(key, operation.summary, operation.params)
-        self._offers[key] = _Offer(operation, adapter, _compile_schema(operation), summarise)
+        self._offers[key] = _Offer(operation, adapter, validator, summarise)
 
     def adapter(self, operation: str) -> Adapter:
         """Return the adapter that offers an operation; raises `KeyError` for a name not in `operations`."""
