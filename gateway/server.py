@@ -43,7 +43,11 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,  # noqa: ARG002 theirs, and it quotes what the client sent
     ) -> web.StreamResponse:
-        """Answer what failed outside the door: the HTTP itself (4xx), or a defect (5xx)."""
+        """Answer what failed outside the door: the HTTP itself (4xx), or a defect (5xx). Raises `ConnectionError`."""
+        if isinstance(exc, ConnectionError):
+            raise exc
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("An answer has begun; there is no room for another.")
         error: Exception = exc if isinstance(exc, Exception) else LedgerError()
         if status < 500:
             error = Malformed("This is not an HTTP request that we accept. Nothing was recorded.")
