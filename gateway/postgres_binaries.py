@@ -104,8 +104,9 @@ def within_reach(directory: Path, shelf: Path) -> Path:
     stamp = f"{installation.parent.name}-{int((directory / 'postgres').stat().st_mtime)}"
     copy = shelf / stamp
     if not copy.exists():
+        for older in shelf.glob(f"{installation.parent.name}-*"):
+            shutil.rmtree(older, ignore_errors=True)
         unfinished = shelf / f"{stamp}.unfinished"
-        shutil.rmtree(unfinished, ignore_errors=True)
         shutil.copytree(
             installation,
             unfinished / installation.parent.name / installation.name,
