@@ -300,7 +300,7 @@ async def _make_operator(settings: "Settings", dsn: str) -> Path | None:
 
 async def _replayed(settings: "Settings", views: Sequence[str], *, swap: bool, quiet: bool) -> "list[Replayed]":
     from gateway.database import database  # noqa: PLC0415
-    from ledger.database import connection, open_pool  # noqa: PLC0415
+    from ledger.database import open_pool  # noqa: PLC0415
     from projections.catalogue import chosen  # noqa: PLC0415
     from projections.replay import replay as replay_now  # noqa: PLC0415
 
@@ -310,11 +310,10 @@ async def _replayed(settings: "Settings", views: Sequence[str], *, swap: bool, q
         raise Misconfigured(f"{error.args[0]} Nothing was done.") from None
     async with AsyncExitStack() as parts:
         dsn = await parts.enter_async_context(database(settings, shared=True))
-        pool = await open_pool(dsn, 1)
+        pool = await open_pool(dsn, 2)
         parts.push_async_callback(pool.close)
-        reader = await parts.enter_async_context(connection(pool))
         progress = parts.enter_context(_progress(quiet=quiet))
-        return await replay_now(reader, settings.ledger, projections, progress, swap=swap)
+        return await replay_now(pool, settings.ledger, projections, progress, swap=swap)
 
 
 @contextmanager

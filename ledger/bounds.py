@@ -57,7 +57,9 @@ FOLLOW_SECONDS: Final = 0.25  # how late events of other processes reach a follo
 
 # What the door takes on.
 REQUESTS_IN_PROGRESS: Final = 4_000  # at once, waiting ones included; beyond it 503 before anything is read
-CONNECTIONS_OPEN: Final = 8_000  # below the usual limit of file descriptors once it is raised; beyond it they are closed
+CONNECTIONS_OPEN: Final = (
+    8_000  # below the usual limit of file descriptors once it is raised; beyond it they are closed
+)
 FOLLOWERS_LIVE: Final = 64  # clients that follow the feed, each at the price of a reader
 REQUEST_LINE_BYTES: Final = 8 * 1024  # and each header; what a browser or proxy would cut off as well
 REQUEST_HEADERS: Final = 64
@@ -76,9 +78,9 @@ VIEW_SECONDS: Final = 10.0  # how long ?min_position= waits for a view
 # What views take on, in the same process as the hot path.
 PAGE_EVENTS: Final = 20_000  # folded for one page of intents, some 50 ms of Python; a page of poison intents is shorter
 VIEW_BATCH_EVENTS: Final = 4_000  # one batch of a follower: the more, the fewer rows are written twice
-VIEW_SLICE_EVENTS: Final = 200  # folded between two looks at the event loop, well below a millisecond
+VIEW_SLICE_EVENTS: Final = 500  # folded between two looks at the event loop, about a millisecond
 VIEW_GATHER_SECONDS: Final = 0.1  # how long news wait for more news; a view is behind by that much
-VIEW_PAUSE_RATIO: Final = 3.0  # pause between batches for each second of a batch, while the event loop is busy
+VIEW_PAUSE_RATIO: Final = 1.0  # pause for each second of a batch while the event loop is busy: about a sixth of a core
 VIEW_PAUSE_SECONDS_MAX: Final = 1.0
 VIEW_BUSY_SECONDS: Final = 0.0005  # a turn of the event loop that takes longer says that others need it
 VIEW_RETRY_SECONDS: Final = 1.0  # between attempts of a view that cannot go on

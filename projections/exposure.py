@@ -11,6 +11,7 @@ intent again; its rows are then folded anew from its stream, which is rare and c
 The tables of `ledger/state.py` move phases and steps here too; this file only says what a step means for exposure.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -20,7 +21,7 @@ import msgspec
 import sql
 from ledger.bounds import PAGE_LIMIT_MAX
 from ledger.errors import IllegalTransition
-from ledger.events import AttentionRaised, IntentSubmitted, Recorded
+from ledger.events import IntentSubmitted, Recorded
 from ledger.ids import intent_of
 from ledger.intents import JSON, Guarantee, Undo
 from ledger.state import STEPS, SWEEPS, TERMINAL, Phase, Step, symbol
@@ -85,38 +86,44 @@ def exposure_of(phase: Phase, step: Step, guarantee: Guarantee, undo: Undo) -> E
 
 
 def apply(rows: tuple[ExposureRow, ...], recorded: Recorded) -> tuple[ExposureRow, ...]:
-    """Fold one event into the rows of its intent's actions. Raises `IllegalTransition`."""
+    """Fold one event into the rows of its intent's actions. Raises `IllegalTransition`.
+
+    An event moves the intent, and then every row, or it moves one action, and then its row alone.
+    """
     if not rows:
         return _begin(recorded)
     name = symbol(recorded.event)
     phase = next_phase(rows[0].phase, name, recorded)
-    action = None if isinstance(recorded.event, AttentionRaised) else getattr(recorded.event, "action", None)
-    if action is None and phase is rows[0].phase:
+    if name in _SWEEPING:
+        return tuple([_moved(row, phase, _following(SWEEPS, row, name, recorded), recorded.at) for row in rows])
+    if phase is not rows[0].phase:
+        return tuple([_moved(row, phase, row.step, recorded.at) for row in rows])
+    action = None if name == "AttentionRaised" else getattr(recorded.event, "action", None)
+    if action is None:
         return rows
-    if action is not None and all(row.action != action for row in rows):
-        raise IllegalTransition(f"{name} in stream {recorded.stream} names the action {action!r}, which it has not.")
-    return tuple(
-        _moved(row, phase, name if action == row.action or name in _SWEEPING else None, recorded) for row in rows
-    )
+    place = _place(rows, action, recorded)
+    moved = _moved(rows[place], phase, _following(STEPS, rows[place], name, recorded), recorded.at)
+    return (*rows[:place], moved, *rows[place + 1 :])
 
 
-def _moved(row: ExposureRow, phase: Phase, name: str | None, recorded: Recorded) -> ExposureRow:
-    """Move a row to the intent's phase, and its step by the event of this name if there is one."""
-    if name is None and phase is row.phase:
-        return row
-    step = row.step if name is None else _step_after(row, name, recorded)
+def _moved(row: ExposureRow, phase: Phase, step: Step, at: datetime) -> ExposureRow:
     exposure = exposure_of(phase, step, row.guarantee, row.undo)
-    since = row.since if exposure is row.exposure else recorded.at
-    if (phase, step, since) == (row.phase, row.step, row.since):
-        return row
+    since = row.since if exposure is row.exposure else at
     return msgspec.structs.replace(row, phase=phase, step=step, exposure=exposure, since=since)
 
 
-def _step_after(row: ExposureRow, name: str, recorded: Recorded) -> Step:
-    step = (SWEEPS if name in _SWEEPING else STEPS).get((row.step, name))
+def _following(table: Mapping[tuple[Step, str], Step], row: ExposureRow, name: str, recorded: Recorded) -> Step:
+    step = table.get((row.step, name))
     if step is None:
         raise IllegalTransition(f"{name} in stream {recorded.stream} while action {row.action!r} is {row.step}.")
     return step
+
+
+def _place(rows: tuple[ExposureRow, ...], action: str, recorded: Recorded) -> int:
+    for place, row in enumerate(rows):
+        if row.action == action:
+            return place
+    raise IllegalTransition(f"An event in stream {recorded.stream} names the action {action!r}, which it has not.")
 
 
 def _begin(recorded: Recorded) -> tuple[ExposureRow, ...]:

@@ -66,6 +66,46 @@ async def read_batch(
     return Batch(found, end, len(records))
 
 
+class ReadAhead:
+    """Reads the next batch of events while the last one is folded, on a connection of its own."""
+
+    def __init__(self, connection: "Connection", ledger: str, reads: Collection[type[Event]], limit: int) -> None:
+        """Read nothing yet; at most `limit` events at a time."""
+        self._connection = connection
+        self._ledger = ledger
+        self._reads = reads
+        self._limit = limit
+        self._next: _Reading | None = None
+
+    async def batch(self, after: int, until: int) -> Batch:
+        """Return the events after a position, none after `until`, and begin to read those that follow."""
+        reading = self._next
+        if reading is None or (reading.after, reading.until) != (after, until):
+            await self.end()
+            reading = self._begin(after, until)
+        batch = await reading.task
+        more = batch.failure is None and after < batch.end < until
+        self._next = self._begin(batch.end, until) if more else None
+        return batch
+
+    async def end(self) -> None:
+        """Forget what was read ahead."""
+        if self._next is not None:
+            self._next.task.cancel()
+            await asyncio.wait([self._next.task])
+            self._next = None
+
+    def _begin(self, after: int, until: int) -> "_Reading":
+        batch = read_batch(self._connection, self._ledger, self._reads, after=after, limit=self._limit, until=until)
+        return _Reading(after, until, asyncio.create_task(batch))
+
+
+class _Reading(msgspec.Struct, frozen=True):
+    after: int
+    until: int
+    task: asyncio.Task[Batch]
+
+
 def understand(ledger: str, record: Record) -> Recorded:
     """Turn a row of the events table into the event it is. Raises `Corrupt`."""
     position, stream, version, type_name, at, body = record

@@ -9,7 +9,7 @@
   The other views go on. It is tried again when a process starts (with a newer release, perhaps) and after a replay.
 * Views never slow appends. News are gathered first, so that an intent which comes and goes within a batch is written
   once and its exposure never; a fold looks at the event loop every VIEW_SLICE_EVENTS; and while the loop is busy, the
-  pause after a batch is VIEW_PAUSE_RATIO times as long as the batch. The lag grows then, and shrinks later.
+  follower pauses VIEW_PAUSE_RATIO times as long as a batch took. The lag grows then, and shrinks later.
 """
 
 import asyncio
@@ -55,6 +55,7 @@ class Follower:
         self._reached: dict[str, Reached] = {}  # what the checkpoint rows said last
         self._given_up: dict[str, int] = {}  # where this process could not go on
         self._task: asyncio.Task[None] | None = None
+        self._broken: BaseException | None = None  # what ended the task: a fault of ours
 
     @property
     def position(self) -> int:
@@ -64,8 +65,8 @@ class Follower:
     @property
     def failure(self) -> str | None:
         """Say why a view stands still, by name; None while all of them go on."""
-        if self._task is not None and self._task.done() and not self._task.cancelled():
-            return f"The views are not followed any more: {self._task.exception()!r}"
+        if self._broken is not None:
+            return f"The views are not followed any more: {self._broken!r}"
         failures = [f"{name}: {reached.failure}" for name, reached in self._reached.items() if reached.failure]
         return " ".join(failures) or None
 
@@ -75,6 +76,7 @@ class Follower:
             await connection.execute(_OPEN, self._ledger, list(self._tables))
             await self._look(connection)
         self._task = asyncio.create_task(self._follow(), name=f"follower of {self._ledger}")
+        self._task.add_done_callback(self._ended)
 
     async def stop(self) -> None:
         """Let go. A batch that is under way is rolled back and will be followed again."""
@@ -157,6 +159,11 @@ class Follower:
             except Unavailable as error:
                 _log.warning("views_wait_for_the_database", ledger=self._ledger, reason=error.message)
                 await asyncio.sleep(bounds.VIEW_RETRY_SECONDS)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._broken = task.exception()
+            _log.error("follower_broke", ledger=self._ledger, exc_info=self._broken)
 
     async def _rest(self, count: int | None, seconds: float) -> None:
         """Leave the event loop to the others for a while, or until there is something new."""

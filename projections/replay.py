@@ -8,7 +8,8 @@ The shadows are in the session's own schema, `pg_temp`: nobody else sees them, t
 crash leaves nothing to clean. A swap touches only rows that differ, so a view that was right is not written at all;
 readers see the rows before it or after it, never between.
 
-Replay calls no adapter, appends nothing, and needs memory for one batch, however long the ledger is.
+Events are read on a second connection, a batch ahead of the fold. Replay calls no adapter, appends nothing, and needs
+memory for two batches, however long the ledger is.
 """
 
 import asyncio
@@ -21,17 +22,17 @@ from asyncpg import Record
 
 import sql
 from ledger.bounds import REPLAY_BATCH_EVENTS
-from ledger.database import answering
+from ledger.database import connection as borrowed
 from ledger.errors import Corrupt
 from ledger.events import Event
 from projections.digest import line_of, shown
-from projections.feed import read_batch
+from projections.feed import ReadAhead
 from projections.fold import Reached, bring_up
 from projections.projection import Projection
 from projections.table import SHADOW, Table
 
 if TYPE_CHECKING:
-    from ledger.database import Connection
+    from ledger.database import Connection, Pool
 
 Progress = Callable[[int, int], None]  # events folded so far, events to fold
 
@@ -70,7 +71,7 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def replay(
-    connection: "Connection",
+    pool: "Pool",
     ledger: str,
     projections: Sequence[Projection[Any]],
     progress: Progress = lambda _done, _all: None,
@@ -79,12 +80,14 @@ async def replay(
 ) -> list[Replayed]:
     """Rebuild these views and compare them with the live ones; with `swap`, put the rebuilt rows in their place.
 
-    `connection` is used for nothing else meanwhile. Rows that were written into a view by other ways than
-    the follower are what this finds. Raises `Unavailable`, and `Corrupt` if a view is ahead of its ledger; then nothing
-    was changed.
+    Two connections of the pool are used. What this finds are rows that were written by other ways than the follower.
+    Raises `Unavailable`, and `Corrupt` if a view is ahead of its ledger; then nothing was changed.
     """
-    rebuild = _Rebuild(connection, ledger, projections, progress)
-    with answering():
+    reads = frozenset[type[Event]]().union(*(p.reads for p in projections))
+    async with borrowed(pool) as connection, borrowed(pool) as reader:
+        rebuild = _Rebuild(
+            connection, ReadAhead(reader, ledger, reads, REPLAY_BATCH_EVENTS), ledger, projections, progress
+        )
         await rebuild.begin()
         try:
             return await rebuild.run(swap=swap)
@@ -96,13 +99,18 @@ class _Rebuild:
     """The shadows of some views and how far they have come."""
 
     def __init__(
-        self, connection: "Connection", ledger: str, projections: Sequence[Projection[Any]], progress: Progress
+        self,
+        connection: "Connection",
+        events: ReadAhead,
+        ledger: str,
+        projections: Sequence[Projection[Any]],
+        progress: Progress,
     ) -> None:
         self._connection = connection
+        self._read_ahead = events
         self._ledger = ledger
         self._live = {p.name: Table(p) for p in projections}
         self._shadows = {p.name: Table(p, SHADOW) for p in projections}
-        self._reads = frozenset[type[Event]]().union(*(p.reads for p in projections))
         self._reached = {p.name: Reached(0) for p in projections}
         self._progress = progress
         self._events = 0
@@ -113,6 +121,7 @@ class _Rebuild:
             await table.create_shadow(self._connection)
 
     async def end(self) -> None:
+        await self._read_ahead.end()
         if not self._connection.is_closed():
             for table in self._shadows.values():
                 await table.drop_shadow(self._connection)
@@ -145,9 +154,7 @@ class _Rebuild:
             after = min(going.values())
             together = [name for name, position in going.items() if position == after]
             end = min(until[name] for name in together)
-            batch = await read_batch(
-                self._connection, self._ledger, self._reads, after=after, limit=REPLAY_BATCH_EVENTS, until=end
-            )
+            batch = await self._read_ahead.batch(after, end)
             if batch.end == after and batch.failure is None:
                 raise Corrupt(
                     f"A view has reached position {end}, but the ledger ends at {after}. Nothing was changed; "

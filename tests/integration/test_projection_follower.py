@@ -183,6 +183,20 @@ async def test_a_view_that_stopped_is_tried_again_by_a_new_process(pool, store, 
     assert follower.failure is None, "the older process should see that the views go on"
 
 
+async def test_a_fault_of_ours_ends_the_follower_and_is_said(pool, store, monkeypatch):
+    async def broken(_self) -> int:
+        raise ZeroDivisionError("a fault of ours")
+
+    monkeypatch.setattr(Follower, "advance", broken)
+    follower = Follower(pool, store, PROJECTIONS)
+    await follower.start()
+    async with asyncio.timeout(10):
+        while follower.failure is None:  # noqa: ASYNC110  it has a task of its own
+            await asyncio.sleep(0.01)
+    assert "not followed any more: ZeroDivisionError" in follower.failure
+    await follower.stop()
+
+
 async def test_another_ledger_in_the_same_tables_is_left_alone(pool, store):
     events = ledger_of(2, 15)
     await write(pool, events)

@@ -60,7 +60,7 @@ async def test_a_rebuild_equals_the_live_view_byte_for_byte(pool, store, connect
     await write(pool, events)
     await everything(await make(pool, store))
     seen = []
-    replayed = await replay(connection, "main", PROJECTIONS, lambda done, whole: seen.append((done, whole)))
+    replayed = await replay(pool, "main", PROJECTIONS, lambda done, whole: seen.append((done, whole)))
     standings = {s.name: s for s in await Standings(pool, "main", PROJECTIONS).read()}
     for one in replayed:
         assert one.equal
@@ -74,7 +74,7 @@ async def test_a_rebuild_equals_the_live_view_byte_for_byte(pool, store, connect
 
 
 async def test_replay_of_an_empty_ledger_is_equal(pool, store, connection):
-    replayed = await replay(connection, "main", PROJECTIONS, swap=True)
+    replayed = await replay(pool, "main", PROJECTIONS, swap=True)
     assert all(one.equal and one.position == 0 for one in replayed)
 
 
@@ -101,16 +101,16 @@ async def test_a_tampered_row_is_found_named_and_put_right(pool, store, connecti
     exposed = right["exposure"][0].intent
     await tamper(pool, statement.format(intent=denied[3].intent, exposed=exposed))
     assert await stored(pool) != right
-    replayed = {one.name: one for one in await replay(connection, "main", PROJECTIONS)}
+    replayed = {one.name: one for one in await replay(pool, "main", PROJECTIONS)}
     assert [name for name, one in replayed.items() if not one.equal] == [view]
     found = replayed[view]
     assert found.digest != found.live_digest
     assert found.difference.key[0] == (exposed if view == "exposure" else denied[3].intent)
     assert found.difference.live != found.difference.rebuilt
-    swapped = await replay(connection, "main", PROJECTIONS, swap=True)
+    swapped = await replay(pool, "main", PROJECTIONS, swap=True)
     assert all(one.swapped for one in swapped)
     assert await stored(pool) == right
-    assert all(one.equal for one in await replay(connection, "main", PROJECTIONS))
+    assert all(one.equal for one in await replay(pool, "main", PROJECTIONS))
 
 
 async def test_replay_appends_nothing_and_leaves_no_shadow(dsn, pool, store, connection, small_batches):
@@ -118,7 +118,7 @@ async def test_replay_appends_nothing_and_leaves_no_shadow(dsn, pool, store, con
     await everything(await make(pool, store))
     owner = await asyncpg.connect(dsn)
     before = await owner.fetchrow(CONTENTS)
-    await replay(connection, "main", PROJECTIONS, swap=True)
+    await replay(pool, "main", PROJECTIONS, swap=True)
     assert await owner.fetchrow(CONTENTS) == before
     assert await owner.fetchval("select count(*) from pg_class where relname = 'intents'") == 1
     await owner.close()
@@ -129,7 +129,7 @@ async def test_a_swap_writes_only_what_differs(pool, store, connection, small_ba
     await everything(await make(pool, store))
     before = await connection.fetch("select intent, ctid::text, xmin::text from intent_ledger.intents order by intent")
     await tamper(pool, f"update intent_ledger.intents set agent = 'eve' where intent = '{before[4]['intent']}'")
-    await replay(connection, "main", PROJECTIONS, swap=True)
+    await replay(pool, "main", PROJECTIONS, swap=True)
     after = await connection.fetch("select intent, ctid::text, xmin::text from intent_ledger.intents order by intent")
     assert [a["intent"] for a, b in zip(before, after, strict=True) if a != b] == [before[4]["intent"]]
 
@@ -155,7 +155,7 @@ async def test_readers_and_the_follower_go_on_while_a_view_is_swapped(pool, stor
                 await asyncio.sleep(0)
 
     reading = asyncio.create_task(read())
-    replayed = await replay(connection, "main", chosen(("intents",)), swap=True)
+    replayed = await replay(pool, "main", chosen(("intents",)), swap=True)
     async with asyncio.timeout(20):
         while (total, 0) not in seen:  # noqa: ASYNC110  the reader goes on reading
             await asyncio.sleep(0.01)
@@ -178,7 +178,7 @@ async def test_a_view_that_stopped_on_a_tampered_row_goes_on_after_a_replay(pool
     await write(pool, events[120:])
     await everything(follower)
     assert follower.failure is not None
-    await replay(connection, "main", PROJECTIONS, swap=True)
+    await replay(pool, "main", PROJECTIONS, swap=True)
     await everything(follower)
     assert follower.failure is None
     assert await stored(pool) == folded(events)
@@ -191,7 +191,7 @@ async def test_a_rebuild_stops_where_the_follower_would_and_is_not_swapped(pool,
     await tamper(pool, "update intent_ledger.projections set position = position + 1")
     strange = msgspec.structs.replace(events[3], position=len(events) + 1, version=900)
     await write(pool, [strange])
-    replayed = await replay(connection, "main", PROJECTIONS, swap=True)
+    replayed = await replay(pool, "main", PROJECTIONS, swap=True)
     stopped = {one.name for one in replayed if one.failure is not None}
     assert {"intents", "exposure"} <= stopped
     for one in replayed:
@@ -204,7 +204,7 @@ async def test_a_view_ahead_of_its_ledger_is_refused(pool, store, connection):
     await everything(await make(pool, store))
     await tamper(pool, "update intent_ledger.projections set position = position + 5")
     with pytest.raises(Corrupt, match="ledger ends at"):
-        await replay(connection, "main", PROJECTIONS)
+        await replay(pool, "main", PROJECTIONS)
 
 
 async def test_pages_show_the_intents_as_the_view_knows_them(pool, store, connection, small_batches):
