@@ -35,7 +35,16 @@ from gateway.models import Body, NoQuery, Query, checked, checked_query
 from gateway.problems import extra_headers, problem
 from gateway.render import Shown, encode
 from ledger import bounds
-from ledger.errors import LedgerError, Malformed, NoSuchMethod, NotFound, Overloaded, Unauthenticated, Unavailable
+from ledger.errors import (
+    LedgerError,
+    Malformed,
+    NoSuchMethod,
+    NotFound,
+    NotReady,
+    Overloaded,
+    Unauthenticated,
+    Unavailable,
+)
 from ledger.store import Store
 from projections.digest import Standings
 from projections.follower import Follower
@@ -186,7 +195,9 @@ class Door:
     def problem(self, error: Exception, visit: Visit) -> web.Response:
         """Turn an error into an answer, and log it if it is ours."""
         row, members = problem(error, visit.request_id)
-        if row.status >= 500 and not isinstance(error, Unavailable):
+        if isinstance(error, Unavailable):  # while a database is away there is one for each request
+            log.debug("request_unavailable", request_id=visit.request_id, problem=row.slug, detail=error.message)
+        elif row.status >= 500:
             log.error("request_failed", request_id=visit.request_id, problem=row.slug, exc_info=error)
         headers = visit.headers("application/problem+json")
         headers.update(extra_headers(error))
@@ -233,7 +244,7 @@ class Door:
         if self.in_progress > self.limits.requests:
             raise Overloaded
         if self.service is None:
-            raise Unavailable(f"{self.reason} Nothing was recorded.")
+            raise NotReady(f"{self.reason} Nothing was recorded.")
         return self.service
 
     def _find(self, request: web.BaseRequest) -> tuple[Route, str]:

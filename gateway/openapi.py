@@ -19,13 +19,14 @@ from ledger.errors import (
     InvalidRequest,
     LedgerError,
     Malformed,
+    NotReady,
     Overloaded,
     Unauthenticated,
     Unavailable,
 )
 
 _REF: Final = "#/components/schemas/"
-_EVERYWHERE: Final = (Malformed, Unauthenticated, InvalidRequest, Unavailable, Overloaded, LedgerError)
+_EVERYWHERE: Final = (Malformed, Unauthenticated, InvalidRequest, Unavailable, NotReady, Overloaded, LedgerError)
 _ID: Final = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
 _HEADERS: Final[Mapping[str, dict[str, Any]]] = {
     "Idempotency-Key": {

@@ -2,7 +2,7 @@
 
 Every class of the tree has its own row; `tests/unit/test_problems.py` walks one against the other. What a status
 promises: 4xx, certainly nothing was recorded; 5xx, unknown, unless the sentence says otherwise. An exception that is
-not in the tree is a defect of ours: it is logged with its trace, and the answer tells nothing but that.
+not in the tree is a defect of ours. What a 5xx was about is logged, and the answer tells only what it means.
 """
 
 from collections.abc import Mapping
@@ -46,6 +46,7 @@ PROBLEMS: Final[Mapping[type[e.LedgerError], Row]] = {
     # we cannot answer now
     e.Unavailable: Row("unavailable", 503, "The ledger cannot answer now"),
     e.Overloaded: Row("overloaded", 503, "The service is at its limit"),
+    e.NotReady: Row("not-ready", 503, "What is needed to answer is not there yet"),
     # what the coordinator turns into facts and never lets out; here so that a leak has a name
     e.AdapterError: Row("adapter-error", 502, "An outside system did not do what was asked"),
     e.Transient: Row("adapter-transient", 502, "An outside system could not be used"),
@@ -58,6 +59,9 @@ PROBLEMS: Final[Mapping[type[e.LedgerError], Row]] = {
     e.UnknownEventType: Row("unknown-event-type", 500, "An event has an unknown type"),
     e.InvariantViolation: Row("invariant-violation", 500, "A law of the protocol would be broken"),
 }
+
+_SPOKEN: Final = (e.Rejected, e.Overloaded, e.NotReady)
+"""What says itself what happened. The words of other errors are for our logs: they know addresses and causes."""
 
 _UNEXPECTED: Final = (
     "Something failed here that we did not foresee. Whether the request was recorded is unknown; "
@@ -73,13 +77,16 @@ def row_of(error: Exception) -> Row:
 def problem(error: Exception, request_id: str) -> tuple[Row, dict[str, Any]]:
     """Return what `application/problem+json` says about an error: its row, and the members of the body."""
     row = row_of(error)
-    known = error if isinstance(error, e.LedgerError) else e.LedgerError(_UNEXPECTED)
+    if isinstance(error, _SPOKEN):
+        detail, extras = error.message, error.extras
+    else:
+        detail, extras = type(error)().message if isinstance(error, e.LedgerError) else _UNEXPECTED, {}
     return row, {
-        **known.extras,
+        **extras,
         "type": URN + row.slug,
         "title": row.title,
         "status": row.status,
-        "detail": known.message,
+        "detail": detail,
         "request_id": request_id,
     }
 

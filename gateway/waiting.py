@@ -6,23 +6,23 @@ from typing import Final
 
 from gateway.door import Visit
 from ledger.bounds import VIEW_SECONDS
-from ledger.errors import Unavailable
+from ledger.errors import NotReady
 
 _POLL_SECONDS: Final = 0.02
 
 
 async def ledger_has(visit: Visit, position: int) -> None:
-    """Wait until the ledger has this position. Raises `Unavailable` after VIEW_SECONDS."""
+    """Wait until the ledger has this position. Raises `NotReady` after VIEW_SECONDS."""
     await _reached(visit, position, visit.service.store.head)
 
 
 async def views_have(visit: Visit, position: int) -> None:
-    """Wait until the views have this position. Raises `Unavailable` after VIEW_SECONDS, or at once if they stopped."""
+    """Wait until the views have this position. Raises `NotReady` after VIEW_SECONDS, or at once if they stopped."""
     follower = visit.service.follower
 
     async def reached() -> int:
         if follower.failure is not None and follower.position < position:
-            raise Unavailable(f"The views have stopped: {follower.failure} Nothing was changed.")
+            raise NotReady(f"The views have stopped: {follower.failure} Nothing was changed.")
         return int(follower.position)
 
     await _reached(visit, position, reached)
@@ -35,4 +35,4 @@ async def _reached(visit: Visit, position: int, at: Callable[[], Awaitable[int]]
                 while await at() < position:  # noqa: ASYNC110 other processes move it on too
                     await asyncio.sleep(_POLL_SECONDS)
     except TimeoutError:
-        raise Unavailable(f"Position {position} was not reached within {VIEW_SECONDS:g} seconds.") from None
+        raise NotReady(f"Position {position} was not reached within {VIEW_SECONDS:g} seconds.") from None

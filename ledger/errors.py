@@ -23,7 +23,8 @@
     │   ├── Permanent            certainly nothing happened; the same call will never succeed
     │   └── InDoubt              something may have happened
     ├── Unavailable              we cannot answer now; what was asked may or may not have been recorded
-    │   └── Overloaded           refused before acceptance; certainly nothing was recorded
+    │   ├── Overloaded           refused before acceptance; certainly nothing was recorded
+    │   └── NotReady             likewise: what is needed to answer is not there yet
     ├── Misconfigured            the operator's settings or files cannot be used; nothing was started
     └── Corrupt                  what we hold cannot be true; a person must look
         ├── IllegalTransition    an event that its state does not allow
@@ -148,6 +149,10 @@ class Unavailable(LedgerError):
 
 class Overloaded(Unavailable):
     """The service is at its limit and refused this request before accepting it. Nothing was recorded; retry later."""
+
+
+class NotReady(Unavailable):
+    """What is needed to answer is not there yet. Nothing was recorded; retry later."""
 
 
 class Misconfigured(LedgerError):

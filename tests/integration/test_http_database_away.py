@@ -65,7 +65,7 @@ async def test_a_database_away_at_the_start_is_waited_for_at_the_open_door(empty
                 assert urlsplit(far_dsn).hostname not in reason
             async with client.post(f"{url}/v1/intents", headers={"Authorization": "Bearer x"}) as response:
                 problem = await response.json(content_type=None)
-                assert (response.status, problem["type"]) == (503, "urn:intent-ledger:problem:unavailable")
+                assert (response.status, problem["type"]) == (503, "urn:intent-ledger:problem:not-ready")
                 assert response.headers["Retry-After"]
                 assert "Nothing was recorded" in problem["detail"]
             assert not opened.done()

@@ -203,7 +203,7 @@ async def test_a_position_that_does_not_come_is_503(door, monkeypatch):
     monkeypatch.setattr("gateway.waiting.VIEW_SECONDS", 0.1)
     body = await committed(door, ("bank.post", "88", 1))
     status, problem, response = await door.get(f"/v1/intents/{body['id']}?min_position={body['position'] + 1000}")
-    assert (status, problem["type"]) == (503, "urn:intent-ledger:problem:unavailable")
+    assert (status, problem["type"]) == (503, "urn:intent-ledger:problem:not-ready")
     assert response.headers["Retry-After"]
 
 

@@ -76,6 +76,20 @@ def test_an_unexpected_exception_tells_nothing_but_that_the_outcome_is_unknown()
     assert "secret" not in str(body)
 
 
+@pytest.mark.parametrize("cls", [e.Unavailable, e.Corrupt, e.InDoubt, e.LedgerError])
+def test_what_went_wrong_inside_is_not_told_outside(cls):
+    _, body = problem(cls("Connect call failed ('10.1.2.3', 5432)", secret="hunter2"), "r-1")
+    assert body["detail"] == cls().message
+    assert "10.1.2.3" not in str(body)
+    assert "hunter2" not in str(body)
+
+
+def test_what_was_refused_before_acceptance_says_that_nothing_was_recorded():
+    for cls in (e.Overloaded, e.NotReady):
+        _, body = problem(cls(), "r-1")
+        assert "Nothing was recorded" in body["detail"]
+
+
 def test_an_unexpected_subclass_of_a_known_error_keeps_its_meaning():
     class Stranger(e.KeyReused):
         """A class that somebody forgot to put into the table."""
