@@ -33,13 +33,17 @@ class Network:
         self.quiet_at = 0.0  # by then everything that was sent has arrived
         self._crash_points = crash_points
 
-    async def call(self, apply: Callable[[], Any], fate: Fate = SMOOTH) -> Any:
-        """Send a request; returns or raises what `apply` does, or never ends when something was lost."""
+    async def call(self, apply: Callable[[], Any], fate: Fate = SMOOTH, *, changes: bool = True) -> Any:
+        """Send a request; returns or raises what `apply` does, or never ends when something was lost.
+
+        Only requests that change something have crash points: a crash around a look is a crash before what follows.
+        """
         loop = asyncio.get_running_loop()
         process = PROCESS.get()
         answer: asyncio.Future[Any] = loop.create_future()
-        if not self._dies_here(process) and not fate.request_lost:
-            self._send(loop, fate.request_delay, self._arrival(apply, fate, process, answer))
+        mortal = process if changes else None
+        if not self._dies_here(mortal) and not fate.request_lost:
+            self._send(loop, fate.request_delay, self._arrival(apply, fate, mortal, answer))
             if fate.twice_after is not None:
                 again = fate._replace(answer_lost=True)
                 self._send(loop, fate.request_delay + fate.twice_after, self._arrival(apply, again, None, answer))
@@ -60,17 +64,18 @@ class Network:
                 value = apply()
             except Exception as raised:  # noqa: BLE001 - it is an answer like any other, and goes to the caller
                 error = raised
-            if process is not None:
-                self._dies_here(process)
+            self._dies_here(process)
             if not fate.answer_lost:
                 loop.call_later(fate.answer_delay, _deliver, answer, value, error, context=Context())
 
         return arrive
 
     def _dies_here(self, process) -> bool:
+        if process is None:
+            return False
         number = self.points
         self.points += 1
-        if number in self._crash_points and process is not None and process.alive:
+        if number in self._crash_points and process.alive:
             process.crash()
             return True
         return False

@@ -75,7 +75,7 @@ class Outside:
     def commit(self, call: Call, guarantee: Guarantee, *, refuses: bool) -> Result:
         self._must_be_decided(call)
         if guarantee is Guarantee.ATOMIC:
-            return self._confirm(call)
+            return self._confirm(call, refuses=refuses)
         if guarantee is Guarantee.IDEMPOTENT and self._remembers(self.effects[call.key]):
             self.counters["repeat answered from memory"] += 1
             return Result({"reference": call.key})
@@ -85,7 +85,9 @@ class Outside:
         self._happens(call)
         return Result({"reference": call.key})
 
-    def _confirm(self, call: Call) -> Result:
+    def _confirm(self, call: Call, *, refuses: bool) -> Result:
+        if refuses and self.holds.pop(call.key, None):
+            self.counters["hold lost by a system that had promised"] += 1
         if call.key in self.tombstones:
             self.crimes.append(f"commit of {call.action} of {call.intent} after its abort")
         if not self.effects[call.key]:

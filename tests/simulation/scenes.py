@@ -198,14 +198,14 @@ async def life(world: World) -> None:
 
 
 async def one_intent(
-    world: World, actions: tuple[RequestedAction, ...], *, undo: bool, mode: Mode = Mode.EXECUTE
+    world: World, actions: tuple[RequestedAction, ...], *, undone: bool, mode: Mode = Mode.EXECUTE
 ) -> None:
     """The whole of a scripted run: one intent, one worker that may die, an operator who may undo it."""
     slot = world.loop.create_task(world.keep_running(0))
     await insist(world, request("key-0", actions, mode=mode))
     await world.settle(people)
     asked = False
-    while undo and not asked:
+    while undone and not asked:
         state = next(iter(world.states().values()))
         if state.phase is not Phase.COMMITTED:
             break

@@ -243,10 +243,11 @@ class SimulatedStore:
 
     async def _ask(self, verb: str, apply: Callable[[], Any]) -> Any:
         fate = self._fates(verb)
+        changes = verb in {"append", "reschedule"}
         if not fate.request_lost and not fate.answer_lost:
-            return await self._network.call(apply, fate)
+            return await self._network.call(apply, fate, changes=changes)
         # The connection breaks. Whether the request still arrives is exactly what cannot be known here.
-        answer = asyncio.ensure_future(self._network.call(apply, fate))
+        answer = asyncio.ensure_future(self._network.call(apply, fate, changes=changes))
         await asyncio.wait([answer], timeout=fate.answer_delay)
         answer.cancel()
         raise Unavailable("The connection to the database broke.")

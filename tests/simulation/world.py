@@ -33,6 +33,7 @@ PRINCIPAL = Principal(
 )
 PATIENCE_SECONDS = 5.0  # how long a client waits for an answer
 REST_SECONDS = bounds.LEASE_SECONDS + bounds.RETRY_CAP_SECONDS + 3 * bounds.CALL_SECONDS  # I18
+ROUNDS = 50  # of rest, answers to calls for attention, and rest again
 POLL_SECONDS = 1.0  # workers look for due intents less often than real ones, to save the simulation's time
 
 
@@ -79,7 +80,7 @@ class World:
             self.loop.bury()
         for line in logs:
             if line["event"] in {"intent_poisoned", "intent_could_not_be_parked"}:
-                self.crimes.append(f"our own code failed on an intent: {line}")
+                self.crimes.append(f"our own code failed on an intent: {line['error']} {line.get('exc_info', '')!r}")
         return self
 
     def _luck(self, verb: Any, call: Any) -> Any:
@@ -178,21 +179,21 @@ class World:
 
     async def settle(self, people: Callable[["World"], Awaitable[None]]) -> None:
         """Let everything come to rest without faults, answering attention; what still moves then is a crime (I18)."""
-        deadline = self.loop.time() + REST_SECONDS
-        while self.moving():
-            if self.loop.time() > deadline:
-                for state in self.moving():
-                    steps = {a.plan.id: str(a.step) for a in state.actions}
-                    self.crimes.append(f"I18: {state.id} is still {state.phase} {steps} long after the last fault")
-                return
-            await asyncio.sleep(1.0)
-        if any(waits(state) for state in self.states().values()):
-            await people(self)
-            await asyncio.sleep(1.0)
-            await self.settle(people)
-        elif self.loop.time() < self.network.quiet_at:
-            await asyncio.sleep(self.network.quiet_at - self.loop.time() + 1.0)
-            await self.settle(people)
+        for _ in range(ROUNDS):
+            deadline = self.loop.time() + REST_SECONDS
+            while self.moving() and self.loop.time() < deadline:
+                await asyncio.sleep(1.0)
+            if any(waits(state) for state in self.states().values()):
+                await people(self)
+                await asyncio.sleep(1.0)
+            elif self.loop.time() < self.network.quiet_at:
+                await asyncio.sleep(self.network.quiet_at - self.loop.time() + 1.0)
+            else:
+                break
+        for state in self.states().values():
+            if state.phase not in TERMINAL:
+                steps = {a.plan.id: str(a.step) for a in state.actions}
+                self.crimes.append(f"I18: {state.id} is still {state.phase} {steps} long after the last fault")
 
 
 def waits(state: IntentState) -> bool:

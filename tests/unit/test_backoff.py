@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from given import T0
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.given import T0
 
 from coordinator.backoff import retry_at
 from ledger.bounds import RETRY_BASE_SECONDS, RETRY_CAP_SECONDS

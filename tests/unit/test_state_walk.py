@@ -3,9 +3,9 @@
 import itertools
 
 import pytest
-import walk as the_walk
-from given import plan
-from walk import Violation, walk
+from unit import walk as the_walk
+from unit.given import plan
+from unit.walk import Violation, walk
 
 from coordinator.decide import Invocation, Invoke
 from ledger import bounds

@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 import msgspec
-from given import T0, recorded, submitted, verdict
+from unit.given import T0, recorded, submitted, verdict
 
 from adapters.contract import Absent, Applied, Prepared, Preview, Refused, Result, Unknown
 from coordinator import people

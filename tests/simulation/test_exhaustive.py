@@ -1,0 +1,44 @@
+"""A crash before and after every append and every call, for every shape of intent; then every pair of crashes.
+
+Points are numbered in the order in which requests leave and arrive. A run without crashes tells how many there are.
+The second crash of a pair may hit the process that took over after the first, so a run with one crash tells how many
+points there are for a second.
+"""
+
+import pytest
+from simulation.shapes import COURSES, SHAPES, play
+
+PAIRS = [
+    ("atomic+atomic", "smooth"),
+    ("atomic+idempotent", "smooth"),
+    ("atomic+blind", "last one refuses"),
+    ("idempotent+verifiable", "answers lost"),
+    ("idempotent+verifiable", "undone"),
+    ("atomic+atomic", "votes lost"),
+    ("idempotent+idempotent", "last one fails"),
+    ("atomic+verifiable", "last one fails"),
+]
+
+
+@pytest.mark.parametrize("course", COURSES)
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_crash_at_any_point_changes_nothing_that_must_hold(size, course):
+    shapes = {name: actions for name, actions in SHAPES.items() if len(actions) == size}
+    for name, actions in shapes.items():
+        points = play(actions, COURSES[course]).network.points
+        assert points >= 4, name
+        crashed = 0
+        for point in range(points):
+            crashed += play(actions, COURSES[course], frozenset({point})).crashed
+        assert crashed > points / 2, name
+
+
+@pytest.mark.parametrize(("name", "course"), PAIRS)
+def test_two_crashes_at_any_two_points_change_nothing_that_must_hold(name, course):
+    actions = SHAPES[name]
+    both = 0
+    for first in range(play(actions, COURSES[course]).network.points):
+        points = play(actions, COURSES[course], frozenset({first})).network.points
+        for second in range(first + 1, points):
+            both += play(actions, COURSES[course], frozenset({first, second})).crashed == 2
+    assert both > 50
