@@ -24,11 +24,11 @@ class NotAnsweredError(Exception):
 class Client:
     """Speaks to one door with one token; `url` may be changed when another door is to be used."""
 
-    def __init__(self, url: str, token: str) -> None:
-        """Connect when first asked."""
+    def __init__(self, url: str, token: str, seconds: float = _REQUEST_SECONDS) -> None:
+        """Connect when first asked; wait `seconds` for each answer."""
         self.url = url
         self._session = aiohttp.ClientSession(
-            headers={"Authorization": f"Bearer {token}"}, timeout=aiohttp.ClientTimeout(_REQUEST_SECONDS)
+            headers={"Authorization": f"Bearer {token}"}, timeout=aiohttp.ClientTimeout(seconds)
         )
 
     async def __aenter__(self) -> Self:

@@ -20,6 +20,7 @@ class Fault:
     """One way to misbehave; `delay` and `hang` take `seconds`, and a number is an HTTP status.
 
     A `delay` before the effect lets it happen late, when the caller may have given up; a `hang` never lets it happen.
+    A refusal (422) waits for a key that the service has not seen: it would be a lie about one that is under way.
     """
 
     on: str
@@ -36,6 +37,8 @@ class Faults:
         """Begin as a good citizen."""
         self._armed: list[Fault] = []
         self.fired: dict[str, int] = {}
+        self.seen: set[str] = set()  # keys
+        self.requests = 0  # that came to an endpoint which may misbehave
 
     def arm(self, fault: Fault) -> None:
         """Misbehave from the next request on that the fault waits for."""
@@ -54,7 +57,10 @@ class Faults:
         return handle
 
     async def _handle(self, on: str, request: web.Request, handler: Handler) -> web.StreamResponse:
-        fault = next((one for one in self._armed if one.on == on), None)
+        self.requests += 1
+        key = request.headers.get("Idempotency-Key", "").strip('"')
+        fault = next((one for one in self._armed if one.on == on and not self._lies(one, key)), None)
+        self.seen.add(key)
         if fault is None:
             return await handler(request)
         fault.count -= 1
@@ -68,6 +74,9 @@ class Faults:
             return await handler(request)
         proper = await handler(request) if fault.moment == "after" else web.Response(status=503)
         return await _misbehave(fault, request, proper)
+
+    def _lies(self, fault: Fault, key: str) -> bool:
+        return fault.answer == "422" and key in self.seen
 
 
 async def _misbehave(fault: Fault, request: web.Request, proper: web.StreamResponse) -> web.StreamResponse:

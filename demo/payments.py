@@ -47,6 +47,7 @@ class Payments:
         self._transfers: list[Line] = []
         for line in journal.lines:
             self._fold(line)
+        self.faults.seen.update(line["key"] for line in journal.lines if "key" in line)
 
     def app(self) -> web.Application:
         """Return the service with all its addresses."""
@@ -230,7 +231,7 @@ class Payments:
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def _show_fired(self, _: web.Request) -> web.Response:
-        return web.json_response(self.faults.fired)
+        return web.json_response({"fired": self.faults.fired, "requests": self.faults.requests})
 
 
 def _plain(line: Line) -> Body:

@@ -12,6 +12,7 @@ import socket
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -46,6 +47,11 @@ class Child:
         """Return its process id, None while it does not run."""
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
+    @property
+    def status(self) -> int | None:
+        """Return how it ended (a signal is negative), None while it runs."""
+        return self._process.returncode if self._process is not None else None
+
     async def start(self, *, speaks: bool = False) -> None:
         """Start it; `speaks` keeps its standard output for us."""
         with self.log.open("ab") as log:
@@ -63,12 +69,17 @@ class Child:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if it runs."""
-        if self.pid is not None:
-            os.kill(self.pid, number)
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(number)
 
     async def kill(self) -> None:
         """Kill it with -9, as a crash would, and wait until it is gone."""
         self.signal(signal.SIGKILL)
+        await self.ended()
+
+    async def ended(self) -> None:
+        """Wait until it is gone."""
         if self._process is not None:
             await self._process.wait()
 

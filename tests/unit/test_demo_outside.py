@@ -125,7 +125,7 @@ async def test_a_fault_fires_once_and_its_effect_is_as_announced(payments, fault
         proper = False
     assert proper == (fault["answer"] == "delay")
     assert len((await look(payments, "/holds"))["holds"]) == happened
-    assert sum((await look(payments, "/faults")).values()) == 1
+    assert sum((await look(payments, "/faults"))["fired"].values()) == 1
     assert (await post(payments, "/refunds", HOLD))[0] == (200 if happened else 201)
 
 

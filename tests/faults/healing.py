@@ -1,0 +1,108 @@
+"""After the faults: people answer what only they can, and everything that was left behind is gathered."""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from checker import Evidence
+from evidence import crm_held, crm_traces, keys_of, mail_traces, payment_traces, planned, tags_of
+from world import World
+
+from demo.client import TERMINAL, Client, Document
+
+
+async def come_to_rest(door: Client, limit_seconds: float) -> float:
+    """Wait until every intent has ended or asks for attention; return how many seconds that took."""
+    started = time.monotonic()
+    while any(_moving(shown) for shown in (await _all(door)).values()):
+        if time.monotonic() - started > limit_seconds:
+            break  # the checker names those that still move
+        await asyncio.sleep(0.2)
+    return time.monotonic() - started
+
+
+async def answer_attention(world: World, door: Client, seconds: float) -> tuple[int, list[str]]:
+    """Resolve every call for attention as a person would who looks at the outside records.
+
+    Returns how many were resolved, and those which no honest outside system explains.
+    """
+    resolved, unexplained = 0, []
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        asking = [shown for shown in (await _all(door)).values() if shown["attention"]]
+        if not asking and not any(_moving(shown) for shown in (await _all(door)).values()):
+            break
+        for shown in asking:
+            action = shown["attention"]["action"]
+            if action is None:
+                unexplained.append(f"{shown['id']}: {shown['attention']['reason']}")
+                return resolved, unexplained
+            outcome = await _truth(world, door, shown, action)
+            body = {"action": action, "outcome": outcome, "note": "Looked at the records outside."}
+            status, _ = await door.ask("POST", f"/v1/intents/{shown['id']}/resolve", body)
+            resolved += status == 200
+        await asyncio.sleep(0.3)
+    return resolved, unexplained
+
+
+def _moving(shown: Document) -> bool:
+    return shown["phase"] not in TERMINAL and not shown["attention"]
+
+
+async def _all(door: Client) -> dict[str, Document]:
+    """Return every intent as its own address shows it where the list says that it is not at rest."""
+    listed = await door.intents()
+    return {
+        intent: shown if shown["phase"] in TERMINAL else await door.intent(intent) for intent, shown in listed.items()
+    }
+
+
+async def _truth(world: World, door: Client, shown: Document, action: str) -> str:
+    events = (await door.get(f"/v1/intents/{shown['id']}/events"))["items"]
+    plan = next(plan for plan in planned(events) if plan["id"] == action)
+    traces = await _traces(world, events)
+    if shown["phase"] == "aborting":
+        return "applied" if ("payments", plan["key"]) not in set(world.open_holds()) else "not_applied"
+    wanted = (plan["undo_key"], "undo") if shown["phase"] == "compensating" else (plan["key"], "apply")
+    return "applied" if wanted in {(trace.key, trace.what) for trace in traces} else "not_applied"
+
+
+async def _traces(world: World, events: Sequence[Mapping[str, Any]]) -> list[Any]:
+    connection = await world.crm()
+    try:
+        crm = await crm_traces(connection, tags_of(events))
+    finally:
+        await connection.close()
+    mailed = mail_traces(world.stage.mailbox.record, keys_of(events))
+    return [*payment_traces(world.stage.payments.record), *mailed, *crm]
+
+
+async def gather(world: World, door: Client, evidence: Evidence) -> None:
+    """Read everything that the run left behind, replay included."""
+    evidence.events = await door.events()
+    evidence.intents = {intent: await door.intent(intent) for intent in (await door.intents())}
+    evidence.traces = await _traces(world, evidence.events)
+    connection = await world.crm()
+    try:
+        evidence.held = [*world.open_holds(), *await crm_held(connection)]
+    finally:
+        await connection.close()
+    evidence.faults = dict(world.hurt)
+    await _replay(world, door, evidence)
+
+
+async def _replay(world: World, door: Client, evidence: Evidence) -> None:
+    head = evidence.events[-1]["position"]
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        views = (await door.get("/v1/projections"))["items"]
+        if all(view["digest_position"] == head for view in views):
+            break
+        await asyncio.sleep(0.2)
+    calls = await world.outside_calls()
+    _, rebuilt = await world.run("replay", "--json")
+    evidence.views = {view["name"]: view["digest"] for view in views}
+    evidence.rebuilt = {view["name"]: view["digest"] for view in rebuilt}
+    evidence.head = (head, head + len(await door.events(head)))
+    evidence.outside_calls = (calls, await world.outside_calls())
