@@ -60,20 +60,20 @@ class NewIntent(Body):
     actions: list[NewAction] = Field(min_length=1, max_length=bounds.ACTIONS_PER_INTENT)
 
 
-class Cancel(Body):
+class CancelIntent(Body):
     """Abort an intent that is not decided yet."""
 
     reason: Reason
 
 
-class Undo(Body):
+class UndoIntent(Body):
     """Undo a committed intent."""
 
     reason: Reason
     partial: bool = Field(default=False, description="Undo what can be undone, even if not everything can be.")
 
 
-class Resolve(Body):
+class ResolveIntent(Body):
     """State what is true in the world about an intent that asks for attention."""
 
     action: Name | None = Field(description="The action named in `attention`; null where it names none.")
@@ -84,7 +84,9 @@ class Resolve(Body):
 # ── query parameters ─────────────────────────────────────────────────────────────────────────────────────────────
 
 _DIGITS: Final = re.compile(r"0|[1-9][0-9]{0,15}").fullmatch
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)").fullmatch
+_TIME: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,12})?(Z|[+-][0-9]{2}:[0-9]{2})", re.IGNORECASE
+).fullmatch
 
 
 def _number(text: object) -> object:
@@ -107,7 +109,10 @@ def _moment(text: object) -> object:
     if isinstance(text, str):
         if not _TIME(text):
             raise ValueError("Input should be a time as RFC 3339 writes it, such as 2026-01-31T12:00:00Z")
-        return datetime.fromisoformat(text).astimezone(UTC)
+        try:
+            return datetime.fromisoformat(text.upper()).astimezone(UTC)
+        except OverflowError:
+            raise ValueError("Input should be a time between the years 1 and 9999") from None
     return text
 
 
@@ -128,8 +133,8 @@ class NoQuery(Query):
 
 
 _OUTCOMES: Final = tuple(sorted(str(outcome) for outcome in OUTCOMES))
-Position = Annotated[int, BeforeValidator(_number), Field(ge=0, le=bounds.INTEGER_MAX)]
-Limit = Annotated[int, BeforeValidator(_number), Field(ge=1, le=bounds.PAGE_LIMIT_MAX)]
+Position = Annotated[int, Field(ge=0, le=bounds.INTEGER_MAX), BeforeValidator(_number)]
+Limit = Annotated[int, Field(ge=1, le=bounds.PAGE_LIMIT_MAX), BeforeValidator(_number)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 Word = Annotated[str, AfterValidator(_no_nul), Field(min_length=1, max_length=bounds.NAME_LENGTH)]

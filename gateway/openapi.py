@@ -12,11 +12,13 @@ import msgspec
 from pydantic.json_schema import models_json_schema
 
 from gateway.door import Route
+from gateway.models import Query
 from gateway.problems import PROBLEMS
 from gateway.render import Problem, Shown
 from ledger.bounds import IDEMPOTENCY_KEY_LENGTH
 from ledger.errors import (
     InvalidRequest,
+    InvariantViolation,
     LedgerError,
     Malformed,
     NotReady,
@@ -75,18 +77,23 @@ def document(routes: Sequence[Route], version: str) -> dict[str, Any]:
 
 
 def _schemas(routes: Sequence[Route]) -> tuple[Mapping[Any, Any], dict[str, Any]]:
-    """Return how each request model is referred to, and the schemas of everything that is sent or answered."""
+    """Return the schema of each request model, and all schemas that the document names."""
     models = {model for route in routes for model in (route.body, route.query) if model is not None}
-    references, described = models_json_schema(
+    _, described = models_json_schema(
         sorted(((model, "validation") for model in models), key=lambda pair: pair[0].__name__),
         ref_template=_REF + "{model}",
     )
+    requests = described.get("$defs", {})
     shown = {shape for route in routes for shape in route.answers.values() if shape is not None}
     _, answers = msgspec.json.schema_components(
         sorted([*shown, Problem], key=lambda shape: shape.__name__), ref_template=_REF + "{name}"
     )
-    schemas = {**described.get("$defs", {}), **answers}
-    return {model: schemas[model.__name__] for model, _ in references}, dict(sorted(schemas.items()))
+    named = {model.__name__ for model in models}
+    if named & answers.keys():
+        raise InvariantViolation(f"What is sent and what is answered have the same names: {named & answers.keys()}.")
+    queries = {model.__name__ for model in models if issubclass(model, Query)}
+    bodies = {name: schema for name, schema in requests.items() if name not in queries}
+    return {model: requests[model.__name__] for model in models}, dict(sorted({**bodies, **answers}.items()))
 
 
 def _operation(route: Route, requests: Mapping[Any, Any]) -> dict[str, Any]:

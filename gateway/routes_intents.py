@@ -13,7 +13,7 @@ from aiohttp.web import BaseRequest
 from coordinator.coordinator import settled
 from coordinator.intake import Request, RequestedAction
 from gateway.door import Route, Visit
-from gateway.models import Cancel, IntentQuery, NewIntent, Resolve, Undo
+from gateway.models import CancelIntent, IntentQuery, NewIntent, ResolveIntent, UndoIntent
 from gateway.render import EventPage, ShownIntent, encode, show_intent
 from gateway.waiting import ledger_has
 from ledger import events as e
@@ -83,7 +83,7 @@ async def stream(visit: Visit) -> web.Response:
 async def cancel(visit: Visit) -> web.Response:
     """Abort an intent that is not decided."""
     intent = intent_of(visit)
-    said, _ = await visit.body(Cancel)
+    said, _ = await visit.body(CancelIntent)
     by = visit.principal.subject.name
     return visit.answer(show_intent(await visit.service.coordinator.cancel(intent, said.reason, by)))
 
@@ -91,7 +91,7 @@ async def cancel(visit: Visit) -> web.Response:
 async def undo(visit: Visit) -> web.Response:
     """Begin to undo a committed intent."""
     intent = intent_of(visit)
-    said, _ = await visit.body(Undo)
+    said, _ = await visit.body(UndoIntent)
     by = visit.principal.subject.name
     state = await visit.service.coordinator.undo(intent, said.reason, by, partial=said.partial)
     return visit.answer(show_intent(state))
@@ -100,7 +100,7 @@ async def undo(visit: Visit) -> web.Response:
 async def resolve(visit: Visit) -> web.Response:
     """Answer an intent's call for attention."""
     intent = intent_of(visit)
-    said, _ = await visit.body(Resolve)
+    said, _ = await visit.body(ResolveIntent)
     by = visit.principal.subject.name
     state = await visit.service.coordinator.resolve(intent, said.action, said.outcome, said.note, by)
     return visit.answer(show_intent(state))
@@ -208,7 +208,7 @@ INTENT_ROUTES: Final = (
         name="cancel_intent",
         summary="Abort an intent that is not decided",
         handler=cancel,
-        body=Cancel,
+        body=CancelIntent,
         answers={200: ShownIntent},
         errors=(*_BODY_ERRORS, NotFound, InvalidRequest, AlreadyDecided),
     ),
@@ -218,7 +218,7 @@ INTENT_ROUTES: Final = (
         name="undo_intent",
         summary="Undo a committed intent",
         handler=undo,
-        body=Undo,
+        body=UndoIntent,
         answers={200: ShownIntent},
         errors=(*_BODY_ERRORS, NotFound, InvalidRequest, NotUndoable),
     ),
@@ -228,7 +228,7 @@ INTENT_ROUTES: Final = (
         name="resolve_intent",
         summary="Answer an intent's call for attention",
         handler=resolve,
-        body=Resolve,
+        body=ResolveIntent,
         answers={200: ShownIntent},
         errors=(*_BODY_ERRORS, NotFound, InvalidRequest, NotWaiting),
     ),
