@@ -49,9 +49,9 @@ async def stored(pool: asyncpg.Pool, ledger: str = "main") -> dict[str, list]:
     return views
 
 
-async def make(pool, store) -> Follower:
+async def make(pool, store, projections=PROJECTIONS) -> Follower:
     """Open the checkpoints without beginning to follow: the test moves on by hand."""
-    follower = Follower(pool, store, PROJECTIONS)
+    follower = Follower(pool, store, projections)
     await follower.start()
     await follower.stop()
     return follower

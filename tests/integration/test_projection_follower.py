@@ -12,7 +12,7 @@ from ledger.errors import UnknownEventType
 from ledger.ids import intent_of
 from ledger.store import Append, Appended
 from projections import feed
-from projections.catalogue import PROJECTIONS
+from projections.catalogue import PROJECTIONS, chosen
 from projections.digest import Standings
 from projections.follower import Follower
 from projections.table import Table
@@ -195,6 +195,18 @@ async def test_a_fault_of_ours_ends_the_follower_and_is_said(pool, store, monkey
             await asyncio.sleep(0.01)
     assert "not followed any more: ZeroDivisionError" in follower.failure
     await follower.stop()
+
+
+async def test_views_that_stand_at_different_positions_each_apply_what_they_lack(pool, store, monkeypatch):
+    events = ledger_of(12, 40)
+    await write(pool, events)
+    monkeypatch.setattr(bounds, "VIEW_BATCH_EVENTS", 50)
+    await (await make(pool, store, chosen(("intents",)))).advance()
+    monkeypatch.setattr(bounds, "VIEW_BATCH_EVENTS", 37)  # so that a batch ends before 50 and the next one after it
+    follower = await make(pool, store)
+    assert follower.position == 0
+    await everything(follower)
+    assert await stored(pool) == folded(events)
 
 
 async def test_another_ledger_in_the_same_tables_is_left_alone(pool, store):
