@@ -18,10 +18,10 @@ prepare is another thing than what is in doubt about a commit, and only the tabl
 `docs/states.md` is drawn from these tables by `docs/draw_states.py`, and a test keeps it so.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -283,15 +283,14 @@ class IntentState(msgspec.Struct, frozen=True):
         raise IllegalTransition(f"Intent {self.id} has no action {action_id!r}.")
 
 
+_OUTCOMES: Final[Mapping[type[e.Event], str]] = {e.PolicyEvaluated: "effect", e.AttentionResolved: "outcome"}
+
+
 def symbol(event: e.Event) -> str:
     """Return the name under which the tables know this event."""
-    match event:
-        case e.PolicyEvaluated():
-            return f"PolicyEvaluated:{event.effect}"
-        case e.AttentionResolved():
-            return f"AttentionResolved:{event.outcome}"
-        case _:
-            return type(event).__name__
+    cls = type(event)
+    outcome = _OUTCOMES.get(cls)
+    return cls.__name__ if outcome is None else f"{cls.__name__}:{getattr(event, outcome)}"
 
 
 def evolve(state: IntentState | None, recorded: e.Recorded) -> IntentState:
@@ -306,26 +305,23 @@ def evolve(state: IntentState | None, recorded: e.Recorded) -> IntentState:
             f"Intent {state.id} is {state.phase} at version {state.version}; "
             f"{name} at version {recorded.version} is not allowed there."
         )
-    changed: dict[str, object] = {
-        "phase": phase,
-        "version": recorded.version,
-        "position": recorded.position,
-        "updated_at": recorded.at,
-    }
+    keeps = _INTENT_KEEPS.get(type(event))
+    changed = {} if keeps is None else keeps(event, recorded)
     action_id: str | None = getattr(event, "action", None)
     if name in _SWEEPING:
-        changed["actions"] = tuple(_sweep(state, action, name) for action in state.actions)
+        changed["actions"] = tuple([_sweep(state, action, name) for action in state.actions])
     elif isinstance(event, e.IntentSimulated):
         changed["actions"] = tuple(
             msgspec.structs.replace(a, preview=event.previews.get(a.plan.id)) for a in state.actions
         )
-    elif action_id is not None and not isinstance(event, e.AttentionRaised):
+    elif action_id is not None and name != "AttentionRaised":
         moved = _move(state, state.action(action_id), event, name, recorded.at)
-        changed["actions"] = tuple(moved if a.plan.id == action_id else a for a in state.actions)
+        changed["actions"] = tuple([moved if a.plan.id == action_id else a for a in state.actions])
         if moved.step is Step.DONE and action_id not in state.done_order:
             changed["done_order"] = (*state.done_order, action_id)
-    _remember(event, recorded, changed)
-    return msgspec.structs.replace(state, **changed)
+    return msgspec.structs.replace(
+        state, phase=phase, version=recorded.version, position=recorded.position, updated_at=recorded.at, **changed
+    )
 
 
 def content_digest(state: IntentState) -> str:
@@ -390,55 +386,61 @@ def _move(state: IntentState, action: ActionState, event: e.Event, name: str, at
     step = STEPS.get((action.step, name))
     if step is None:
         raise IllegalTransition(f"Intent {state.id}: {name} while action {action.plan.id!r} is {action.step}.")
-    changed: dict[str, object] = {"step": step, "touched_at": at}
-    match event:
-        case e.ActionPrepared():
-            changed |= {
-                "receipt": event.receipt,
-                "preview": event.preview,
-                "error": None,
-                "attempts": 0,
-                "retry_at": None,
-            }
-        case e.ActionDone() | e.ActionUndone():
-            changed |= {
-                "result": event.result,
-                "error": None,
-                "attempts": action.attempts + 1,
-                "retry_at": None,
-            }
-        case e.CallDeferred() | e.PrepareInDoubt() | e.CommitInDoubt() | e.UndoInDoubt():
-            changed |= {"error": event.reason, "attempts": action.attempts + 1, "retry_at": event.retry_at}
-        case e.ActionRefused() | e.ActionFailed() | e.AbortFailed() | e.UndoFailed():
-            changed |= {"error": event.reason, "retry_at": None}
-        case e.ActionAborted() | e.CommitFoundAbsent() | e.UndoFoundAbsent():
-            changed |= {"retry_at": None}
-        case e.AttentionResolved():
-            changed |= {"attempts": 0, "retry_at": None}
-        case _:  # CommitAttempted and UndoAttempted say nothing but their name
-            pass
-    return msgspec.structs.replace(action, **changed)
+    keeps = _ACTION_KEEPS.get(type(event))
+    changed = {} if keeps is None else keeps(event, action)
+    return msgspec.structs.replace(action, step=step, touched_at=at, **changed)
 
 
-def _remember(event: e.Event, recorded: e.Recorded, changed: dict[str, object]) -> None:
-    match event:
-        case e.PolicyEvaluated():
-            changed["policy"] = event
-        case e.ApprovalRequested():
-            changed["approval_requested"] = event
-        case e.ApprovalGiven():
-            changed["approval"] = event
-        case e.CommitDecided():
-            changed |= {"decision_position": recorded.position, "decided_at": recorded.at}
-        case e.AbortDecided():
-            changed |= {"abort": event, "attention": None}
-        case e.CompensateDecided():
-            changed |= {"compensate": event, "decided_at": recorded.at}
-        case e.AttentionRaised():
-            changed["attention"] = Attention(event.reason, event.action, recorded.at)
-        case e.AttentionResolved():
-            changed["attention"] = None
-        case e.IntentMixed():
-            changed["mixed_reason"] = event.reason
-        case _:
-            pass
+def _settled(_event: e.Event, _action: ActionState) -> JSON:
+    return {"retry_at": None}
+
+
+def _went_wrong(event: Any, _action: ActionState) -> JSON:
+    return {"error": event.reason, "retry_at": None}
+
+
+def _not_settled(event: Any, action: ActionState) -> JSON:
+    return {"error": event.reason, "attempts": action.attempts + 1, "retry_at": event.retry_at}
+
+
+def _took_effect(event: Any, action: ActionState) -> JSON:
+    return {"result": event.result, "error": None, "attempts": action.attempts + 1, "retry_at": None}
+
+
+_ACTION_KEEPS: Final[Mapping[type[e.Event], Callable[[Any, ActionState], JSON]]] = {
+    # what an action keeps of an event, beside the step to which it leads
+    e.ActionPrepared: lambda event, _: {
+        "receipt": event.receipt,
+        "preview": event.preview,
+        "error": None,
+        "attempts": 0,
+        "retry_at": None,
+    },
+    e.ActionDone: _took_effect,
+    e.ActionUndone: _took_effect,
+    e.CallDeferred: _not_settled,
+    e.PrepareInDoubt: _not_settled,
+    e.CommitInDoubt: _not_settled,
+    e.UndoInDoubt: _not_settled,
+    e.ActionRefused: _went_wrong,
+    e.ActionFailed: _went_wrong,
+    e.AbortFailed: _went_wrong,
+    e.UndoFailed: _went_wrong,
+    e.ActionAborted: _settled,
+    e.CommitFoundAbsent: _settled,
+    e.UndoFoundAbsent: _settled,
+    e.AttentionResolved: lambda *_: {"attempts": 0, "retry_at": None},
+}
+
+_INTENT_KEEPS: Final[Mapping[type[e.Event], Callable[[Any, e.Recorded], JSON]]] = {
+    # what the intent keeps of an event, beside the phase to which it leads
+    e.PolicyEvaluated: lambda event, _: {"policy": event},
+    e.ApprovalRequested: lambda event, _: {"approval_requested": event},
+    e.ApprovalGiven: lambda event, _: {"approval": event},
+    e.CommitDecided: lambda _, recorded: {"decision_position": recorded.position, "decided_at": recorded.at},
+    e.AbortDecided: lambda event, _: {"abort": event, "attention": None},
+    e.CompensateDecided: lambda event, recorded: {"compensate": event, "decided_at": recorded.at},
+    e.AttentionRaised: lambda event, recorded: {"attention": Attention(event.reason, event.action, recorded.at)},
+    e.AttentionResolved: lambda *_: {"attention": None},
+    e.IntentMixed: lambda event, _: {"mixed_reason": event.reason},
+}
