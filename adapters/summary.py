@@ -8,11 +8,12 @@ A template is text with `{field}` or `{field|money}`. `money` is an integer in m
 stands in the field `currency` beside it. A field that an action leaves out shows as "nothing".
 """
 
-import json
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+
+import msgspec
 
 from ledger.bounds import INTEGER_MAX, SUMMARY_LENGTH, SUMMARY_VALUE_LENGTH
 from ledger.errors import Misconfigured
@@ -88,7 +89,7 @@ def _shown(value: Any) -> str:
         return _cut(value, SUMMARY_VALUE_LENGTH)
     if isinstance(value, int) and abs(value) > INTEGER_MAX:
         return "a number beyond 2^53"
-    return _cut(_harmless(json.dumps(value, ensure_ascii=False, separators=(",", ":"))), SUMMARY_VALUE_LENGTH)
+    return _cut(_harmless(msgspec.json.encode(value).decode()), SUMMARY_VALUE_LENGTH)
 
 
 def _harmless(text: str) -> str:
