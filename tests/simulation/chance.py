@@ -45,6 +45,8 @@ class Swarm:
         self.lease_seconds = random.choice((4.0, 15.0))
         self.safety_seconds = random.choice((15.0, 30.0, 60.0))
         self.rates = {kind: random.choice((0.02, 0.1, 0.3)) for kind in KINDS if random.random() < 0.35}
+        if "clueless" in self.rates:
+            self.rates["clueless"] = 0.5  # inquiries are rare
         self.store_rates = {kind: random.choice((0.02, 0.1)) for kind in STORE_KINDS if random.random() < 0.3}
         self.troubles = {kind: random.choice((3.0, 10.0)) for kind in TROUBLES if random.random() < 0.4}
         self.people = {kind for kind in ("cancel", "undo", "replay", "reuse") if random.random() < 0.5}
@@ -97,7 +99,7 @@ class Swarm:
             doubtful=struck(rates, "doubtful"),
             rubbish=struck(rates, "rubbish"),
             refuses=struck(rates, refusal),
-            clueless=struck(rates, "clueless"),
+            clueless=verb is Verb.INQUIRE and struck(rates, "clueless"),
         )
 
     def _outage(self, kind: str) -> Luck:

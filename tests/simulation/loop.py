@@ -23,6 +23,7 @@ class Process:
         self.name = name
         self.alive = True
         self.paused = False
+        self.pauses_next = False  # as soon as the next thing it asked for has happened
         self.parked: list[asyncio.Handle] = []
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.context: Context = copy_context()

@@ -65,6 +65,9 @@ class Network:
             except Exception as raised:  # noqa: BLE001 - it is an answer like any other, and goes to the caller
                 error = raised
             self._dies_here(process)
+            if process is not None and process.pauses_next:
+                process.pauses_next = False
+                process.pause()
             if not fate.answer_lost:
                 loop.call_later(fate.answer_delay, _deliver, answer, value, error, context=Context())
 

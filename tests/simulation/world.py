@@ -23,6 +23,7 @@ from authority.grants import Principal
 from coordinator.coordinator import Coordinator
 from coordinator.intake import Request
 from ledger import bounds
+from ledger.errors import Corrupt
 from ledger.events import IntentSubmitted, PolicyEvaluated
 from ledger.ids import intent_of
 from ledger.intents import JSON, Subject
@@ -32,7 +33,7 @@ PRINCIPAL = Principal(
     grant="grant-7", subject=Subject("agent", "sim"), custody=("grant-7",), commissioned_by="operator"
 )
 PATIENCE_SECONDS = 5.0  # how long a client waits for an answer
-REST_SECONDS = bounds.LEASE_SECONDS + bounds.RETRY_CAP_SECONDS + 3 * bounds.CALL_SECONDS  # I18
+REST_SECONDS = int(bounds.LEASE_SECONDS + bounds.RETRY_CAP_SECONDS + 3 * bounds.CALL_SECONDS)  # I18
 ROUNDS = 50  # of rest, answers to calls for attention, and rest again
 POLL_SECONDS = 1.0  # workers look for due intents less often than real ones, to save the simulation's time
 
@@ -128,7 +129,7 @@ class World:
         if kind == "crash":
             process.crash()
         elif kind == "pause":
-            process.pause()
+            await self._pause(process)
             held = [row for row in self.database.in_flight.values() if row.worker == process.name]
             await asyncio.sleep(self.random.choice((0.5, self.chance.lease_seconds + 5)))
             if any(row not in self.database.in_flight.values() or row.worker != process.name for row in held):
@@ -138,6 +139,16 @@ class World:
             with suppress(Gone):
                 await self.ask(lambda c: c.drain(1.0), slot)
             process.crash()
+
+    async def _pause(self, process: Process) -> None:
+        """Pause at any moment, or just when something is durable and the call that waits for it has not left."""
+        process.pauses_next = self.random.random() < 0.5
+        for _ in range(100):
+            if not process.pauses_next:
+                break
+            await asyncio.sleep(0.1)
+        process.pauses_next = False
+        process.pause()
 
     async def all_awake(self) -> None:
         """Wait until nobody is paused any more."""
@@ -157,7 +168,11 @@ class World:
         task = self.loop.create_task(question(coordinator), context=process.context)  # type: ignore[arg-type]
         await asyncio.wait([task, process.ended], timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
-            return task.result()
+            try:
+                return task.result()
+            except Corrupt as error:
+                self._blame(f"I17: what the ledger holds cannot be true: {error}")
+                raise Gone from error
         task.add_done_callback(lambda late: late.cancelled() or late.exception())
         raise Gone
 
@@ -167,11 +182,18 @@ class World:
         """Fold every intent, as the ledger has it now."""
         found = {}
         for stream, recorded in self.database.streams.items():
-            intent = intent_of(stream)
-            state = fold(recorded)
-            if intent is not None and state is not None:
-                found[intent] = state
+            try:
+                state = fold(recorded)
+            except Corrupt as error:
+                self._blame(f"I17: {stream} cannot be folded: {error}")
+                continue
+            if intent_of(stream) is not None and state is not None:
+                found[state.id] = state
         return found
+
+    def _blame(self, crime: str) -> None:
+        if crime not in self.crimes:
+            self.crimes.append(crime)
 
     def moving(self) -> list[IntentState]:
         """Return the intents that are neither at their end nor waiting for a person."""
@@ -180,8 +202,9 @@ class World:
     async def settle(self, people: Callable[["World"], Awaitable[None]]) -> None:
         """Let everything come to rest without faults, answering attention; what still moves then is a crime (I18)."""
         for _ in range(ROUNDS):
-            deadline = self.loop.time() + REST_SECONDS
-            while self.moving() and self.loop.time() < deadline:
+            for _ in range(REST_SECONDS):
+                if not self.moving():
+                    break
                 await asyncio.sleep(1.0)
             if any(waits(state) for state in self.states().values()):
                 await people(self)

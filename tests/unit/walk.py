@@ -224,10 +224,12 @@ class _Walk:
 
     def evaluated(self, node, actions):
         looked = {name: [Preview(), Permanent("no"), Transient("later"), InDoubt("later")] for name in actions}
+        now = MOMENTS[node.moment]
         for effect in self.effects:
-            verdicts = Runner(_Clock(node.moment), None, _Authority(effect))  # type: ignore[arg-type]
+            runner = Runner(None, None, _Authority(effect))  # type: ignore[arg-type]
             for answers in itertools.product(*looked.values()):
-                yield self.then(node, verdicts._verdict(node.state, dict(zip(looked, answers, strict=True))))
+                seen = dict(zip(looked, answers, strict=True))
+                yield self.then(node, runner._verdict(node.state, seen, now))
 
     def called(self, node, calls):
         announced = self.then(node, [c.announce for c in calls if c.announce])
@@ -407,14 +409,6 @@ def _forget_times(state: IntentState) -> IntentState:
         for a in state.actions
     )
     return msgspec.structs.replace(state, actions=actions)
-
-
-class _Clock:
-    def __init__(self, moment):
-        self.moment = moment
-
-    def now(self):
-        return MOMENTS[self.moment]
 
 
 class _Authority:

@@ -1,0 +1,56 @@
+"""The proof of the proof: every planted bug is found, within bounded seeds, by the check that is meant to find it."""
+
+import re
+
+import pytest
+from simulation.chance import Swarm
+from simulation.checker import check
+from simulation.mutants import MUTANTS, Mutant
+from simulation.scenes import life
+from simulation.world import World
+from unit import walk as the_walk
+from unit.given import plan
+
+from ledger import bounds
+
+SEEDS = 600  # in which a planted bug must be found
+SHAPES = [
+    [plan("a", "idempotent")],
+    [plan("a", "atomic"), plan("b", "atomic")],
+    [plan("a", "atomic"), plan("b", "blind")],
+    [plan("a", "atomic"), plan("b", "blind", after=("a",))],
+    [plan("a", "idempotent", key_lifetime_seconds=3600)],
+]
+
+
+def found_by_simulation(caught_by: str) -> str | None:
+    for seed in range(SEEDS):
+        world = World(Swarm(seed))
+        for law in check(world.run(life)):
+            if re.match(caught_by, law):
+                return f"seed {seed}: {law}"
+    return None
+
+
+def found_by_walk(caught_by: str) -> str | None:
+    for plans in SHAPES:
+        try:
+            the_walk.walk(*plans)
+        except the_walk.Violation as violation:
+            if re.search(caught_by, str(violation)):
+                return str(violation)
+    return None
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.plant.__name__)
+def test_a_planted_bug_is_found(mutant: Mutant, monkeypatch, record_property):
+    monkeypatch.setattr(bounds, "ONE_SHOT_ATTEMPTS", 3 if mutant.finder == "walk" else bounds.ONE_SHOT_ATTEMPTS)
+    mutant.plant(monkeypatch)
+    found = found_by_walk(mutant.caught_by) if mutant.finder == "walk" else found_by_simulation(mutant.caught_by)
+    assert found, "nobody found it"
+    record_property("found", found)
+
+
+def test_there_are_enough_of_them_and_none_is_found_where_nothing_is_planted():
+    assert len(MUTANTS) >= 12
+    assert found_by_walk("") is None
