@@ -14,6 +14,7 @@ second look only where the text holds a `\u` escape, and depth only where there 
 
 import asyncio
 import re
+from collections.abc import Mapping
 from json import JSONDecodeError, JSONDecoder
 from typing import Any, Final
 
@@ -61,7 +62,7 @@ async def read_json(request: BaseRequest, seconds: float) -> Any:
         if content.is_eof():  # the usual case: it came with the headers, and no timer is needed
             body = content.read_nowait(-1)
         else:
-            body = await asyncio.wait_for(_read(request), seconds)
+            body = await asyncio.wait_for(_read(request, headers), seconds)
     except TimeoutError:
         raise TooSlow(f"The body did not arrive within {seconds:g} seconds. {_NOTHING}") from None
     except RequestPayloadError:
@@ -71,8 +72,11 @@ async def read_json(request: BaseRequest, seconds: float) -> Any:
     return parse(body)
 
 
-async def _read(request: BaseRequest) -> bytes:
-    """Read until the end, or until there is more than will be accepted."""
+async def _read(request: BaseRequest, headers: Mapping[str, str]) -> bytes:
+    """Read until the end, or until there is more than will be accepted; first say so to whoever waits for that."""
+    if headers.get("Expect", "").lower() == "100-continue":  # RFC 9110 §10.1.1
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer itself has not begun
     body = bytearray()
     while len(body) <= BODY_BYTES:
         chunk = await request.content.readany()

@@ -1,6 +1,8 @@
 """The door under pressure: it refuses before acceptance, is not held up by slow clients, and drains without loss."""
 
 import asyncio
+import json
+import re
 import time
 from contextlib import suppress
 
@@ -88,6 +90,41 @@ async def test_a_body_that_does_not_come_is_408_and_nothing_is_recorded(dsn):
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"urn:intent-ledger:problem:too-slow" in answer
         assert await door.head() == head
+        writer.close()
+
+
+@pytest.mark.parametrize("token", [TOKEN, "il_dead"])
+async def test_a_client_that_asks_before_it_sends_its_body_is_answered(dsn, token):
+    async with doorway(dsn) as door:
+        reader, writer = await asyncio.open_connection(*address(door))
+        body = json.dumps(ONE).encode()
+        writer.write(
+            f"POST /v1/intents HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nIdempotency-Key: k\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n".encode()
+        )
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        if token == TOKEN:
+            assert answer == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(body)
+            answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert answer.startswith(b"HTTP/1.1 202 " if token == TOKEN else b"HTTP/1.1 401 ")
+        writer.close()
+
+
+async def test_a_client_that_does_not_take_a_long_answer_is_cut_off(dsn):
+    async with doorway(dsn, Limits(write_seconds=0.3)) as door:
+        ballast = "x" * 200_000
+        for number in range(30):
+            await door.submit(intent(("bank.post", "88", 1), context={"ballast": ballast, "number": number}))
+        reader, writer = await asyncio.open_connection(*address(door), limit=1024)
+        request = ("GET /v1/events?limit=500 HTTP/1.1", "Host: x", f"Authorization: Bearer {TOKEN}", "", "")
+        writer.write("\r\n".join(request).encode())
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        length = int(re.search(rb"Content-Length: (\d+)", head)[1])
+        assert length > 30 * len(ballast)
+        await asyncio.sleep(1)  # what is tested is a client that does nothing
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await asyncio.wait_for(reader.readexactly(length), 10)
         writer.close()
 
 
