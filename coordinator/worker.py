@@ -133,10 +133,9 @@ class Worker:
             log.exception("intent_could_not_be_parked", intent=lease.intent, error=type(second).__name__)
 
     async def _raise_attention(self, lease: Lease, reason: str) -> bool:
-        """Put the reason on record; False where the stream itself cannot be folded, or somebody else has moved on."""
-        recorded = await self._store.read(intent_stream(lease.intent))
+        """Put the reason on record; False where the stream cannot be read or folded, or somebody else has moved on."""
         try:
-            state = fold(recorded)
+            state = fold(await self._store.read(intent_stream(lease.intent)))
         except Corrupt:
             return False
         if state is None or state.phase in TERMINAL:
