@@ -11,8 +11,8 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,6 +46,7 @@ class World:
         self.untouchable: set[Service] = set()
         self._count = coordinators
         self._parts = AsyncExitStack()
+        self._keepers: dict[EmbeddedPostgres, asyncio.Task[None]] = {}
         self._lives: list[asyncio.Task[None]] = []
         self._quiet = False
 
@@ -71,7 +72,7 @@ class World:
         self._parts.push_async_callback(self.postgres.stop)
         await self.postgres.start()
         for postgres in (self.stage.postgres, self.postgres):
-            self._background(postgres.keep_running())
+            self._keepers[postgres] = self._background(postgres.keep_running())
         for number in range(CHARGES):
             charge = {"id": f"ch_{number}", "customer": str(number), "amount": 10**9, "currency": "USD"}
             await self.stage.tell_payments("/charges", charge)
@@ -168,6 +169,16 @@ class World:
         if postgres.pid is not None:
             self.hurt["kill postgres"] += 1
             os.kill(postgres.pid, signal.SIGKILL)
+
+    @asynccontextmanager
+    async def without(self, postgres: EmbeddedPostgres) -> AsyncIterator[None]:
+        """Take a PostgreSQL server away for a while, connections and all."""
+        await _cancel(self._keepers[postgres])
+        self.kill_postgres(postgres)
+        await postgres.stop()
+        yield
+        await postgres.start()
+        self._keepers[postgres] = self._background(postgres.keep_running())
 
     async def restart_payments(self) -> None:
         """Kill the payments service with -9 and start it again on its record."""
