@@ -69,9 +69,9 @@ class Child:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if it runs."""
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                self._process.send_signal(number)
+        if self.pid is not None:
+            with suppress(ProcessLookupError):  # it has just ended, and we have not been told yet
+                os.kill(self.pid, number)
 
     async def kill(self) -> None:
         """Kill it with -9, as a crash would, and wait until it is gone."""
