@@ -67,6 +67,8 @@ async def session(pool: Pool, name: str, seconds: float) -> AsyncIterator[AnyCon
         yield connection
     finally:
         try:
+            if connection.is_in_transaction():
+                await connection.execute("rollback")
             await pool.release(connection, timeout=seconds)
         except LOST:  # the answer is known by now; the server rolls back what a lost session left open
             connection.terminate()

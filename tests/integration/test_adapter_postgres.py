@@ -128,6 +128,27 @@ async def test_while_another_process_is_preparing_nobody_waits_and_nobody_guesse
     assert isinstance(await world.adapter.prepare(call(world, Verb.PREPARE)), Refused)
 
 
+async def test_who_looks_just_before_the_effect_is_not_told_that_there_is_none(
+    world: PostgresOutside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    receipt = await hold(world)
+    await world.adapter.commit(call(world, Verb.COMMIT), receipt)
+
+    async def too_early(*_: Any) -> None:
+        return None
+
+    monkeypatch.setattr(fence, "read", too_early)
+    assert isinstance(await world.adapter.inquire(call(world, Verb.COMMIT)), Unknown)
+
+
+async def test_a_refusal_leaves_no_transaction_open_behind_it(
+    world: PostgresOutside, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert isinstance(await world.adapter.prepare(call(world, Verb.PREPARE, status="melted")), Refused)
+    assert isinstance(await world.adapter.prepare(call(world, Verb.PREPARE, customer="nobody")), Refused)
+    assert caplog.text == ""
+
+
 async def test_many_processes_may_create_the_fence_at_the_same_time(world: PostgresOutside) -> None:
     await world.system.execute("drop table if exists public.intent_ledger_fence")
     others = [await world.another() for _ in range(6)]
