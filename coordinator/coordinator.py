@@ -131,20 +131,16 @@ class Coordinator:
             raise NotFound(f"There is no intent {intent} in this ledger.")
         return recorded
 
-    async def wait(self, intent: str, seconds: float) -> IntentState:
-        """Wait until the intent has ended or waits for a person, at most `seconds`; return it as it is then."""
-        try:
-            async with asyncio.timeout(seconds):
-                while True:
-                    task = self._worker.running(intent)
-                    state = await _result(task) if task else None
-                    state = state or await self.get(intent)
-                    if settled(state):
-                        return state
-                    if task is None:
-                        await asyncio.sleep(_POLL_SECONDS)
-        except TimeoutError:
-            return await self.get(intent)
+    async def rest(self, intent: str) -> IntentState:
+        """Wait until the intent has ended or waits for a person, for as long as the caller lets us."""
+        while True:
+            task = self._worker.running(intent)
+            state = await _result(task) if task else None
+            state = state or await self.get(intent)
+            if settled(state):
+                return state
+            if task is None:
+                await asyncio.sleep(_POLL_SECONDS)
 
     async def cancel(self, intent: str, reason: str, by: str) -> IntentState:
         """Abort an undecided intent. Raises `NotFound`, `AlreadyDecided`."""

@@ -119,7 +119,7 @@ async def _rest(visit: Visit, intent: str, seconds: int) -> IntentState:
     try:
         async with asyncio.timeout(seconds) as timeout:
             with visit.door.patience(timeout):
-                return await coordinator.wait(intent, seconds)
+                return await coordinator.rest(intent)
     except TimeoutError:
         return await coordinator.get(intent)
 
