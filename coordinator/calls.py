@@ -63,7 +63,8 @@ class Calls:
         """
         if not invocations:
             return []
-        now, seconds = self._store.now(), self._seconds(state)
+        now = self._store.now()
+        seconds = _seconds(state, now)
         half = timedelta(seconds=seconds / 2)
         together = _Round(state, lease, now + half, now + 2 * half, set())
         tasks = [asyncio.create_task(self._make(one, together)) for one in invocations]
@@ -98,12 +99,12 @@ class Calls:
                 log.warning("adapter_raised", adapter=adapter.name, verb=invocation.verb, error=type(error).__name__)
                 return InDoubt(f"The adapter stopped with {type(error).__name__}.")
 
-    def _seconds(self, state: IntentState) -> float:
-        """Bound a call; before the decision also by the deadline of the intent, which no vote may outlast."""
-        if state.phase not in UNDECIDED:
-            return bounds.CALL_SECONDS
-        left = (deadline(state) - self._store.now()).total_seconds()
-        return max(0.001, min(bounds.CALL_SECONDS, left))
+
+def _seconds(state: IntentState, now: datetime) -> float:
+    """Bound a call; before the decision also by the deadline of the intent, which no vote may outlast."""
+    if state.phase not in UNDECIDED:
+        return bounds.CALL_SECONDS
+    return max(0.001, min(bounds.CALL_SECONDS, (deadline(state) - now).total_seconds()))
 
 
 def _late(seconds: float, sent: bool) -> AdapterError:

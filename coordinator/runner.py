@@ -94,7 +94,9 @@ class Runner:
                 return lost
 
     async def _invoke(self, draft: _Draft, calls: Sequence[Invocation], lease: Lease) -> Lost | None:
-        draft.add([call.announce for call in calls if call.announce is not None], self._store.now())
+        announced = [call.announce for call in calls if call.announce is not None]
+        if announced:
+            draft.add(announced, self._store.now())
         lost = await self._flush(draft, lease, None)
         if lost is not None:
             return lost
