@@ -9,6 +9,7 @@ Rules of this file:
 """
 
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Callable, Coroutine, Generator, Sequence
@@ -256,6 +257,9 @@ def _settings(flags: Flags, **more: Any) -> "Settings":
 def _run(work: Coroutine[Any, Any, T]) -> T:
     import uvloop  # noqa: PLC0415
 
+    # Nearly everything we make is freed by its count of references; looking for cycles after each 700 objects, as
+    # Python does by itself, costs a busy process a tenth of its time.
+    gc.set_threshold(10_000, 20, 50)
     return uvloop.run(work)
 
 
@@ -310,7 +314,7 @@ async def _replayed(settings: "Settings", views: Sequence[str], *, swap: bool, q
         raise Misconfigured(f"{error.args[0]} Nothing was done.") from None
     async with AsyncExitStack() as parts:
         dsn = await parts.enter_async_context(database(settings, shared=True))
-        pool = await open_pool(dsn, 2)
+        pool = await open_pool(dsn, len(projections) + 1)
         parts.push_async_callback(pool.close)
         progress = parts.enter_context(_progress(quiet=quiet))
         return await replay_now(pool, settings.ledger, projections, progress, swap=swap)
