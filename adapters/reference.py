@@ -54,6 +54,8 @@ class ReferenceTable(Table):
 
     type: Literal["reference"]
     guarantee: Guarantee = Guarantee.ATOMIC
+    facts: bool = True
+    """Whether policy is shown the balance before its verdict, at the price of a preview."""
 
 
 class Fate(StrEnum):
@@ -111,8 +113,8 @@ class World:
 class ReferenceAdapter:
     """A participant over a `World`."""
 
-    def __init__(self, name: str, world: World, guarantee: Guarantee = Guarantee.ATOMIC) -> None:
-        """Offer `<name>.post` with this guarantee."""
+    def __init__(self, name: str, world: World, guarantee: Guarantee = Guarantee.ATOMIC, *, facts: bool = True) -> None:
+        """Offer `<name>.post` with this guarantee, and the balance as a fact for policy or not."""
         self.name = name
         self.world = world
         self._guarantee = guarantee
@@ -122,7 +124,7 @@ class ReferenceAdapter:
             params=_PARAMS,
             guarantee=guarantee,
             undo=Undo.EXACT,
-            facts=("balance",),
+            facts=("balance",) if facts else (),
             summary="post {amount} to account {account}",
         )
         self.operations: Mapping[str, Operation] = {post.name: post}

@@ -31,10 +31,12 @@ _ADAPTERS = """\
 [adapters.payments]
 type = "reference"
 guarantee = "atomic"
+facts = false
 
 [adapters.crm]
 type = "reference"
 guarantee = "atomic"
+facts = false
 """
 _READY_SECONDS = 60
 
