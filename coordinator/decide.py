@@ -257,7 +257,7 @@ def _aborting(state: IntentState, now: datetime) -> Move:
     return Record((e.IntentAborted(),))
 
 
-_MAY_HOLD = frozenset({Step.PLANNED, Step.PREPARE_IN_DOUBT, Step.PREPARED})
+_MAY_HOLD = frozenset({Step.PLANNED, Step.PREPARE_IN_DOUBT, Step.PREPARED, Step.REFUSED})
 
 
 def _stuck_abort(state: IntentState) -> Move | None:

@@ -60,7 +60,8 @@ class Step(StrEnum):
     PLANNED = "planned"
     PREPARE_IN_DOUBT = "prepare_in_doubt"
     PREPARED = "prepared"
-    REFUSED = "refused"
+    REFUSED = "refused"  # but an earlier prepare, sent by a worker that crashed, may still arrive and take a hold
+    REFUSED_FOR_GOOD = "refused_for_good"  # a tombstone keeps it out
     COMMIT_ATTEMPTED = "commit_attempted"
     COMMIT_IN_DOUBT = "commit_in_doubt"
     DONE = "done"
@@ -81,6 +82,7 @@ class Step(StrEnum):
 
 _SHOWN: Final[Mapping[Step, str]] = {
     Step.PREPARE_IN_DOUBT: "in_doubt",
+    Step.REFUSED_FOR_GOOD: "refused",
     Step.COMMIT_ATTEMPTED: "attempted",
     Step.COMMIT_IN_DOUBT: "in_doubt",
     Step.ABORT_STUCK: "stuck",
@@ -163,6 +165,9 @@ STEPS: Final[Mapping[tuple[Step, str], Step]] = {
     (S.PREPARE_IN_DOUBT, "AbortFailed"): S.ABORT_STUCK,
     (S.PREPARED, "ActionAborted"): S.ABORTED,
     (S.PREPARED, "AbortFailed"): S.ABORT_STUCK,
+    (S.REFUSED, "CallDeferred"): S.REFUSED,
+    (S.REFUSED, "ActionAborted"): S.REFUSED_FOR_GOOD,
+    (S.REFUSED, "AbortFailed"): S.ABORT_STUCK,
     (S.ABORT_STUCK, "AttentionResolved:applied"): S.ABORTED,
     (S.ABORT_STUCK, "AttentionResolved:not_applied"): S.PREPARED,  # asked to release once more
     # commit
@@ -208,6 +213,7 @@ SWEEPS: Final[Mapping[tuple[Step, str], Step]] = {
     (S.PLANNED, "IntentAborted"): S.ABORTED,
     (S.PREPARED, "IntentAborted"): S.ABORTED,
     (S.REFUSED, "IntentAborted"): S.REFUSED,
+    (S.REFUSED_FOR_GOOD, "IntentAborted"): S.REFUSED_FOR_GOOD,
     (S.ABORTED, "IntentAborted"): S.ABORTED,
     (S.DONE, "IntentCommitted"): S.DONE,
     (S.PREPARED, "IntentCompensated"): S.ABORTED,
