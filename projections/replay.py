@@ -1,21 +1,24 @@
 """Rebuilding views from the events, proving that the live ones are the same, and swapping the rebuilt ones in.
 
     fold all events into shadow tables, while the live views serve and go on
-    one snapshot: bring the shadows to exactly where the live views stand, and compare row by row
-    if asked to swap: one transaction that takes the checkpoints, catches up and makes the live rows those of the shadow
+    then for each view:
+    one snapshot: bring the shadow to exactly where the live view stands, and compare row by row
+    if asked to swap: one transaction that takes the checkpoint, catches up and makes the live rows those of the shadow
 
 The shadows are in the session's own schema, `pg_temp`: nobody else sees them, they are not written to the WAL, and a
 crash leaves nothing to clean. A swap touches only rows that differ, so a view that was right is not written at all;
 readers see the rows before it or after it, never between.
 
-Events are read on a second connection, a batch ahead of the fold. Replay calls no adapter, appends nothing, and needs
-memory for two batches, however long the ledger is.
+Each view has a connection, and events are read on one more, a batch ahead of the fold, so that PostgreSQL and Python
+work at the same time. Replay calls no adapter, appends nothing, and needs memory for two batches, however long the
+ledger is.
 """
 
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, Generic
 
 import msgspec
 from asyncpg import Record
@@ -26,9 +29,9 @@ from ledger.database import connection as borrowed
 from ledger.errors import Corrupt
 from ledger.events import Event
 from projections.digest import line_of, shown
-from projections.feed import ReadAhead
+from projections.feed import Batch, ReadAhead, read_batch
 from projections.fold import Reached, bring_up
-from projections.projection import Projection
+from projections.projection import Projection, R
 from projections.table import SHADOW, Table
 
 if TYPE_CHECKING:
@@ -80,124 +83,140 @@ async def replay(
 ) -> list[Replayed]:
     """Rebuild these views and compare them with the live ones; with `swap`, put the rebuilt rows in their place.
 
-    Two connections of the pool are used. What this finds are rows that were written by other ways than the follower.
-    Raises `Unavailable`, and `Corrupt` if a view is ahead of its ledger; then nothing was changed.
+    Uses a connection of the pool for each view, and one more. What it finds are rows that were written by other ways
+    than the follower. Raises `Unavailable`, and `Corrupt` if a view is ahead of its ledger; nothing was changed then.
     """
-    reads = frozenset[type[Event]]().union(*(p.reads for p in projections))
-    async with borrowed(pool) as connection, borrowed(pool) as reader:
-        rebuild = _Rebuild(
-            connection, ReadAhead(reader, ledger, reads, REPLAY_BATCH_EVENTS), ledger, projections, progress
-        )
-        await rebuild.begin()
-        try:
-            return await rebuild.run(swap=swap)
-        finally:
-            await rebuild.end()
-
-
-class _Rebuild:
-    """The shadows of some views and how far they have come."""
-
-    def __init__(
-        self,
-        connection: "Connection",
-        events: ReadAhead,
-        ledger: str,
-        projections: Sequence[Projection[Any]],
-        progress: Progress,
-    ) -> None:
-        self._connection = connection
-        self._read_ahead = events
-        self._ledger = ledger
-        self._live = {p.name: Table(p) for p in projections}
-        self._shadows = {p.name: Table(p, SHADOW) for p in projections}
-        self._reached = {p.name: Reached(0) for p in projections}
-        self._progress = progress
-        self._events = 0
-
-    async def begin(self) -> None:
-        await self._connection.execute(_OPEN, self._ledger, list(self._live))
-        for table in self._shadows.values():
-            await table.create_shadow(self._connection)
-
-    async def end(self) -> None:
-        await self._read_ahead.end()
-        if not self._connection.is_closed():
-            for table in self._shadows.values():
-                await table.drop_shadow(self._connection)
-
-    async def run(self, *, swap: bool) -> list[Replayed]:
-        clock = asyncio.get_running_loop().time
+    clock = asyncio.get_running_loop().time
+    async with AsyncExitStack() as parts:
+        reader = await parts.enter_async_context(borrowed(pool))
+        await reader.execute(_OPEN, ledger, [projection.name for projection in projections])
+        rebuilds = []
+        for projection in projections:
+            connection = await parts.enter_async_context(borrowed(pool))
+            rebuilds.append(await parts.enter_async_context(_shadowed(connection, ledger, projection)))
         started = clock()
-        await self._catch_up(await self._checkpoints(_LOOK))
+        events = await _fold_all(reader, ledger, rebuilds, progress)
         seconds = clock() - started
+        return [await rebuild.finish(events, seconds, swap=swap) for rebuild in rebuilds]
+
+
+async def _fold_all(reader: "Connection", ledger: str, rebuilds: Sequence["_Rebuild[Any]"], progress: Progress) -> int:
+    """Bring all shadows, from one reading of the events, to where the hindmost live view stands; return how many."""
+    reads = frozenset[type[Event]]().union(*(rebuild.projection.reads for rebuild in rebuilds))
+    until = min([await rebuild.checkpoint() for rebuild in rebuilds], default=0)
+    ahead = ReadAhead(reader, ledger, reads, REPLAY_BATCH_EVENTS)
+    folded = end = 0
+    try:
+        while end < until:
+            batch = await ahead.batch(end, until)
+            for fault in await asyncio.gather(*(r.take(batch) for r in rebuilds), return_exceptions=True):
+                if fault is not None:  # raised once nobody works on a connection any more
+                    raise fault
+            folded += batch.count
+            progress(batch.end, until)
+            if batch.end == end or batch.failure is not None:
+                break
+            end = batch.end
+    finally:
+        await ahead.end()
+    return folded
+
+
+@asynccontextmanager
+async def _shadowed(connection: "Connection", ledger: str, projection: Projection[R]) -> AsyncIterator["_Rebuild[R]"]:
+    """Make the shadow of a view on this connection, and drop it afterwards."""
+    rebuild = _Rebuild(connection, ledger, projection)
+    await rebuild.shadow.create_shadow(connection)
+    try:
+        yield rebuild
+    finally:
+        if not connection.is_closed():
+            await rebuild.shadow.drop_shadow(connection)
+
+
+class _Rebuild(Generic[R]):
+    """The shadow of one view and how far it has come."""
+
+    def __init__(self, connection: "Connection", ledger: str, projection: Projection[R]) -> None:
+        self.projection = projection
+        self.live = Table(projection)
+        self.shadow = Table(projection, SHADOW)
+        self.reached = Reached(0)
+        self._connection = connection
+        self._ledger = ledger
+
+    async def checkpoint(self, query: str = _LOOK) -> int:
+        """Return where the live view stands."""
+        record = await self._connection.fetchrow(query, self._ledger, [self.projection.name])
+        return record["position"] if record is not None else 0
+
+    async def take(self, batch: Batch) -> None:
+        """Fold a batch into the shadow, unless it has stopped before."""
+        if self.reached.failure is not None:
+            return
+        self.reached = await bring_up(self._connection, self._ledger, self.shadow, self.reached.position, batch)
+
+    async def finish(self, events: int, seconds: float, *, swap: bool) -> Replayed:
+        """Compare with the live view in one snapshot, then put the rebuilt rows in the place of the live ones."""
         async with self._connection.transaction(isolation="repeatable_read"):
-            checkpoints = await self._checkpoints(_LOOK)
+            position = await self.checkpoint()
             await self._connection.execute(_UNBOUNDED)
-            await self._catch_up(checkpoints)
-            found = [await self._compare(name, checkpoints[name], seconds) for name in self._live]
+            await self._catch_up(position)
+            replayed = await self._compare(position, events, seconds)
         if not swap:
-            return found
+            return replayed
         async with self._connection.transaction():
-            checkpoints = await self._checkpoints(_HOLD)
+            position = await self.checkpoint(_HOLD)
             await self._connection.execute(_UNBOUNDED)
-            await self._catch_up(checkpoints)
-            return [await self._swap(replayed, checkpoints[replayed.name]) for replayed in found]
+            await self._catch_up(position)
+            if self.reached.position != position:
+                return replayed  # the rebuild could not come so far
+            await self.live.take_over(self._connection, self._ledger)
+            await self._connection.execute(_MOVE, self._ledger, [self.projection.name], [position], [None])
+        return msgspec.structs.replace(replayed, swapped=True)
 
-    async def _checkpoints(self, query: str) -> dict[str, int]:
-        records = await self._connection.fetch(query, self._ledger, list(self._live))
-        return {record["name"]: record["position"] for record in records}
-
-    async def _catch_up(self, until: Mapping[str, int]) -> None:
-        """Fold events into each shadow up to where its live view stands, or to the event that it cannot apply."""
-        while going := {n: r.position for n, r in self._reached.items() if r.position < until[n] and not r.failure}:
-            after = min(going.values())
-            together = [name for name, position in going.items() if position == after]
-            end = min(until[name] for name in together)
-            batch = await self._read_ahead.batch(after, end)
+    async def _catch_up(self, until: int) -> None:
+        """Bring the shadow exactly to a position, or to the event that it cannot apply."""
+        while self.reached.position < until and self.reached.failure is None:
+            after = self.reached.position
+            batch = await read_batch(
+                self._connection,
+                self._ledger,
+                self.projection.reads,
+                after=after,
+                limit=REPLAY_BATCH_EVENTS,
+                until=until,
+            )
             if batch.end == after and batch.failure is None:
                 raise Corrupt(
-                    f"A view has reached position {end}, but the ledger ends at {after}. Nothing was changed; "
-                    "find out which of the two is not the newest."
+                    f"The view {self.projection.name} has reached position {until}, but the ledger ends at {after}. "
+                    "Nothing was changed; find out which of the two is not the newest."
                 )
-            for name in together:
-                table = self._shadows[name]
-                self._reached[name] = await bring_up(self._connection, self._ledger, table, after, batch)
-            self._events += batch.count
-            self._progress(batch.end, max(until.values()))
+            await self.take(batch)
 
-    async def _compare(self, name: str, position: int, seconds: float) -> Replayed:
-        """Digest both tables in one pass and find the first row that differs; inside one snapshot."""
-        key = self._live[name].projection.key
-        live, shadow = self._live[name], self._shadows[name]
-        digests = (hashlib.sha256(), hashlib.sha256())
+    async def _compare(self, position: int, events: int, seconds: float) -> Replayed:
+        """Digest both tables in one pass and find the first row that differs."""
+        live, rebuilt = hashlib.sha256(), hashlib.sha256()
         difference: Difference | None = None
-        rows = (table.every(self._connection, self._ledger) for table in (live, shadow))
-        async for pair in _side_by_side(_Rows(next(rows)), _Rows(next(rows)), key):
-            lines = tuple(line_of(record) if record is not None else b"" for record in pair)
-            for sha256, line in zip(digests, lines, strict=True):
-                sha256.update(line)
+        rows = _Rows(self.live.every(self._connection, self._ledger))
+        shadow_rows = _Rows(self.shadow.every(self._connection, self._ledger))
+        async for one, other in _side_by_side(rows, shadow_rows, self.projection.key):
+            lines = _line(one), _line(other)
+            live.update(lines[0])
+            rebuilt.update(lines[1])
             if difference is None and lines[0] != lines[1]:
-                difference = _difference(key, *pair)
+                difference = _difference(self.projection.key, one, other)
         return Replayed(
-            name=name,
+            name=self.projection.name,
             position=position,
-            events=self._events,
+            events=events,
             seconds=seconds,
-            digest=shown(digests[1]),
-            live_digest=shown(digests[0]),
+            digest=shown(rebuilt),
+            live_digest=shown(live),
             difference=difference,
             swapped=False,
-            failure=self._reached[name].failure,
+            failure=self.reached.failure,
         )
-
-    async def _swap(self, replayed: Replayed, position: int) -> Replayed:
-        """Put the rebuilt rows in the place of the live ones, unless the rebuild itself could not come so far."""
-        if self._reached[replayed.name].position != position:
-            return replayed
-        await self._live[replayed.name].take_over(self._connection, self._ledger)
-        await self._connection.execute(_MOVE, self._ledger, [replayed.name], [position], [None])
-        return msgspec.structs.replace(replayed, swapped=True)
 
 
 async def _side_by_side(
@@ -234,6 +253,10 @@ def _order(a: Record | None, b: Record | None, key: tuple[str, ...]) -> int:
         return (a is None) - (b is None)
     left, right = ([record[column] for column in key] for record in (a, b))
     return (left > right) - (left < right)
+
+
+def _line(record: Record | None) -> bytes:
+    return b"" if record is None else line_of(record)
 
 
 def _difference(key: tuple[str, ...], live: Record | None, rebuilt: Record | None) -> Difference:
