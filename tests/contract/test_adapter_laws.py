@@ -274,6 +274,24 @@ async def test_7_a_prepare_from_a_process_that_was_overtaken_is_refused(world: W
     assert (await world.effects(), await world.holds()) == (1, 0)
 
 
+@worlds({Guarantee.ATOMIC}, where=lambda name: not name.startswith("http"))
+async def test_7_between_two_processes_that_prepared_the_same_a_stale_one_changes_nothing(world: World) -> None:
+    """A hold in a database keeps the epoch it was taken under, so there the answer may be the receipt that stands."""
+    first = await prepared(world, epoch=3)
+    await prepared(world, epoch=5)
+    vote = await world.adapter.prepare(call(world, Verb.PREPARE, epoch=4))
+    assert isinstance(vote, Refused) or vote.receipt == first.receipt
+    assert isinstance(await world.adapter.prepare(call(world, Verb.PREPARE, epoch=2)), Refused)
+    assert (await world.holds(), await world.effects()) == (1, 0)
+
+
+@worlds({Guarantee.ATOMIC}, where=lambda name: name.startswith("reference"))
+async def test_7_the_newest_epoch_seen_counts_and_not_the_one_of_the_hold(world: World) -> None:
+    await prepared(world, epoch=3)
+    await prepared(world, epoch=5)
+    assert isinstance(await world.adapter.prepare(call(world, Verb.PREPARE, epoch=4)), Refused)
+
+
 # ── 8. compensate undoes once ────────────────────────────────────────────────────────────────────────────────────
 
 
