@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 from doorway import TOKEN, doorway, eventually, intent
+from structlog.testing import capture_logs
 
 from gateway.door import Limits
 
@@ -128,6 +129,43 @@ async def test_a_client_that_does_not_take_a_long_answer_is_cut_off(dsn):
         writer.close()
 
 
+async def test_a_body_without_an_end_is_413_as_soon_as_it_is_too_large(dsn):
+    async with doorway(dsn) as door:
+        reader, writer = await asyncio.open_connection(*address(door))
+        writer.write(
+            f"POST /v1/intents HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nIdempotency-Key: k\r\n"
+            "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        )
+        for _ in range(40):
+            writer.write(b"2000\r\n" + b" " * 0x2000 + b"\r\n")
+        answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert answer.startswith(b"HTTP/1.1 413 ")
+        writer.close()
+
+
+async def test_a_client_that_leaves_in_the_middle_of_its_body_is_no_failure_of_ours(dsn):
+    async with doorway(dsn) as door:
+        head = await door.head()
+        _, writer = await asyncio.open_connection(*address(door))
+        writer.write(
+            f"POST /v1/intents HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nIdempotency-Key: k\r\n"
+            "Content-Type: application/json\r\nContent-Length: 500\r\n\r\n{".encode()
+        )
+
+        async def reading():
+            return door.door.in_progress == 1
+
+        async def over():
+            return door.door.in_progress == 0
+
+        await eventually(reading)
+        with capture_logs() as logged:
+            writer.transport.abort()
+            await eventually(over)
+        assert logged == []
+        assert await door.head() == head
+
+
 async def test_a_client_that_leaves_while_it_waits_leaves_its_intent_to_go_on(dsn):
     async with doorway(dsn) as door:
         door.bank.gate.clear()
@@ -160,7 +198,7 @@ async def test_a_drain_lets_what_waits_be_answered_and_takes_nothing_new(dsn):
         door.door.drain()
         status, body, _ = await waiting
         assert (status, body["phase"]) == (202, "preparing")
-        await following.read()  # to its proper end
+        await asyncio.wait_for(following.read(), 5)  # to its proper end
         assert time.monotonic() - started < 5
         head = await door.head()
         status, problem, response = await door.submit(ONE)
