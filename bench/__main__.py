@@ -19,6 +19,7 @@ import structlog
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from bench.afterwards import measure_afterwards
 from bench.engines import PEER_SETTINGS, ROOT, Service, make_peer_environment, peer_task, postgres, service
 from bench.load import Run, Task, measure
 from bench.machine import describe
@@ -51,7 +52,7 @@ def main() -> None:
     flags = parser.parse_args()
     peer = () if flags.without_peer else (BUSY,) if flags.quick else IN_FLIGHT
     plan = (
-        Plan(1, 3.0, peer, flags.sustained) if flags.quick else Plan(flags.rounds, flags.seconds, peer, flags.sustained)
+        Plan(1, 2.0, peer, flags.sustained) if flags.quick else Plan(flags.rounds, flags.seconds, peer, flags.sustained)
     )
     console = Console()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
@@ -85,11 +86,18 @@ async def _measure_all(plan: Plan, directory: Path, console: Console) -> Report:
             ]
             sustained = None
             if plan.sustained_seconds:
-                progress.add_task(f"{plan.sustained_seconds:.0f} s with {BUSY} in flight")
+                shown = progress.add_task(f"{plan.sustained_seconds:.0f} s with {BUSY} in flight")
                 sustained = await measure(ours.task(BUSY, plan.sustained_seconds), meter)
+                progress.remove_task(shown)
+            progress.add_task("views, replay, store")
+            afterwards = await measure_afterwards(ours, server.dsn(), plan.seconds)
         await connection.close()
     return Report(
-        at=datetime.now(UTC).isoformat(timespec="seconds"), machine=machine, rounds=rounds, sustained=sustained
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=machine,
+        rounds=rounds,
+        sustained=sustained,
+        afterwards=afterwards,
     )
 
 

@@ -63,6 +63,8 @@ class Service(msgspec.Struct, frozen=True):
     pid: int
     url: str
     token: str
+    command: tuple[str, ...]  # how to call `intentledger`
+    environment: Mapping[str, str]  # in which it is this service that is meant
 
     def task(self, in_flight: int, seconds: float) -> Task:
         """Drive it by a client process over HTTP."""
@@ -81,20 +83,15 @@ async def service(directory: Path, dsn: str, port: int) -> AsyncIterator[Service
     """Run the service as one process on this database, in a directory of its own."""
     directory.mkdir()  # noqa: ASYNC240 - nothing else runs yet
     (directory / "intentledger.toml").write_text(_ADAPTERS)
+    command = (str(Path(sys.executable).parent / "intentledger"),)
+    environment = _service_environment(directory, dsn, port)
     with (directory / "service.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).parent / "intentledger"),
-            "serve",
-            cwd=directory,
-            env=_service_environment(directory, dsn, port),
-            stdout=log,
-            stderr=log,
-        )
+        process = await asyncio.create_subprocess_exec(*command, "serve", env=environment, stdout=log, stderr=log)
     try:
         url = f"http://127.0.0.1:{port}"
         await _ready(process, f"{url}/readyz", directory / "service.log")
         token = token_file(directory / "data", "main").read_text().strip()
-        yield Service(process.pid, url, token)
+        yield Service(process.pid, url, token, command, environment)
     finally:
         if process.returncode is None:
             process.terminate()
@@ -105,6 +102,7 @@ def _service_environment(directory: Path, dsn: str, port: int) -> Mapping[str, s
     return os.environ | {
         "INTENTLEDGER_DSN": dsn,
         "INTENTLEDGER_DATA": str(directory / "data"),
+        "INTENTLEDGER_CONFIG": str(directory / "intentledger.toml"),
         "INTENTLEDGER_PORT": str(port),
         "INTENTLEDGER_LOG_LEVEL": "warning",
     }
