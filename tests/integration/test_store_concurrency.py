@@ -1,21 +1,23 @@
 """Two processes' stores on one ledger, each with its own pool: races, positions, followers, lasting facts."""
 
 import asyncio
+import json
 from contextlib import aclosing
 
 import asyncpg
 import pytest
 
+import sql
 from ledger import events as e
 from ledger.database import open_pool
 from ledger.ids import intent_stream
 from ledger.postgres_store import PostgresStore
-from ledger.store import Append, Appended, VersionConflict
+from ledger.store import Append, Appended, Take, VersionConflict
 
 
-def append_to(name: str, version: int = 0, size: int = 1) -> Append:
+def append_to(name: str, version: int = 0, size: int = 1, **options) -> Append:
     events = tuple(e.ActionDone(action=f"a{n}", result={}) for n in range(size))
-    return Append(stream=intent_stream(name), expected_version=version, events=events)
+    return Append(stream=intent_stream(name), expected_version=version, events=events, **options)
 
 
 @pytest.fixture
@@ -44,21 +46,42 @@ async def test_of_many_appends_from_two_processes_exactly_one_wins_each_version(
 
 
 async def test_a_follower_never_skips_a_position_while_two_processes_append(stores):
-    total = 0
-    appends = []
-    for n in range(300):
-        total += n % 4 + 1
-        appends.append(stores[n % 2].append(append_to(f"i-{n}", size=n % 4 + 1)))
-    writing = asyncio.gather(*appends)
-    seen = 0
-    async with aclosing(stores[0].follow(0, 37)) as batches:
+    async def write(writer: int) -> int:
+        for n in range(30):
+            verdict = await stores[writer % 2].append(append_to(f"i-{writer}-{n}", size=n % 4 + 1))
+            assert isinstance(verdict, Appended)
+        return sum(n % 4 + 1 for n in range(30))
+
+    writing = asyncio.gather(*(write(writer) for writer in range(10)))
+    seen, partial = 0, 0
+    async with asyncio.timeout(30), aclosing(stores[0].follow(0, 37)) as batches:
         async for batch in batches:
-            for recorded in batch:
-                seen += 1
-                assert recorded.position == seen
-            if seen == total:
+            assert [recorded.position for recorded in batch] == list(range(seen + 1, seen + len(batch) + 1))
+            seen += len(batch)
+            partial += 0 < len(batch) < 37
+            if writing.done() and seen == sum(writing.result()):
                 break
-    assert all(isinstance(verdict, Appended) for verdict in await writing)
+    assert partial > 1  # it caught up with the writers and fell behind again
+
+
+async def test_a_taking_over_waits_for_the_append_that_is_under_way(store, dsn):
+    taken = await store.append(append_to("one", work=Take("w1", 0.0)))
+    writer, watcher = await asyncpg.connect(dsn), await asyncpg.connect(dsn)
+    transaction = writer.transaction()
+    await transaction.start()
+    item = {"stream": "intent/one", "version": 1, "types": ["IntentCommitted"], "intent": "one", "epoch": taken.epoch}
+    row = await writer.fetchrow(sql.query("append.batch"), "main", json.dumps([item]), [b"{}"])
+    assert row["verdict"] == "appended"
+    claiming = asyncio.ensure_future(store.claim("w2", 1, 60.0))
+    waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    async with asyncio.timeout(5):
+        while await watcher.fetchval(waiting) == 0:
+            assert not claiming.done()
+            await asyncio.sleep(0.01)
+    await transaction.commit()
+    assert [one.intent for one in await claiming] == ["one"]
+    await writer.close()
+    await watcher.close()
 
 
 async def test_two_ledgers_count_apart_and_see_nothing_of_one_another(pool, stores):

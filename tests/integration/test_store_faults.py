@@ -107,6 +107,23 @@ async def test_stopping_answers_what_was_taken_and_refuses_the_rest(dsn):
             await store.append(append_to("late"))
 
 
+@pytest.mark.usefixtures("impatient")
+async def test_stopping_leaves_nobody_without_an_answer(dsn):
+    async with started(dsn) as store:
+        blocker = await asyncpg.connect(dsn)
+        async with blocker.transaction():
+            await blocker.execute("select from intent_ledger.heads for update")
+            sent = asyncio.ensure_future(store.append(append_to("sent")))
+            await eventually(lambda: store._appender._under_way == 1)
+            queued = asyncio.ensure_future(store.append(append_to("queued")))
+            await asyncio.sleep(0)
+            await store.stop()
+            assert isinstance(await sent, Unknown)
+            with pytest.raises(Overloaded):
+                await queued
+        await blocker.close()
+
+
 async def test_a_server_that_cannot_now_has_written_nothing(dsn, monkeypatch):
     monkeypatch.setattr(bounds, "STATEMENT_SECONDS", 0.3)
     async with started(dsn) as store:
