@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import sql
 from ledger import bounds
-from ledger.database import connect
+from ledger.database import answering, connect
 from ledger.errors import Corrupt, Unavailable
 
 if TYPE_CHECKING:
@@ -35,12 +35,13 @@ async def migrate(dsn: str, files: Mapping[str, str] | None = None) -> list[str]
     release, and `Unavailable` if the database does not answer or another process migrates for too long.
     """
     files = sql.migrations() if files is None else files
-    connection = await connect(dsn)
-    try:
-        await _lock(connection)
-        return await _apply(connection, files)
-    finally:
-        await connection.close()  # and with it the advisory lock
+    with answering():  # it may go away at any moment of this, too
+        connection = await connect(dsn)
+        try:
+            await _lock(connection)
+            return await _apply(connection, files)
+        finally:
+            await connection.close()  # and with it the advisory lock
 
 
 async def _lock(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 import asyncpg
 import pytest
+from tcp_proxy import Cut, proxy_to
 
 import sql
 from ledger import bounds, migrations
@@ -121,6 +122,16 @@ async def test_a_database_of_a_newer_release_is_refused(dsn):
     newest = files.popitem()[0]
     with pytest.raises(Corrupt, match=newest):
         await migrate(dsn, files)
+
+
+@pytest.mark.parametrize("statement", [b"pg_try_advisory_lock", b"intent_ledger.migrations"])
+async def test_a_database_that_goes_away_in_a_migration_is_unavailable_and_can_be_migrated_later(empty_dsn, statement):
+    async with proxy_to(empty_dsn) as (proxy, far_dsn):
+        proxy.arm(statement, Cut.BEFORE_SERVER)
+        with pytest.raises(Unavailable):
+            await migrate(far_dsn)
+        assert proxy.cuts == 1
+    assert await migrate(empty_dsn) == list(sql.migrations())
 
 
 async def test_a_file_that_fails_leaves_nothing_behind(dsn):
