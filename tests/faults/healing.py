@@ -12,14 +12,13 @@ from world import World
 from demo.client import TERMINAL, Client, Document
 
 
-async def come_to_rest(door: Client, limit_seconds: float) -> float:
-    """Wait until every intent has ended or asks for attention; return how many seconds that took."""
-    started = time.monotonic()
+async def come_to_rest(door: Client, since: float, limit_seconds: float) -> float:
+    """Wait until every intent has ended or asks for attention; return how many seconds after `since` that was."""
     while any(_moving(shown) for shown in (await _all(door)).values()):
-        if time.monotonic() - started > limit_seconds:
+        if time.monotonic() - since > limit_seconds:
             break  # the checker names those that still move
         await asyncio.sleep(0.2)
-    return time.monotonic() - started
+    return time.monotonic() - since
 
 
 async def answer_attention(world: World, door: Client, seconds: float) -> tuple[int, list[str]]:

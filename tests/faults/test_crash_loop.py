@@ -59,7 +59,7 @@ async def hurt(world: World, evidence: Evidence) -> tuple[Load, list[str]]:
     load = Load(world.doors, SEED)
     chaos = Chaos(world, load, SEED)
     seen: list = []
-    loading = asyncio.create_task(load.run(clients=5))
+    loading = asyncio.create_task(load.run(clients=10))
     reading = asyncio.create_task(keep_reading(world.doors, seen, loading.done))
     world.live_dangerously(random.Random(SEED), longest_seconds=1.2)
     limited = [
@@ -93,9 +93,10 @@ def enough(world: World, limited: list, loading: asyncio.Task) -> bool:
 
 async def heal(world: World, load: Load, chaos: Chaos, seen: list, evidence: Evidence) -> list[str]:
     door = world.doors[0]
+    since = time.monotonic()
     await load.settle()
     evidence.healing_limit_seconds = LEASE_SECONDS + RETRY_CAP_SECONDS + 10
-    evidence.healed_seconds = await come_to_rest(door, evidence.healing_limit_seconds)
+    evidence.healed_seconds = await come_to_rest(door, since, evidence.healing_limit_seconds)
     resolved, unexplained = await answer_attention(world, door, 60)
     world.hurt["resolved by a person"] += resolved
     evidence.attempts = load.attempts
