@@ -7,7 +7,7 @@ what it returns is JSON: numbers beyond 2^53, `numeric`, times and everything wi
 import json
 import math
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -65,13 +65,12 @@ async def session(pool: Pool, name: str, seconds: float) -> AsyncIterator[AnyCon
         raise Transient(f"The database of adapter {name} cannot be reached ({reason}); nothing was sent.") from error
     try:
         yield connection
-    finally:
-        try:
+    finally:  # the answer is known by now, and a session that was lost is rolled back by the server
+        with suppress(*LOST):
             if connection.is_in_transaction():
                 await connection.execute("rollback")
+        with suppress(*LOST):
             await pool.release(connection, timeout=seconds)
-        except LOST:  # the answer is known by now; the server rolls back what a lost session left open
-            connection.terminate()
 
 
 async def run(connection: AnyConnection, statement: Statement, values: JSON) -> list[JSON]:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from adapter_worlds import PAYMENTS, SECRET, call
+from adapter_worlds import SECRET, call
 from aiohttp import web
+from payments_world import PAYMENTS
 
 from adapters.addresses import ForbiddenAddressError, PublicResolver
 from adapters.contract import Absent, Applied, Held, Prepared, Refused, Unknown

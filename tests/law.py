@@ -1,0 +1,49 @@
+"""What the laws are run over, and the two first steps of most of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adapter_worlds import EmailOutside, PostgresOutside, ReferenceOutside, World, call
+from payments_world import HttpOutside
+
+from adapters.contract import Prepared, Result
+from ledger.intents import Guarantee, Verb
+
+Make = Callable[[str | None, Path], Any]
+
+OUTSIDE: dict[str, tuple[Guarantee, Make]] = {
+    "reference-atomic": (Guarantee.ATOMIC, lambda _, __: ReferenceOutside(Guarantee.ATOMIC)),
+    "reference-idempotent": (Guarantee.IDEMPOTENT, lambda _, __: ReferenceOutside(Guarantee.IDEMPOTENT)),
+    "reference-verifiable": (Guarantee.VERIFIABLE, lambda _, __: ReferenceOutside(Guarantee.VERIFIABLE)),
+    "reference-blind": (Guarantee.BLIND, lambda _, __: ReferenceOutside(Guarantee.BLIND)),
+    "postgres": (Guarantee.ATOMIC, lambda dsn, _: PostgresOutside(dsn).start()),
+    "http-atomic": (Guarantee.ATOMIC, lambda _, path: HttpOutside("refund", path / "record").start()),
+    "http-idempotent": (Guarantee.IDEMPOTENT, lambda _, path: HttpOutside("credit", path / "record").start()),
+    "http-verifiable": (Guarantee.VERIFIABLE, lambda _, path: HttpOutside("transfer", path / "record").start()),
+    "email": (Guarantee.BLIND, lambda _, __: EmailOutside().start()),
+}
+ALL = frozenset(Guarantee)
+RECOGNISING = {Guarantee.ATOMIC, Guarantee.IDEMPOTENT}
+
+
+def worlds(guarantees: Any = ALL, where: Callable[[str], bool] = lambda _: True) -> pytest.MarkDecorator:
+    """Run a test over the outside systems with one of these guarantees."""
+    names = [name for name, (guarantee, _) in OUTSIDE.items() if guarantee in guarantees and where(name)]
+    return pytest.mark.parametrize("place", names, indirect=True)
+
+
+def guarantee(world: World) -> Guarantee:
+    return world.adapter.operations[world.operation].guarantee
+
+
+async def prepared(world: World, **kwargs: Any) -> Prepared:
+    vote = await world.adapter.prepare(call(world, Verb.PREPARE, **kwargs))
+    assert isinstance(vote, Prepared), vote
+    return vote
+
+
+async def committed(world: World) -> tuple[Prepared, Result]:
+    vote = await prepared(world)
+    return vote, await world.adapter.commit(call(world, Verb.COMMIT), vote.receipt)
