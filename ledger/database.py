@@ -78,24 +78,25 @@ async def open_pool(dsn: str, size: int) -> "Pool":
     Raises `Unavailable` if there is none or it is not migrated, and `InvariantViolation` if it could lose what it
     has acknowledged.
     """
-    with answering():
-        try:
-            pool = await asyncpg.create_pool(
-                dsn,
-                min_size=min(size, 3),
-                max_size=size,
-                timeout=bounds.CONNECT_SECONDS,
-                command_timeout=bounds.COMMAND_SECONDS,
-                server_settings=_session("intentledger", bounds.STATEMENT_SECONDS) | {"role": APP_ROLE},
-                reset=_nothing_to_reset,
-            )
-        except asyncpg.InvalidParameterValueError as error:  # the role does not exist
-            raise _unmigrated() from error
+    pool = await asyncpg.create_pool(
+        dsn,
+        min_size=0,
+        max_size=size,
+        timeout=bounds.CONNECT_SECONDS,
+        command_timeout=bounds.COMMAND_SECONDS,
+        server_settings=_session("intentledger", bounds.STATEMENT_SECONDS) | {"role": APP_ROLE},
+        reset=_nothing_to_reset,
+    )
     try:
         async with connection(pool) as checked:
             await _check(checked)
-    except BaseException:
+    except BaseException as error:
         pool.terminate()
+        if isinstance(error, asyncpg.InvalidParameterValueError):  # there is no such role
+            raise _unmigrated() from error
+        if isinstance(error, asyncpg.InsufficientPrivilegeError):
+            message = f"The role of this DSN may not act as {APP_ROLE}. Nothing was started; grant it that role."
+            raise Unavailable(message) from error
         raise
     return pool
 
