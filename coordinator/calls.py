@@ -20,7 +20,8 @@ from coordinator.outcome import Answer
 from ledger import bounds
 from ledger.errors import AdapterError, InDoubt, Transient
 from ledger.intents import Verb
-from ledger.state import UNDECIDED, ActionState, IntentState
+from ledger.phases import UNDECIDED
+from ledger.state import ActionState, IntentState
 from ledger.store import Store
 
 log = structlog.get_logger(__name__)

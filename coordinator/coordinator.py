@@ -22,7 +22,8 @@ from ledger.errors import Conflict, Invalid, InvariantViolation, KeyReused, NotF
 from ledger.events import Event, PolicyEvaluated, Recorded
 from ledger.ids import intent_id, intent_stream
 from ledger.intents import Mode
-from ledger.state import TERMINAL, IntentState, Phase, fold
+from ledger.phases import TERMINAL, Phase
+from ledger.state import IntentState, fold
 from ledger.store import Append, Appended, Due, GuardFailed, KeyUnused, Store, Take, Unknown, VersionConflict
 
 _TRIES: Final = 5  # of a person's word against a worker that keeps appending

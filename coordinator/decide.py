@@ -24,7 +24,8 @@ import msgspec
 from ledger import bounds
 from ledger import events as e
 from ledger.intents import ActionPlan, Guarantee, Mode, Undo, Verb, has_hold, undo_guarantee
-from ledger.state import TERMINAL, ActionState, IntentState, Phase, Step, content_digest
+from ledger.phases import TERMINAL, Phase, Step
+from ledger.state import ActionState, IntentState, content_digest
 
 
 class Invocation(msgspec.Struct, frozen=True):

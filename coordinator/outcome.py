@@ -24,7 +24,8 @@ from ledger import bounds
 from ledger import events as e
 from ledger.errors import AdapterError, InDoubt, InvariantViolation, Permanent, Transient
 from ledger.intents import JSON, Verb, has_hold
-from ledger.state import ActionState, Step
+from ledger.phases import Step
+from ledger.state import ActionState
 
 Answer = Vote | Result | Standing | AdapterError | None  # None: an abort that succeeded
 

@@ -10,7 +10,8 @@ from typing import Literal
 from ledger import events as e
 from ledger.errors import AlreadyDecided, NotUndoable, NotWaiting
 from ledger.intents import Undo
-from ledger.state import UNDECIDED, ActionState, IntentState, Phase
+from ledger.phases import UNDECIDED, Phase
+from ledger.state import ActionState, IntentState
 
 
 def cancel(state: IntentState, reason: str, by: str) -> e.AbortDecided:

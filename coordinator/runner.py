@@ -28,7 +28,8 @@ from ledger import events as e
 from ledger.errors import AdapterError, InvariantViolation, Permanent
 from ledger.ids import intent_stream
 from ledger.intents import JSON, Mode, Verb
-from ledger.state import TERMINAL, IntentState, evolve, fold
+from ledger.phases import TERMINAL
+from ledger.state import IntentState, evolve, fold
 from ledger.store import Append, Appended, Due, EpochCurrent, Finished, Parked, Store, Work
 
 

@@ -19,7 +19,8 @@ from ledger import bounds
 from ledger import events as e
 from ledger.errors import Corrupt, LedgerError, Unavailable
 from ledger.ids import intent_stream
-from ledger.state import TERMINAL, IntentState, fold
+from ledger.phases import TERMINAL
+from ledger.state import IntentState, fold
 from ledger.store import Append, Appended, Claimed, Due, EpochCurrent, Parked, Store
 
 log = structlog.get_logger(__name__)

@@ -8,7 +8,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
-from ledger.state import PHASES, STEPS, SWEEPS, TERMINAL, Phase, Step
+from ledger.phases import TERMINAL, Phase, Step
+from ledger.state import PHASES, STEPS, SWEEPS
 
 TARGET = Path(__file__).with_name("states.md")
 HEADER = """# The states of an intent and of its actions

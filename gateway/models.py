@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ledger import bounds
 from ledger.errors import Invalid, InvalidRequest
-from ledger.state import Phase
+from ledger.phases import Phase
 from projections.audit import OUTCOMES
 
 

@@ -12,7 +12,8 @@ import msgspec
 
 from adapters.contract import Operation
 from ledger.intents import JSON, Guarantee, Mode, Undo
-from ledger.state import ActionState, IntentState, Phase, content_digest
+from ledger.phases import Phase
+from ledger.state import ActionState, IntentState, content_digest
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):

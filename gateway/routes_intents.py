@@ -34,7 +34,8 @@ from ledger.errors import (
     UnsupportedMedia,
 )
 from ledger.intents import Mode
-from ledger.state import TERMINAL, IntentState
+from ledger.phases import TERMINAL
+from ledger.state import IntentState
 
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]*").fullmatch

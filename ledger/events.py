@@ -23,14 +23,14 @@ from ledger.errors import Corrupt, UnknownEventType
 from ledger.intents import JSON, ActionPlan, Mode, Subject, Value, Verb
 
 
-class Event(Value):
+class Event(Value, frozen=True):
     """A fact."""
 
 
 # ── the way to the decision ──────────────────────────────────────────────────────────────────────────────────────
 
 
-class IntentSubmitted(Event):
+class IntentSubmitted(Event, frozen=True):
     """An agent asked for these actions, all or none. Durable before anything else happens."""
 
     intent: str
@@ -50,7 +50,7 @@ class IntentSubmitted(Event):
     traceparent: str | None = None
 
 
-class PolicyEvaluated(Event):
+class PolicyEvaluated(Event, frozen=True):
     """Authority gave its verdict on the submitted actions and the facts that adapters reported about them."""
 
     effect: Literal["allow", "escalate", "deny"]
@@ -60,7 +60,7 @@ class PolicyEvaluated(Event):
     facts: dict[str, JSON] = msgspec.field(default_factory=dict)  # by action
 
 
-class ActionPrepared(Event):
+class ActionPrepared(Event, frozen=True):
     """The adapter voted yes. With a hold, `receipt` is its handle."""
 
     action: str
@@ -68,21 +68,21 @@ class ActionPrepared(Event):
     preview: JSON
 
 
-class ActionRefused(Event):
+class ActionRefused(Event, frozen=True):
     """The adapter voted no. Nothing is held there."""
 
     action: str
     reason: str
 
 
-class ApprovalRequested(Event):
+class ApprovalRequested(Event, frozen=True):
     """Policy wants a person to look at exactly what `digest` names, until `expires_at`."""
 
     digest: str
     expires_at: datetime
 
 
-class ApprovalGiven(Event):
+class ApprovalGiven(Event, frozen=True):
     """A person approved exactly what `digest` names."""
 
     digest: str
@@ -93,7 +93,7 @@ class ApprovalGiven(Event):
 # ── the decision: appending one of these is deciding ─────────────────────────────────────────────────────────────
 
 
-class CommitDecided(Event):
+class CommitDecided(Event, frozen=True):
     """The one commit point. From here the actions happen, whatever crashes."""
 
     grant: str
@@ -101,7 +101,7 @@ class CommitDecided(Event):
     policy_set: str
 
 
-class AbortDecided(Event):
+class AbortDecided(Event, frozen=True):
     """None of the actions will happen."""
 
     cause: Literal["refused", "deadline", "cancelled", "rejected", "expired", "guard"]
@@ -109,7 +109,7 @@ class AbortDecided(Event):
     by: str | None = None
 
 
-class CompensateDecided(Event):
+class CompensateDecided(Event, frozen=True):
     """What has been done is to be undone: because an action failed for good, or because an operator asked."""
 
     cause: Literal["failed", "undo"]
@@ -120,7 +120,7 @@ class CompensateDecided(Event):
 # ── calls to the outside and what came of them ───────────────────────────────────────────────────────────────────
 
 
-class CallDeferred(Event):
+class CallDeferred(Event, frozen=True):
     """A call had certainly no effect, or an inquiry no answer; it is due again at `retry_at`."""
 
     action: str
@@ -129,7 +129,7 @@ class CallDeferred(Event):
     retry_at: datetime
 
 
-class PrepareInDoubt(Event):
+class PrepareInDoubt(Event, frozen=True):
     """A prepare was sent and its answer is not known: a hold may exist."""
 
     action: str
@@ -137,13 +137,13 @@ class PrepareInDoubt(Event):
     retry_at: datetime
 
 
-class CommitAttempted(Event):
+class CommitAttempted(Event, frozen=True):
     """A commit that must not be repeated blindly is about to be sent."""
 
     action: str
 
 
-class CommitInDoubt(Event):
+class CommitInDoubt(Event, frozen=True):
     """A commit was sent and its outcome is not known."""
 
     action: str
@@ -151,46 +151,46 @@ class CommitInDoubt(Event):
     retry_at: datetime
 
 
-class CommitFoundAbsent(Event):
+class CommitFoundAbsent(Event, frozen=True):
     """The adapter was asked about a commit in doubt and says that it did not happen."""
 
     action: str
 
 
-class ActionDone(Event):
+class ActionDone(Event, frozen=True):
     """The effect is in the world."""
 
     action: str
     result: JSON
 
 
-class ActionFailed(Event):
+class ActionFailed(Event, frozen=True):
     """The effect is certainly not in the world and never will be."""
 
     action: str
     reason: str
 
 
-class ActionAborted(Event):
+class ActionAborted(Event, frozen=True):
     """The adapter holds nothing for this action and will refuse a late prepare."""
 
     action: str
 
 
-class AbortFailed(Event):
+class AbortFailed(Event, frozen=True):
     """The adapter refuses to release this action; what it holds is not known."""
 
     action: str
     reason: str
 
 
-class UndoAttempted(Event):
+class UndoAttempted(Event, frozen=True):
     """A compensation that must not be repeated blindly is about to be sent."""
 
     action: str
 
 
-class UndoInDoubt(Event):
+class UndoInDoubt(Event, frozen=True):
     """A compensation was sent and its outcome is not known."""
 
     action: str
@@ -198,20 +198,20 @@ class UndoInDoubt(Event):
     retry_at: datetime
 
 
-class UndoFoundAbsent(Event):
+class UndoFoundAbsent(Event, frozen=True):
     """The adapter was asked about a compensation in doubt and says that it did not happen."""
 
     action: str
 
 
-class ActionUndone(Event):
+class ActionUndone(Event, frozen=True):
     """The effect is undone, in the way its operation can undo it."""
 
     action: str
     result: JSON
 
 
-class UndoFailed(Event):
+class UndoFailed(Event, frozen=True):
     """The compensation certainly did not happen and the adapter will not do it; the effect stands."""
 
     action: str
@@ -221,14 +221,14 @@ class UndoFailed(Event):
 # ── people ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class AttentionRaised(Event):
+class AttentionRaised(Event, frozen=True):
     """Only a person can move this intent on. Without an action, the intent itself could not be worked."""
 
     action: str | None
     reason: str
 
 
-class AttentionResolved(Event):
+class AttentionResolved(Event, frozen=True):
     """A person stated what is true in the world about the call that raised attention."""
 
     action: str | None
@@ -240,25 +240,25 @@ class AttentionResolved(Event):
 # ── the end ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class IntentCommitted(Event):
+class IntentCommitted(Event, frozen=True):
     """Every action is done."""
 
 
-class IntentAborted(Event):
+class IntentAborted(Event, frozen=True):
     """No action happened and nothing is held."""
 
 
-class IntentCompensated(Event):
+class IntentCompensated(Event, frozen=True):
     """Every action that was done is undone."""
 
 
-class IntentMixed(Event):
+class IntentMixed(Event, frozen=True):
     """Some effects stand and others do not, and it can no longer be made whole."""
 
     reason: str
 
 
-class IntentSimulated(Event):
+class IntentSimulated(Event, frozen=True):
     """The dry run ended; nothing was changed anywhere."""
 
     previews: dict[str, JSON]
@@ -267,7 +267,7 @@ class IntentSimulated(Event):
 # ── authority ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-class GrantIssued(Event):
+class GrantIssued(Event, frozen=True):
     """Authority was delegated. The token itself is never recorded, only its SHA-256."""
 
     grant: str

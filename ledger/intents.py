@@ -51,7 +51,7 @@ class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A frozen value with strict, canonical encoding: the parent of every struct that is stored."""
 
 
-class Subject(Value):
+class Subject(Value, frozen=True):
     """Who acts: an agent (with version and role) or a person."""
 
     kind: str  # "agent" | "person"
@@ -60,7 +60,7 @@ class Subject(Value):
     role: str | None = None
 
 
-class ActionPlan(Value):
+class ActionPlan(Value, frozen=True):
     """One action as it was accepted, with the promises of its operation and its keys."""
 
     id: str

@@ -12,15 +12,11 @@ leading back to the same phase. The events that end an intent also sweep over it
 prepared and never happened becomes `aborted`. Where one class of event has outcomes that lead to different places,
 the outcome is part of its symbol: `PolicyEvaluated:deny`.
 
-The step names are finer than the seven that the outside contract shows (`Step.shown`): what is in doubt about a
-prepare is another thing than what is in doubt about a commit, and only the table should know the difference.
-
 `docs/states.md` is drawn from these tables by `docs/draw_states.py`, and a test keeps it so.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
@@ -29,68 +25,7 @@ from ledger import events as e
 from ledger.canonical import digest
 from ledger.errors import IllegalTransition
 from ledger.intents import JSON, ActionPlan
-
-
-class Phase(StrEnum):
-    """Where an intent stands."""
-
-    SUBMITTED = "submitted"
-    PREPARING = "preparing"
-    AWAITING_APPROVAL = "awaiting_approval"
-    COMMITTING = "committing"
-    ABORTING = "aborting"
-    COMPENSATING = "compensating"
-    COMMITTED = "committed"
-    ABORTED = "aborted"
-    COMPENSATED = "compensated"
-    MIXED = "mixed"
-    DENIED = "denied"
-    SIMULATED = "simulated"
-
-
-TERMINAL: Final = frozenset(
-    {Phase.COMMITTED, Phase.ABORTED, Phase.COMPENSATED, Phase.MIXED, Phase.DENIED, Phase.SIMULATED}
-)
-UNDECIDED: Final = frozenset({Phase.SUBMITTED, Phase.PREPARING, Phase.AWAITING_APPROVAL})
-
-
-class Step(StrEnum):
-    """Where an action stands."""
-
-    PLANNED = "planned"
-    PREPARE_IN_DOUBT = "prepare_in_doubt"
-    PREPARED = "prepared"
-    REFUSED = "refused"  # but an earlier prepare, sent by a worker that crashed, may still arrive and take a hold
-    REFUSED_FOR_GOOD = "refused_for_good"  # a tombstone keeps it out
-    COMMIT_ATTEMPTED = "commit_attempted"
-    COMMIT_IN_DOUBT = "commit_in_doubt"
-    DONE = "done"
-    FAILED = "failed"
-    ABORTED = "aborted"
-    ABORT_STUCK = "abort_stuck"
-    UNDO_ATTEMPTED = "undo_attempted"
-    UNDO_IN_DOUBT = "undo_in_doubt"
-    UNDONE = "undone"
-    UNDO_STUCK = "undo_stuck"  # the compensation failed and a person is asked
-    UNDO_FAILED = "undo_failed"  # a person stated that the effect stands
-
-    @property
-    def shown(self) -> str:
-        """Return the word that the outside contract uses."""
-        return _SHOWN.get(self, self.value)
-
-
-_SHOWN: Final[Mapping[Step, str]] = {
-    Step.PREPARE_IN_DOUBT: "in_doubt",
-    Step.REFUSED_FOR_GOOD: "refused",
-    Step.COMMIT_ATTEMPTED: "attempted",
-    Step.COMMIT_IN_DOUBT: "in_doubt",
-    Step.ABORT_STUCK: "stuck",
-    Step.UNDO_ATTEMPTED: "attempted",
-    Step.UNDO_IN_DOUBT: "in_doubt",
-    Step.UNDO_STUCK: "stuck",
-    Step.UNDO_FAILED: "stuck",
-}
+from ledger.phases import Phase, Step
 
 P, S = Phase, Step
 

@@ -22,7 +22,8 @@ from ledger.bounds import PAGE_EVENTS
 from ledger.errors import Corrupt, IllegalTransition
 from ledger.events import AbortDecided, AttentionRaised, AttentionResolved, IntentSubmitted, Recorded
 from ledger.ids import intent_of, intent_stream
-from ledger.state import IntentState, Phase, fold, symbol
+from ledger.phases import Phase
+from ledger.state import IntentState, fold, symbol
 from projections.feed import understand
 from projections.projection import EVERY_EVENT_OF_AN_INTENT, Projection, Row, next_phase
 

@@ -20,7 +20,8 @@ import msgspec
 from ledger.errors import IllegalTransition
 from ledger.events import EVENT_TYPES, Event, GrantIssued, Recorded
 from ledger.intents import Value
-from ledger.state import PHASES, Phase
+from ledger.phases import Phase
+from ledger.state import PHASES
 
 EVERY_EVENT_OF_AN_INTENT: Final = frozenset(EVENT_TYPES.values()) - {GrantIssued}
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from ledger.state import TERMINAL, Phase
+from ledger.phases import TERMINAL, Phase
 from projections.audit import AuditRow, Kind
 
 COLUMNS: Final = (

@@ -18,7 +18,8 @@ from ledger import events as e
 from ledger.errors import InDoubt, NotUndoable, Permanent, Transient
 from ledger.ids import intent_id, intent_stream
 from ledger.intents import ActionPlan, Guarantee, Mode, Subject, Undo, Verb
-from ledger.state import TERMINAL, UNDECIDED, IntentState, Phase, Step, evolve
+from ledger.phases import TERMINAL, UNDECIDED, Phase, Step
+from ledger.state import IntentState, evolve
 
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
 MOVES_MAX = 120  # an intent that is still moving then stays as it is

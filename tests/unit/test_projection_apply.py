@@ -15,7 +15,8 @@ from ledger.canonical import canonical
 from ledger.errors import IllegalTransition
 from ledger.ids import intent_of, intent_stream
 from ledger.intents import ActionPlan, Guarantee, Mode, Subject, Undo
-from ledger.state import Phase, Step, evolve
+from ledger.phases import Phase, Step
+from ledger.state import evolve
 from projections.audit import AUDIT, OUTCOMES, Act, Kind, plain
 from projections.catalogue import PROJECTIONS
 from projections.exposure import EXPOSURE, Exposure, exposure_of

@@ -10,7 +10,8 @@ from adapters.reference import ReferenceAdapter, World
 from gateway.render import encode, show_intent, show_operation
 from ledger import events as e
 from ledger.intents import Mode
-from ledger.state import Step, content_digest
+from ledger.phases import Step
+from ledger.state import content_digest
 
 CONTRACT = {
     "id", "ledger", "phase", "mode", "version", "position", "task", "reason", "confidence", "context", "agent",

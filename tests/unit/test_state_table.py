@@ -29,7 +29,8 @@ from ledger import bounds
 from ledger import events as e
 from ledger.errors import IllegalTransition
 from ledger.intents import Mode
-from ledger.state import PHASES, STEPS, SWEEPS, TERMINAL, UNDECIDED, Phase, evolve, fold
+from ledger.phases import TERMINAL, UNDECIDED, Phase
+from ledger.state import PHASES, STEPS, SWEEPS, evolve, fold
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUARANTEES = ("atomic", "idempotent", "verifiable", "blind")

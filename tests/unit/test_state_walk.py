@@ -10,7 +10,7 @@ from unit.walk import Violation, walk
 from coordinator.decide import Invocation, Invoke
 from ledger import bounds
 from ledger.intents import Mode, Verb
-from ledger.state import Phase
+from ledger.phases import Phase
 
 GUARANTEES = ("atomic", "idempotent", "verifiable", "blind")
 KINDS = tuple(itertools.product(GUARANTEES, ("exact", "none")))
