@@ -50,6 +50,7 @@ class Swarm:
         self.store_rates = {kind: random.choice((0.02, 0.1)) for kind in STORE_KINDS if random.random() < 0.3}
         self.troubles = {kind: random.choice((3.0, 10.0)) for kind in TROUBLES if random.random() < 0.4}
         self.people = {kind for kind in ("cancel", "undo", "replay", "reuse") if random.random() < 0.5}
+        self.fenced = random.random() < 0.5
         self.outages = self._outages()
         self.fired = 0
 
@@ -148,11 +149,12 @@ class Swarm:
 class Scripted:
     """No faults but those that are written down: `wrong` tells the luck of the nth call of a verb."""
 
-    def __init__(self, wrong: Callable[[Verb, str, int], Luck | None] = lambda *_: None) -> None:
+    def __init__(self, wrong: Callable[[Verb, str, int], Luck | None] = lambda *_: None, workers: int = 1) -> None:
         self.seed: int | None = None
         self.random = Random(0)
         self.healed = False
-        self.workers = 1
+        self.workers = workers
+        self.fenced = False
         self.lease_seconds = 15.0
         self.troubles: dict[str, float] = {}
         self.fired = 0

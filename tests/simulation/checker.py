@@ -8,7 +8,8 @@ from simulation.world import World
 from ledger import events as e
 from ledger.ids import intent_of
 from ledger.intents import Undo
-from ledger.state import TERMINAL, IntentState, Phase, Step, fold
+from ledger.phases import TERMINAL, Phase, Step
+from ledger.state import IntentState, fold
 
 EFFECT_STANDS = {Step.DONE, Step.UNDO_ATTEMPTED, Step.UNDO_IN_DOUBT, Step.UNDO_STUCK, Step.UNDO_FAILED}
 BY_PEOPLE = (e.IntentSubmitted, e.PolicyEvaluated, e.AttentionResolved, e.ApprovalGiven)

@@ -14,17 +14,17 @@ from simulation.store import Database
 from adapters.contract import Unknown
 from coordinator import calls, coordinator, decide, outcome, people, runner, worker
 from ledger import events as e
-from ledger import state
+from ledger import phases, state
 from ledger.errors import InDoubt, Transient
 from ledger.intents import Guarantee, has_hold
-from ledger.state import Phase, Step
+from ledger.phases import Phase, Step
 from ledger.store import Append, Parked
 
 Plant = Callable[[Any], None]
 
 
 class Mutant(NamedTuple):
-    """A planted bug, by whom it must be found (simulation or walk), and the words of the check."""
+    """A planted bug, by whom it must be found (simulation, pauses or walk), and the words of the check."""
 
     plant: Plant
     finder: str
@@ -129,9 +129,14 @@ def aborts_only_what_it_knows_to_be_held(patch):
     patch.setitem(state.SWEEPS, (Step.PREPARE_IN_DOUBT, "IntentAborted"), Step.ABORTED)
 
 
+def believes_that_a_refusal_ends_all_earlier_calls(patch):
+    patch.setattr(decide, "_MAY_HOLD", decide._MAY_HOLD - {Step.REFUSED})
+
+
 def forgets_the_holds_at_an_abort(patch):
     patch.setattr(decide, "_aborting", lambda *_: decide.Record((e.IntentAborted(),)))
-    patch.setitem(state.SWEEPS, (Step.PREPARE_IN_DOUBT, "IntentAborted"), Step.ABORTED)
+    for step in (Step.PREPARE_IN_DOUBT, Step.REFUSED):
+        patch.setitem(state.SWEEPS, (step, "IntentAborted"), Step.ABORTED)
 
 
 def forgets_the_holds_at_a_compensation(patch):
@@ -149,7 +154,7 @@ def undoes_in_the_order_of_doing(patch):
 
 
 def lets_a_cancel_overtake_the_decision(patch):
-    patch.setattr(people, "UNDECIDED", state.UNDECIDED | {Phase.COMMITTING})
+    patch.setattr(people, "UNDECIDED", phases.UNDECIDED | {Phase.COMMITTING})
     patch.setitem(state.PHASES, (Phase.COMMITTING, "AbortDecided"), Phase.ABORTING)
     for step in Step:
         patch.setitem(state.SWEEPS, (step, "IntentAborted"), Step.ABORTED)
@@ -234,6 +239,7 @@ MUTANTS = [
     Mutant(forgets_which_keys_were_used, "simulation", "I13: "),
     Mutant(repeats_a_blind_commit, "simulation", "I4: "),
     Mutant(aborts_only_what_it_knows_to_be_held, "simulation", "I8: "),
+    Mutant(believes_that_a_refusal_ends_all_earlier_calls, "simulation", "I8: "),
     Mutant(forgets_the_holds_at_an_abort, "simulation", "I8: "),
     Mutant(forgets_the_holds_at_a_compensation, "simulation", "I8: "),
     Mutant(derives_the_key_anew_for_each_attempt, "simulation", "I4: |I8: |I3"),
@@ -244,7 +250,7 @@ MUTANTS = [
     Mutant(repeats_beyond_the_life_of_a_key, "walk", "I4: "),
     Mutant(commits_holds_first, "walk", "before a one-shot that may still fail"),
     Mutant(commits_without_minding_the_order, "walk", "before what it comes after"),
-    Mutant(sends_after_its_lease_ran_out, "simulation", "I4: |I3, I9: |I10: "),
+    Mutant(sends_after_its_lease_ran_out, "pauses", "I4: |I3, I9: |I10: "),
     Mutant(leaves_what_must_wait_to_nobody, "simulation", "I18: "),
     Mutant(waits_for_ever_after_a_person_spoke, "simulation", "I18: "),
     Mutant(forgets_what_a_lost_append_may_have_written, "simulation", "I17|our own code failed|I2: "),

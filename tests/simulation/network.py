@@ -9,7 +9,9 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, NamedTuple
 
-from simulation.loop import PROCESS
+from simulation.loop import PROCESS, Process
+
+from ledger import bounds
 
 
 class Fate(NamedTuple):
@@ -25,13 +27,18 @@ class Fate(NamedTuple):
 SMOOTH = Fate()
 
 
-class Network:
-    """Carries calls. `crash_points` names the numbered moments at which the calling process dies."""
+PAUSE_SECONDS = bounds.LEASE_SECONDS + bounds.RETRY_CAP_SECONDS  # long enough for others to finish the intent
 
-    def __init__(self, crash_points: frozenset[int] = frozenset()) -> None:
+
+class Network:
+    """Carries calls. At numbered moments the calling process dies (`crash_points`) or pauses (`pause_points`)."""
+
+    def __init__(self, crash_points: frozenset[int] = frozenset(), pause_points: frozenset[int] = frozenset()) -> None:
         self.points = 0  # how many there were: one before and one after each arrival
         self.quiet_at = 0.0  # by then everything that was sent has arrived
+        self.paused = 0  # how often it came to a pause
         self._crash_points = crash_points
+        self._pause_points = pause_points
 
     async def call(self, apply: Callable[[], Any], fate: Fate = SMOOTH, *, changes: bool = True) -> Any:
         """Send a request; returns or raises what `apply` does, or never ends when something was lost.
@@ -78,10 +85,19 @@ class Network:
             return False
         number = self.points
         self.points += 1
+        if number in self._pause_points and process.alive:
+            self._pause(process)
         if number in self._crash_points and process.alive:
             process.crash()
             return True
         return False
+
+    def _pause(self, process: Process) -> None:
+        loop = asyncio.get_running_loop()
+        process.pause()
+        self.paused += 1
+        self.quiet_at = max(self.quiet_at, loop.time() + PAUSE_SECONDS)
+        loop.call_later(PAUSE_SECONDS, process.wake, context=Context())
 
 
 def _deliver(answer: asyncio.Future[Any], value: Any, error: Exception | None) -> None:

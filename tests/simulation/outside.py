@@ -31,13 +31,15 @@ class Effect:
 class Outside:
     """Everything all outside systems know. `database` is only looked at to catch crimes, never to answer."""
 
-    def __init__(self, database: Any, counters: Counter[str]) -> None:
+    def __init__(self, database: Any, counters: Counter[str], *, fenced: bool) -> None:
+        self._fenced = fenced  # law 7 asks it only of those that keep a fence
         self._database = database
         self._time: Callable[[], float] = database.time
         self.counters = counters
         self.holds: dict[str, Call] = {}
         self.tombstones: set[str] = set()
         self.fence: dict[str, int] = {}
+        self.voted_no: set[str] = set()
         self.refused: set[str] = set()  # keys to which a commit or a compensation has answered Permanent
         self.sealed: dict[str, int] = {}  # key → requests sent before this number are dropped
         self.effects: dict[str, list[Effect]] = defaultdict(list)
@@ -59,15 +61,18 @@ class Outside:
     def prepare(self, call: Call, guarantee: Guarantee, *, refuses: bool) -> Vote:
         if guarantee is not Guarantee.ATOMIC:
             return Refused("The parameters make no sense here.") if refuses else Prepared()
+        if call.key in self.voted_no:
+            self.counters["prepare after a refusal"] += 1
         if call.key in self.tombstones:
             self.counters["hang prevented by tombstone"] += 1
             return Refused("This action was aborted.")
-        if call.epoch < self.fence.get(call.key, 0):
+        if self._fenced and call.epoch < self.fence.get(call.key, 0):
             self.counters["zombie refused by fence"] += 1
             return Refused("This call comes from a worker that was replaced.")
-        self.fence[call.key] = call.epoch
+        self.fence[call.key] = max(call.epoch, self.fence.get(call.key, 0))
         if call.key not in self.holds and call.key not in self.effects:
             if refuses:
+                self.voted_no.add(call.key)
                 return Refused("There is not enough.")
             self.holds[call.key] = call
         return Prepared({"hold": call.key})

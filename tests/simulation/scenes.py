@@ -11,7 +11,8 @@ from adapters.contract import Call
 from coordinator.intake import RequestedAction
 from ledger.errors import Conflict, Invalid, KeyReused, LedgerError, NotFound, Overloaded, Unavailable
 from ledger.intents import Guarantee, Mode, Undo, Verb
-from ledger.state import TERMINAL, ActionState, IntentState, Phase, Step, fold
+from ledger.phases import TERMINAL, Phase, Step
+from ledger.state import ActionState, IntentState, fold
 
 
 def drawn_actions(world: World) -> tuple[RequestedAction, ...]:
@@ -200,8 +201,8 @@ async def life(world: World) -> None:
 async def one_intent(
     world: World, actions: tuple[RequestedAction, ...], *, undone: bool, mode: Mode = Mode.EXECUTE
 ) -> None:
-    """The whole of a scripted run: one intent, one worker that may die, an operator who may undo it."""
-    slot = world.loop.create_task(world.keep_running(0))
+    """The whole of a scripted run: one intent, workers that may die or pause, an operator who may undo it."""
+    slots = [world.loop.create_task(world.keep_running(n)) for n in range(world.chance.workers)]
     await insist(world, request("key-0", actions, mode=mode))
     await world.settle(people)
     asked = False
@@ -216,4 +217,5 @@ async def one_intent(
         except LedgerError:
             asked = True
     await world.settle(people)
-    slot.cancel()
+    for slot in slots:
+        slot.cancel()

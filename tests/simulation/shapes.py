@@ -1,12 +1,12 @@
 """The shapes of intents that the exhaustive runs go through, and what may go wrong in each besides the crash."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from simulation.chance import Scripted
 from simulation.checker import check
-from simulation.network import Fate
+from simulation.network import Fate, Network
 from simulation.scenes import one_intent
 from simulation.systems import Luck
 from simulation.world import World
@@ -16,6 +16,7 @@ from ledger.intents import Guarantee, Mode, Verb
 
 LOST_ANSWER = Luck(fate=Fate(answer_lost=True))
 LOST_REQUEST = Luck(fate=Fate(request_lost=True))
+LATE = Luck(fate=Fate(request_delay=15.0))  # it arrives when nobody waits for it any more
 NO = Luck(refuses=True)
 
 
@@ -36,6 +37,11 @@ COURSES = {
     "answers lost": Course(lambda verb, _, number, last: LOST_ANSWER if verb == "commit" and number == 1 else None),
     "requests lost": Course(lambda verb, _, number, last: LOST_REQUEST if verb == "commit" and number == 1 else None),
     "votes lost": Course(lambda verb, _, number, last: LOST_ANSWER if verb == "prepare" and number == 1 else None),
+    "a late vote, then no": Course(
+        lambda verb, action, number, last: (
+            (LATE if number == 1 else NO) if verb == "prepare" and action == last else None
+        )
+    ),
     "undone": Course(lambda *_: None, undo=True),
     "undo lost": Course(
         lambda verb, _, number, last: LOST_ANSWER if verb == "compensate" and number == 1 else None, undo=True
@@ -72,12 +78,16 @@ SHAPES: dict[str, Shape] = {
 }
 
 
-def play(actions: Shape, course: Course, crash_points: frozenset[int] = frozenset()) -> World:
-    """Run one scripted intent with crashes at these points; raise `AssertionError` if a law was broken."""
+def play(actions: Shape, course: Course, crashes: Iterable[int] = (), pauses: Iterable[int] = ()) -> World:
+    """Run one scripted intent with crashes and pauses at these points; raise `AssertionError` if a law was broken.
+
+    Where there are pauses there are two workers, so that one can take over what the other has.
+    """
     last = actions[-1].id
-    chance = Scripted(lambda verb, action, number: course.wrong(verb, action, number, last))
-    world = World(chance, crash_points, shuffled=False)
+    network = Network(frozenset(crashes), frozenset(pauses))
+    chance = Scripted(lambda verb, action, number: course.wrong(verb, action, number, last), workers=2 if pauses else 1)
+    world = World(chance, network, shuffled=False)
     world.run(lambda w: one_intent(w, actions, undone=course.undo, mode=course.mode))
     broken = check(world)
-    assert not broken, f"{sorted(crash_points)}: {broken}"
+    assert not broken, f"crashes {[*crashes]}, pauses {[*pauses]}: {broken}"
     return world

@@ -1,4 +1,4 @@
-"""A crash before and after every append and every call, for every shape of intent; then every pair of crashes.
+"""A crash, or a pause past the lease, before and after every append and every call; then pairs of crashes.
 
 Points are numbered in the order in which requests leave and arrive. A run without crashes tells how many there are.
 The second crash of a pair may hit the process that took over after the first, so a run with one crash tells how many
@@ -29,8 +29,19 @@ def test_a_crash_at_any_point_changes_nothing_that_must_hold(size, course):
         assert points >= 4, name
         crashed = 0
         for point in range(points):
-            crashed += play(actions, COURSES[course], frozenset({point})).crashed
+            crashed += play(actions, COURSES[course], {point}).crashed
         assert crashed > points / 2, name
+
+
+@pytest.mark.parametrize("course", COURSES)
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_pause_past_the_lease_at_any_point_changes_nothing_that_must_hold(size, course):
+    """The other worker finishes the intent; then the one that was paused goes on where it was."""
+    for name, actions in SHAPES.items():
+        if len(actions) == size:
+            points = play(actions, COURSES[course]).network.points
+            paused = sum(play(actions, COURSES[course], pauses={point}).network.paused for point in range(points))
+            assert paused > points / 2, name
 
 
 @pytest.mark.parametrize(("name", "course"), PAIRS)
@@ -38,7 +49,7 @@ def test_two_crashes_at_any_two_points_change_nothing_that_must_hold(name, cours
     actions = SHAPES[name]
     both = 0
     for first in range(play(actions, COURSES[course]).network.points):
-        points = play(actions, COURSES[course], frozenset({first})).network.points
+        points = play(actions, COURSES[course], {first}).network.points
         for second in range(first + 1, points):
-            both += play(actions, COURSES[course], frozenset({first, second})).crashed == 2
+            both += play(actions, COURSES[course], {first, second}).crashed == 2
     assert both > 50

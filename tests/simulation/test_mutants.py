@@ -7,6 +7,7 @@ from simulation.chance import Swarm
 from simulation.checker import check
 from simulation.mutants import MUTANTS, Mutant
 from simulation.scenes import life
+from simulation.shapes import COURSES, SHAPES, play
 from simulation.world import World
 from unit import walk as the_walk
 from unit.given import plan
@@ -14,7 +15,7 @@ from unit.given import plan
 from ledger import bounds
 
 SEEDS = 600  # in which a planted bug must be found
-SHAPES = [
+PLANS = [
     [plan("a", "idempotent")],
     [plan("a", "atomic"), plan("b", "atomic")],
     [plan("a", "atomic"), plan("b", "blind")],
@@ -33,7 +34,7 @@ def found_by_simulation(caught_by: str) -> str | None:
 
 
 def found_by_walk(caught_by: str) -> str | None:
-    for plans in SHAPES:
+    for plans in PLANS:
         try:
             the_walk.walk(*plans)
         except the_walk.Violation as violation:
@@ -42,11 +43,25 @@ def found_by_walk(caught_by: str) -> str | None:
     return None
 
 
+def found_by_pauses(caught_by: str) -> str | None:
+    for name, actions in SHAPES.items():
+        for point in range(play(actions, COURSES["smooth"]).network.points):
+            try:
+                play(actions, COURSES["smooth"], pauses={point})
+            except AssertionError as found:
+                if re.search(caught_by, str(found)):
+                    return f"{name}, {found}"
+    return None
+
+
+FINDERS = {"simulation": found_by_simulation, "walk": found_by_walk, "pauses": found_by_pauses}
+
+
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.plant.__name__)
 def test_a_planted_bug_is_found(mutant: Mutant, monkeypatch, record_property):
     monkeypatch.setattr(bounds, "ONE_SHOT_ATTEMPTS", 3 if mutant.finder == "walk" else bounds.ONE_SHOT_ATTEMPTS)
     mutant.plant(monkeypatch)
-    found = found_by_walk(mutant.caught_by) if mutant.finder == "walk" else found_by_simulation(mutant.caught_by)
+    found = FINDERS[mutant.finder](mutant.caught_by)
     assert found, "nobody found it"
     record_property("found", found)
 

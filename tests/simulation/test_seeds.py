@@ -45,6 +45,7 @@ RARE = (
     "idempotency hit",
     "late call dropped",
     "pause",
+    "prepare after a refusal",
     "repeat answered from memory",
     "submission not answered",
     "takeover after lease",
@@ -54,7 +55,7 @@ RARE = (
     "woke after losing an intent",
     "zombie refused by fence",
 )
-SEEDS_FOR_RARE_PATHS = 400
+SEEDS_FOR_RARE_PATHS = 1_500  # at most: it ends when everything was seen
 
 
 def played(seed: int) -> Counter[str]:

@@ -27,7 +27,8 @@ from ledger.errors import Corrupt
 from ledger.events import IntentSubmitted, PolicyEvaluated
 from ledger.ids import intent_of
 from ledger.intents import JSON, Subject
-from ledger.state import TERMINAL, IntentState, Phase, fold
+from ledger.phases import TERMINAL, Phase
+from ledger.state import IntentState, fold
 
 PRINCIPAL = Principal(
     grant="grant-7", subject=Subject("agent", "sim"), custody=("grant-7",), commissioned_by="operator"
@@ -53,14 +54,14 @@ class Authority:
 class World:
     """The simulation of one `chance`. `clients` and `people` are coroutine functions that get the world."""
 
-    def __init__(self, chance: Any, crash_points: frozenset[int] = frozenset(), *, shuffled: bool = True) -> None:
+    def __init__(self, chance: Any, network: Network | None = None, *, shuffled: bool = True) -> None:
         self.chance = chance
         self.random: Random = chance.random
         self.loop = VirtualLoop(self.random if shuffled else None)
         self.counters: Counter[str] = Counter()
         self.database = Database(self.loop.time, counters=self.counters)
-        self.outside = Outside(self.database, self.counters)
-        self.network = Network(crash_points)
+        self.outside = Outside(self.database, self.counters, fenced=chance.fenced)
+        self.network = network or Network()
         self.running: dict[int, tuple[Process, Coordinator]] = {}
         self.booted = 0
         self.crashed = 0

@@ -27,7 +27,8 @@ from coordinator.runner import Runner
 from ledger import events as e
 from ledger.errors import InDoubt, NotUndoable, Permanent, Transient
 from ledger.intents import ActionPlan, Guarantee, Mode, Undo, Verb, has_hold, undo_guarantee
-from ledger.state import PHASES, STEPS, SWEEPS, TERMINAL, UNDECIDED, IntentState, Phase, Step, evolve, symbol
+from ledger.phases import TERMINAL, UNDECIDED, Phase, Step
+from ledger.state import PHASES, STEPS, SWEEPS, IntentState, evolve, symbol
 
 MOMENTS = (T0 + timedelta(seconds=1), T0 + timedelta(days=30), T0 + timedelta(days=60))
 ATTEMPTS = 2  # what the walk sets ONE_SHOT_ATTEMPTS and INQUIRY_ATTEMPTS to
@@ -45,6 +46,7 @@ class Truth(NamedTuple):
     effects: int = 0
     undos: int = 0
     tombstone: bool = False
+    late: bool = False  # a prepare that nobody waits for any more is still under way
 
 
 class Node(NamedTuple):
@@ -102,6 +104,7 @@ class _Walk:
     def __init__(self, plans, mode, effects, breaks_promises):
         self.effects = effects
         self.breaks_promises = breaks_promises
+        self.late = len(plans) < 3  # late prepares meet nothing in three actions that they do not meet in two
         first = evolve(None, recorded(submitted(*plans, mode=mode), 1, T0))
         self.first = Node(first, tuple(Truth() for _ in plans), 0)
         self.phases, self.steps, self.sweeps = set(), set(), set()
@@ -193,6 +196,7 @@ class _Walk:
         now = MOMENTS[node.moment]
         move = the_decide(s, now)
         yield from self.people(node)
+        yield from self.arrived(node)
         if node.moment + 1 < len(MOMENTS) and s.phase not in TERMINAL:
             yield node._replace(moment=node.moment + 1)
         match move:
@@ -208,6 +212,15 @@ class _Walk:
                 yield from self.evaluated(node, actions)
             case Invoke(calls):
                 yield from self.called(node, calls)
+
+    @staticmethod
+    def arrived(node):
+        """A prepare that was sent long ago arrives now; a tombstone refuses it."""
+        for place, truth in enumerate(node.truths):
+            if truth.late:
+                held = truth.hold or not (truth.tombstone or truth.effects)
+                after = truth._replace(late=False, hold=held)
+                yield node._replace(truths=(*node.truths[:place], after, *node.truths[place + 1 :]))
 
     def then(self, node, events, truths=None) -> Node:
         state = node.state
@@ -277,7 +290,7 @@ class _Walk:
             Step.COMMIT_IN_DOUBT: [(truth, truth.effects > 0)],
             Step.UNDO_IN_DOUBT: [(truth, truth.undos > 0)],
             Step.UNDO_STUCK: [(truth._replace(undos=1), True), (truth, truth.undos > 0)],
-            Step.ABORT_STUCK: [(truth._replace(hold=False), True), (truth, False)],
+            Step.ABORT_STUCK: [(truth._replace(hold=False, tombstone=True), True), (truth, False)],
         }
         for after, applied in said[step]:
             outcome = "applied" if applied else "not_applied"
@@ -301,8 +314,7 @@ class _Walk:
             case Verb.INQUIRE:
                 return self.on_inquire(call, truth)
 
-    @staticmethod
-    def on_prepare(plan, truth):
+    def on_prepare(self, plan, truth):
         if not has_hold(plan):
             return [(truth, Prepared()), (truth, Refused("no")), (truth, Transient("later")), (truth, InDoubt("?"))]
         held = truth._replace(hold=True)
@@ -312,7 +324,12 @@ class _Walk:
             (truth, InDoubt("?")),
             (held, InDoubt("?")),
         ]
-        return ways if truth.hold else [*ways, (truth, Refused("no")), (truth, Permanent("never"))]
+        if truth.hold:
+            return ways
+        ways += [(truth, Refused("no")), (truth, Permanent("never"))]
+        if self.late:
+            ways.append((truth._replace(late=True), InDoubt("?")))
+        return ways
 
     def on_commit(self, plan, truth, node):
         if truth.tombstone:
@@ -331,7 +348,7 @@ class _Walk:
         elif not truth.hold:
             return [(truth, Permanent("the hold is gone")), (truth, Transient("later")), (truth, InDoubt("?"))]
         elif self.breaks_promises:
-            ways.append((truth._replace(hold=False), Permanent("the hold is gone")))
+            ways.append((truth._replace(hold=False, late=False), Permanent("the hold is gone")))
         return ways
 
     @staticmethod
