@@ -137,7 +137,7 @@ async def open_service(
     await follower.start()
     parts.push_async_callback(follower.stop)
     name = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-    coordinator = Coordinator(store, registry, authority, secrets.token_bytes, name, lease_seconds=lease_seconds)
+    coordinator = Coordinator(store, registry, authority, os.urandom, name, lease_seconds=lease_seconds)
     return Service(
         store=store,
         registry=registry,

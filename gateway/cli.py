@@ -259,7 +259,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
     # Nearly everything we make is freed by its count of references; looking for cycles after each 700 objects, as
     # Python does by itself, costs a busy process a tenth of its time.
-    gc.set_threshold(10_000, 20, 50)
+    gc.set_threshold(50_000, 20, 50)
     return uvloop.run(work)
 
 
