@@ -40,6 +40,7 @@ class Child:
         self.log = log
         self._arguments = arguments
         self._environment = environment or {}
+        self._within: list[str] = []
         self._process: Process | None = None
 
     @property
@@ -56,6 +57,7 @@ class Child:
         """Start it; `speaks` keeps its standard output for us."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
+                *self._within,
                 sys.executable,
                 "-P",  # the working directory is no place to import from
                 *self._arguments,
@@ -66,6 +68,10 @@ class Child:
                 start_new_session=True,
                 preexec_fn=signal_at_parent_death(signal.SIGKILL),
             )
+
+    def run_within(self, command: list[str]) -> None:
+        """Start it from now on by another command that runs what it is given, `unshare …` say."""
+        self._within = command
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if it runs."""

@@ -12,41 +12,29 @@ from world import World
 from demo.client import TERMINAL, Client, Document
 
 
-async def come_to_rest(door: Client, since: float, limit_seconds: float) -> float:
-    """Wait until every intent has ended or asks for attention; return how many seconds after `since` that was."""
-    while any(_moving(shown) for shown in (await _all(door)).values()):
-        if time.monotonic() - since > limit_seconds:
-            break  # the checker names those that still move
-        await asyncio.sleep(0.2)
-    return time.monotonic() - since
+async def come_to_rest(world: World, door: Client, since: float, limit_seconds: float) -> tuple[float, int, list[str]]:
+    """Wait until every intent has ended, and meanwhile answer calls for attention as a person would who looks outside.
 
-
-async def answer_attention(world: World, door: Client, seconds: float) -> tuple[int, list[str]]:
-    """Resolve every call for attention as a person would who looks at the outside records.
-
-    Returns how many were resolved, and those which no honest outside system explains.
+    Returns how many seconds after `since` that was, how many were answered, and which calls nothing outside explains.
+    An intent that asks for attention is at rest, but what it holds may keep others waiting, so nobody lets it lie.
     """
     resolved, unexplained = 0, []
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        asking = [shown for shown in (await _all(door)).values() if shown["attention"]]
-        if not asking and not any(_moving(shown) for shown in (await _all(door)).values()):
+    while time.monotonic() - since <= limit_seconds:
+        shown = (await _all(door)).values()
+        if all(one["phase"] in TERMINAL for one in shown):
             break
-        for shown in asking:
-            action = shown["attention"]["action"]
+        for one in shown:
+            if one["attention"] is None:
+                continue
+            action = one["attention"]["action"]
             if action is None:
-                unexplained.append(f"{shown['id']}: {shown['attention']['reason']}")
-                return resolved, unexplained
-            outcome = await _truth(world, door, shown, action)
-            body = {"action": action, "outcome": outcome, "note": "Looked at the records outside."}
-            status, _ = await door.ask("POST", f"/v1/intents/{shown['id']}/resolve", body)
+                unexplained.append(f"{one['id']}: {one['attention']['reason']}")
+                return time.monotonic() - since, resolved, unexplained
+            body = {"action": action, "outcome": await _truth(world, door, one, action), "note": "Looked outside."}
+            status, _ = await door.ask("POST", f"/v1/intents/{one['id']}/resolve", body)
             resolved += status == 200
-        await asyncio.sleep(0.3)
-    return resolved, unexplained
-
-
-def _moving(shown: Document) -> bool:
-    return shown["phase"] not in TERMINAL and not shown["attention"]
+        await asyncio.sleep(0.2)
+    return time.monotonic() - since, resolved, unexplained
 
 
 async def _all(door: Client) -> dict[str, Document]:

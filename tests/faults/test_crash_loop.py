@@ -17,7 +17,7 @@ from pathlib import Path
 
 from chaos import Chaos, keep_reading
 from checker import Evidence, check
-from healing import answer_attention, come_to_rest, gather
+from healing import come_to_rest, gather
 from load import Load
 from patience import until
 from world import LEASE_SECONDS, World
@@ -96,8 +96,8 @@ async def heal(world: World, load: Load, chaos: Chaos, seen: list, evidence: Evi
     since = time.monotonic()
     await load.settle()
     evidence.healing_limit_seconds = LEASE_SECONDS + RETRY_CAP_SECONDS + 10
-    evidence.healed_seconds = await come_to_rest(door, since, evidence.healing_limit_seconds)
-    resolved, unexplained = await answer_attention(world, door, 60)
+    rest = await come_to_rest(world, door, since, evidence.healing_limit_seconds)
+    evidence.healed_seconds, resolved, unexplained = rest
     world.hurt["resolved by a person"] += resolved
     evidence.attempts = load.attempts
     evidence.earlier = seen
