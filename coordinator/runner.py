@@ -150,9 +150,10 @@ class Runner:
         if draft.pending:
             return await self._flush(draft, lease, work) or draft.confirmed
         later = Parked() if isinstance(work, Finished) else work
-        if not await self._store.reschedule(draft.confirmed.id, lease.epoch, later):
-            return Lost("Another worker has taken the intent over.")
-        return draft.confirmed
+        state = draft.confirmed
+        if not await self._store.reschedule(state.id, lease.epoch, later, state.version):
+            return Lost("Another worker has taken the intent over, or a person has spoken.")
+        return state
 
     async def _flush(self, draft: _Draft, lease: Lease, work: Work | None) -> Lost | None:
         """Make everything kept durable, or find out that we have lost the intent."""

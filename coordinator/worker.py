@@ -21,7 +21,7 @@ from ledger.errors import Corrupt, LedgerError, Unavailable
 from ledger.ids import intent_stream
 from ledger.phases import TERMINAL
 from ledger.state import IntentState, fold
-from ledger.store import Append, Appended, Claimed, Due, EpochCurrent, Parked, Store
+from ledger.store import Append, Claimed, Due, EpochCurrent, Parked, Store
 
 log = structlog.get_logger(__name__)
 
@@ -128,20 +128,24 @@ class Worker:
         words = error.message if isinstance(error, LedgerError) else f"{type(error).__name__} in our own code."
         reason = f"This intent could not be worked: {words} It was parked; resolving it tries once more."
         try:
-            if not await self._raise_attention(lease, reason[: bounds.REASON_LENGTH]):
-                await self._store.reschedule(lease.intent, lease.epoch, Parked())
+            await self._raise_attention(lease, reason[: bounds.REASON_LENGTH])
         except LedgerError as second:
             log.exception("intent_could_not_be_parked", intent=lease.intent, error=type(second).__name__)
 
-    async def _raise_attention(self, lease: Lease, reason: str) -> bool:
-        """Put the reason on record; False where the stream cannot be read or folded, or somebody else has moved on."""
+    async def _raise_attention(self, lease: Lease, reason: str) -> None:
+        """Put the reason on record. Where that fails, the lease ends by itself and the intent is tried again.
+
+        Only a stream that nobody can read is parked without a word: there is nothing to append to.
+        """
         try:
             state = fold(await self._store.read(intent_stream(lease.intent)))
         except Corrupt:
-            return False
+            await self._store.reschedule(lease.intent, lease.epoch, Parked())
+            return
         if state is None or state.phase in TERMINAL:
-            return False
-        verdict = await self._store.append(
+            await self._store.reschedule(lease.intent, lease.epoch, Parked(), state.version if state else 0)
+            return
+        await self._store.append(
             Append(
                 stream=intent_stream(lease.intent),
                 expected_version=state.version,
@@ -150,7 +154,6 @@ class Worker:
                 work=Parked(),
             )
         )
-        return isinstance(verdict, Appended)
 
     def _forget(self, lease: Lease) -> None:
         found = self._running.get(lease.intent)

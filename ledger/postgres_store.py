@@ -111,12 +111,12 @@ class PostgresStore:
             rows = await writer.fetch(_CLAIM, self.ledger, worker, limit, lease_seconds)
         return [Claimed(row["intent"], row["epoch"]) for row in rows]
 
-    async def reschedule(self, intent: str, epoch: int, work: Due | Parked) -> bool:
-        """Change when an intent is due; False if the epoch is no longer current. Raises `Unavailable`."""
+    async def reschedule(self, intent: str, epoch: int, work: Due | Parked, version: int | None = None) -> bool:
+        """Change when an intent is due; False if its epoch or version is no longer current. Raises `Unavailable`."""
         verdict = await self._appender.append(
             Append(
                 stream=intent_stream(intent),
-                expected_version=ANY_VERSION,
+                expected_version=ANY_VERSION if version is None else version,
                 events=(),
                 guards=(EpochCurrent(epoch),),
                 work=work,

@@ -137,8 +137,12 @@ class Store(Protocol):
     async def claim(self, worker: str, limit: int, lease_seconds: float) -> Sequence[Claimed]:
         """Take over intents that are due, oldest first, each under a new epoch, and lease them to `worker`."""
 
-    async def reschedule(self, intent: str, epoch: int, work: Due | Parked) -> bool:
-        """Change when an intent is due without an event; False if the epoch is no longer current."""
+    async def reschedule(self, intent: str, epoch: int, work: Due | Parked, version: int | None = None) -> bool:
+        """Change when an intent is due without an event.
+
+        False, and nothing changed, if the epoch is no longer current or its stream is no longer at `version`: what
+        was appended since may be exactly what it must not wait for (None: whatever was appended).
+        """
 
     async def renew(self, worker: str, intents: Sequence[Claimed], lease_seconds: float) -> Sequence[str]:
         """Extend the leases of intents still held under these epochs; returns the ids that were extended."""

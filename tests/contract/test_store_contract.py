@@ -314,6 +314,19 @@ async def test_rescheduling_under_an_old_epoch_changes_nothing(store):
     assert await claim(store) == {}
 
 
+async def test_rescheduling_never_undoes_what_was_appended_meanwhile(store):
+    intent, epoch = await take(store)
+    await append(store, intent, 1, work=Due())
+    assert not await store.reschedule(intent, epoch, Parked(), 1)
+    assert list(await claim(store)) == [intent]
+
+
+async def test_rescheduling_at_the_version_that_was_seen_is_made(store):
+    intent, epoch = await take(store, lease_seconds=OVER)
+    assert await store.reschedule(intent, epoch, Parked(), 1)
+    assert await claim(store) == {}
+
+
 async def test_renewing_extends_the_leases_that_are_held(store):
     intents = {(await take(store, lease_seconds=OVER))[0] for _ in range(2)}
     held = await store.claim("w2", 10, OVER)

@@ -27,6 +27,7 @@ KINDS = (
     "refuses_abort",
     "refuses_undo",
     "clueless",
+    "nonsense",
 )
 TROUBLES = ("crash", "pause", "drain")
 STORE_KINDS = ("lost_before", "lost_after", "late_append", "slow_store", "store_away", "lagging")
@@ -45,6 +46,8 @@ class Swarm:
         self.lease_seconds = random.choice((4.0, 15.0))
         self.safety_seconds = random.choice((15.0, 30.0, 60.0))
         self.rates = {kind: random.choice((0.02, 0.1, 0.3)) for kind in KINDS if random.random() < 0.35}
+        if "nonsense" in self.rates:
+            self.rates["nonsense"] = 0.02  # our own code fails on it, and the whole intent waits for a person
         if "clueless" in self.rates:
             self.rates["clueless"] = 0.5  # inquiries are rare
         self.store_rates = {kind: random.choice((0.02, 0.1)) for kind in STORE_KINDS if random.random() < 0.3}
@@ -100,6 +103,7 @@ class Swarm:
             doubtful=struck(rates, "doubtful"),
             rubbish=struck(rates, "rubbish"),
             refuses=struck(rates, refusal),
+            nonsense=verb is not Verb.ABORT and struck(rates, "nonsense"),
             clueless=verb is Verb.INQUIRE and struck(rates, "clueless"),
         )
 
@@ -157,6 +161,7 @@ class Scripted:
         self.fenced = False
         self.lease_seconds = 15.0
         self.troubles: dict[str, float] = {}
+        self.rates: dict[str, float] = {}
         self.fired = 0
         self._wrong = wrong
         self._calls: dict[tuple[Verb, str], int] = {}

@@ -110,8 +110,8 @@ async def undo(world: World, state: IntentState, *, partial: bool) -> None:
     await world.ask(lambda c: c.undo(state.id, "it was wrong", "operator", partial=partial))
 
 
-async def resolve(world: World, state: IntentState, action: str) -> None:
-    outcome = truth(world, state, state.action(action))
+async def resolve(world: World, state: IntentState, action: str | None) -> None:
+    outcome = truth(world, state, state.action(action)) if action else "applied"
     await world.ask(lambda c: c.resolve(state.id, action, outcome, "I looked", "operator"))
 
 
@@ -133,9 +133,6 @@ async def people(world: World, *, hurry: bool = True) -> None:
             with suppress(Gone, Unavailable, Conflict):
                 await cancel(world, state)
             continue
-        if state.attention.action is None:
-            world.crimes.append(f"{state.id} is poison: {state.attention.reason}")
-            return
         with suppress(Gone, Unavailable, Conflict):
             await resolve(world, state, state.attention.action)
             world.counters["attention resolved"] += 1

@@ -17,7 +17,7 @@ from simulation.network import SMOOTH, Fate, Network
 from ledger import bounds
 from ledger.errors import Unavailable
 from ledger.events import AbortDecided, CommitDecided, Recorded, decode, encode
-from ledger.ids import intent_of
+from ledger.ids import intent_of, intent_stream
 from ledger.store import (
     Append,
     Appended,
@@ -161,9 +161,12 @@ class Database:
             taken.append(Claimed(intent, self.epochs))
         return taken
 
-    def reschedule(self, intent: str, epoch: int, work: Due | Parked) -> bool:
+    def reschedule(self, intent: str, epoch: int, work: Due | Parked, version: int | None) -> bool:
         row = self.in_flight.get(intent)
         if row is None or row.epoch != epoch:
+            return False
+        if version is not None and version != len(self.streams.get(intent_stream(intent), [])):
+            self.counters["word of a person not overslept"] += 1
             return False
         self._work(intent, work)
         return True
@@ -235,8 +238,8 @@ class SimulatedStore:
     async def claim(self, worker: str, limit: int, lease_seconds: float) -> Sequence[Claimed]:
         return await self._ask("claim", lambda: self._database.claim(worker, limit, lease_seconds))
 
-    async def reschedule(self, intent: str, epoch: int, work: Due | Parked) -> bool:
-        return await self._ask("reschedule", lambda: self._database.reschedule(intent, epoch, work))
+    async def reschedule(self, intent: str, epoch: int, work: Due | Parked, version: int | None = None) -> bool:
+        return await self._ask("reschedule", lambda: self._database.reschedule(intent, epoch, work, version))
 
     async def renew(self, worker: str, intents: Sequence[Claimed], lease_seconds: float) -> Sequence[str]:
         return await self._ask("renew", lambda: self._database.renew(worker, intents, lease_seconds))

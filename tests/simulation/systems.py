@@ -35,6 +35,7 @@ class Luck(NamedTuple):
     doubtful: bool = False  # it arrives and its answer makes no sense
     rubbish: bool = False  # likewise, and the adapter raises something that is not of the contract
     refuses: bool = False  # a lasting no: a vote, a permanent error
+    nonsense: bool = False  # it arrives, and the adapter answers another question: a bug of the adapter
     clueless: bool = False  # an inquiry that the outside cannot answer
 
 
@@ -119,7 +120,7 @@ class SimulatedAdapter:
                 raise InDoubt("502 Bad Gateway")
             if luck.rubbish:
                 raise ValueError("<html>")
-            return answer
+            return Preview() if luck.nonsense else answer
 
         return await self.network.call(apply, luck.fate)
 

@@ -45,6 +45,7 @@ RARE = (
     "idempotency hit",
     "late call dropped",
     "pause",
+    "poison parked",
     "prepare after a refusal",
     "repeat answered from memory",
     "submission not answered",

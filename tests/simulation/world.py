@@ -81,8 +81,10 @@ class World:
             bounds.CLAIM_POLL_SECONDS = poll
             self.loop.bury()
         for line in logs:
-            if line["event"] in {"intent_poisoned", "intent_could_not_be_parked"}:
-                self.crimes.append(f"our own code failed on an intent: {line['error']} {line.get('exc_info', '')!r}")
+            if line["event"] == "intent_poisoned":
+                self.counters["poison parked"] += 1
+                if "nonsense" not in self.chance.rates:
+                    self.crimes.append(f"our own code failed on an intent: {line['error']} {line.get('exc_info')!r}")
         return self
 
     def _luck(self, verb: Any, call: Any) -> Any:
