@@ -182,7 +182,7 @@ def demo(*, keep: Annotated[bool, Parameter(negative="")] = False) -> int:
     keep
         Leave everything running at the end, until Control-C.
     """
-    from demo.play import main as play  # noqa: PLC0415
+    from examples.demo.play import main as play  # noqa: PLC0415
 
     return play(keep=keep)
 

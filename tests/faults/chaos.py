@@ -17,7 +17,7 @@ from load import USD, Load, action
 from patience import until
 from world import LEASE_SECONDS, World
 
-from demo.client import TERMINAL, Client
+from examples.demo.client import TERMINAL, Client
 
 ONCE_MORE = ("hold", "confirm", "release", "credit", "reverse")  # endpoints that may be repeated under their key
 ANY = (*ONCE_MORE, "transfer", "look")

@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 from checker import Trace
 
-from demo.journal import read
+from examples.journal import read
 
 Event = Mapping[str, Any]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from checker import Evidence
 from evidence import crm_held, crm_traces, keys_of, mail_traces, payment_traces, planned, tags_of
 from world import World
 
-from demo.client import TERMINAL, Client, Document
+from examples.demo.client import TERMINAL, Client, Document
 
 
 async def come_to_rest(world: World, door: Client, since: float, limit_seconds: float) -> tuple[float, int, list[str]]:
@@ -75,7 +76,7 @@ async def gather(world: World, door: Client, evidence: Evidence) -> None:
         evidence.held = [*world.open_holds(), *await crm_held(connection)]
     finally:
         await connection.close()
-    evidence.faults = dict(world.hurt)
+    evidence.faults = world.hurt + Counter(f"event {event['type']}" for event in evidence.events)
     await _replay(world, door, evidence)
 
 

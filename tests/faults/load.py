@@ -15,7 +15,7 @@ from typing import Any
 
 from checker import Attempt
 
-from demo.client import TERMINAL, Client, Document
+from examples.demo.client import TERMINAL, Client, Document
 
 CUSTOMERS = 60  # few enough that some intents want the same row
 USD = {"currency": "USD"}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from demo.processes import Service
+from examples.demo.processes import Service
 
 MEGABYTES = 192
 

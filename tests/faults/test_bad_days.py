@@ -17,8 +17,8 @@ from load import USD, action
 from patience import until
 from world import CLIENT_SECONDS, LEASE_SECONDS, World
 
-from demo.client import Client
-from demo.processes import Service
+from examples.demo.client import Client
+from examples.demo.processes import Service
 from gateway.embedded_postgres import EmbeddedPostgres
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

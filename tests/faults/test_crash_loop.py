@@ -27,6 +27,7 @@ from ledger.bounds import RETRY_CAP_SECONDS
 KILLS = int(os.environ.get("FAULTS_KILLS", "100"))
 SEED = int(os.environ.get("FAULTS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 LIMIT_SECONDS = 240.0  # of the faults; a machine that is slower than that is too slow
+RARE = ("PrepareInDoubt", "CommitInDoubt", "CommitFoundAbsent", "AbortDecided", "ActionUndone", "AttentionResolved")
 REQUIRED = {
     "kill coordinator": KILLS,
     "kill coordinator between votes and decision": 3,
@@ -37,6 +38,7 @@ REQUIRED = {
     "payments after/lose": 1,
     "payments after/500": 1,
     "payments before/delay": 1,
+    **{f"event {kind}": 1 for kind in RARE},
 }
 
 

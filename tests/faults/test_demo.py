@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from patience import until
 
-from demo.report import Holding
+from examples.demo.report import Holding
 
 COMMAND = "from gateway.cli import main; main()"
 

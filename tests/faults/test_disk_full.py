@@ -5,8 +5,8 @@ import random
 from patience import until
 from small_disk import small_disk
 
-from demo.client import Client
-from demo.processes import Service
+from examples.demo.client import Client
+from examples.demo.processes import Service
 
 LITTLE = 512 * 1024
 

@@ -20,10 +20,10 @@ import aiohttp
 import asyncpg
 from patience import until
 
-from demo.client import Client
-from demo.journal import read
-from demo.processes import Service, StoppedEarlyError
-from demo.stage import Stage
+from examples.demo.client import Client
+from examples.demo.processes import Service, StoppedEarlyError
+from examples.demo.stage import Stage
+from examples.journal import read
 from gateway.embedded_postgres import EmbeddedPostgres
 
 LEASE_SECONDS = 2.0

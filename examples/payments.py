@@ -10,11 +10,11 @@
     GET  /keys/{key}                 what has become of a key: held, confirmed, released, credited, reversed
     GET  /transfers?reference=…      the transfers with this reference
     GET  /charges/{id}, /holds, /record
-    POST /faults, DELETE /faults, GET /faults     see demo/faults.py
+    POST /faults, DELETE /faults, GET /faults     see examples/faults.py
 
 Every change is a line of the journal, on the disk before the answer leaves; the state in memory is folded from it.
-Run: python -m demo.payments --record FILE [--port N]; the first line on standard output is {"port": N}. It ends when
-its standard input closes, so that it never outlives whoever started it.
+Run: python -m examples.payments --record FILE [--port N]; the first line on standard output is {"port": N}. It ends
+when its standard input closes, so that it never outlives whoever started it.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from typing import Any
 
 from aiohttp import web
 
-from demo.faults import Fault, Faults
-from demo.journal import Journal, Line
+from examples.faults import Fault, Faults
+from examples.journal import Journal, Line
 
 Body = dict[str, Any]
 

@@ -20,7 +20,7 @@ class Fault:
     """One way to misbehave; `delay` and `hang` take `seconds`, and a number is an HTTP status.
 
     A `delay` before the effect lets it happen late, when the caller may have given up; a `hang` never lets it happen.
-    A refusal (422) waits for a key that the service has not seen: it would be a lie about one that is under way.
+    A refusal (422) of a one-shot waits for a key that the service has not seen: of one under way it would be a lie.
     """
 
     on: str
@@ -76,7 +76,7 @@ class Faults:
         return await _misbehave(fault, request, proper)
 
     def _lies(self, fault: Fault, key: str) -> bool:
-        return fault.answer == "422" and key in self.seen
+        return fault.answer == "422" and fault.on != "hold" and key in self.seen
 
 
 async def _misbehave(fault: Fault, request: web.Request, proper: web.StreamResponse) -> web.StreamResponse:

@@ -5,7 +5,7 @@ limits on lines, recipients and sizes. There is no relaying, no TLS and no login
 special: `refuse.…` is never accepted (550), `busy.…` never now (451), and after a message to `lost.…` the connection
 breaks before the answer.
 
-Run: python -m demo.mailbox --record FILE [--port N]; the first line on standard output is {"port": N}. It ends when
+Run: python -m examples.mailbox --record FILE [--port N]; the first line on standard output is {"port": N}. It ends when
 its standard input closes.
 """
 
@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from demo.journal import Journal
+from examples.journal import Journal
 
 SIZE_BYTES: Final = 1024 * 1024
 LINE_BYTES: Final = 8 * 1024

@@ -8,9 +8,9 @@ import pytest
 from aiohttp import ClientError
 from aiohttp.test_utils import TestClient, TestServer
 
-from demo.journal import Journal, read
-from demo.mailbox import Session
-from demo.payments import Payments
+from examples.journal import Journal, read
+from examples.mailbox import Session
+from examples.payments import Payments
 
 HOLD = {"charge": "ch_88", "amount": 4200, "currency": "USD"}
 

@@ -12,10 +12,10 @@ from typing import Any, Final, NamedTuple
 
 from rich.console import Console
 
-from demo.client import Client, Document, NotAnsweredError
-from demo.processes import Service
-from demo.report import Holding, holdings, show_audit, show_holdings
-from demo.stage import Stage
+from examples.demo.client import Client, Document, NotAnsweredError
+from examples.demo.processes import Service
+from examples.demo.report import Holding, holdings, show_audit, show_holdings
+from examples.demo.stage import Stage
 
 _SCENE_SECONDS: Final = 40.0
 _LEASE_SECONDS: Final = "2"  # how long the next process leaves alone what a dead one was doing

@@ -5,8 +5,9 @@ from typing import Any, Final, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from demo.stage import Stage
+from examples.demo.stage import Stage
 
 _WANTED: Final[Mapping[str, tuple[int, int]]] = {"done": (1, 0), "undone": (1, 1)}  # effects, undone; else none
 _EFFECTS: Final = frozenset({"confirm", "credit", "transfer"})
@@ -56,7 +57,14 @@ def show_holdings(console: Console, rows: Sequence[Holding], left: Sequence[str]
     for row in rows:
         first = row.intent != previous
         mark = "[green]same[/green]" if row.agrees else f"[red]DIFFERENT, wanted {row.wanted_phase}[/red]"
-        table.add_row(row.intent if first else "", row.phase if first else "", row.operation, row.step, row.words, mark)
+        table.add_row(
+            row.intent if first else "",
+            row.phase if first else "",
+            row.operation,
+            row.step,
+            Text(row.words),
+            mark,
+        )
         previous = row.intent
     console.print(table)
     for sentence in left:

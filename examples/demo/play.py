@@ -17,9 +17,9 @@ from typing import Final
 import structlog
 from rich.console import Console
 
-from demo.client import NotAnsweredError
-from demo.processes import StoppedEarlyError
-from demo.story import Story
+from examples.demo.client import NotAnsweredError
+from examples.demo.processes import StoppedEarlyError
+from examples.demo.story import Story
 from ledger.errors import LedgerError
 
 _WIDTH: Final = 140  # where there is no terminal to ask
@@ -29,9 +29,9 @@ INTERRUPTED: Final = 130
 def main(*, keep: bool) -> int:
     """Play the demo and return the exit code; `keep` leaves everything running until Control-C."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, highlight=False)
     if not console.is_terminal:
-        console = Console(soft_wrap=True, width=_WIDTH)
+        console = Console(soft_wrap=True, highlight=False, width=_WIDTH)
     with suppress(KeyboardInterrupt, asyncio.CancelledError):
         return asyncio.run(_play(console, keep=keep))
     return INTERRUPTED

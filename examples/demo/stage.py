@@ -13,8 +13,8 @@ from typing import Any, Final
 import aiohttp
 import asyncpg
 
-from demo.journal import Line, read
-from demo.processes import Outside
+from examples.demo.processes import Outside
+from examples.journal import Line, read
 from gateway.embedded_postgres import EmbeddedPostgres
 
 CRM: Final = "crm"
@@ -27,8 +27,8 @@ class Stage:
         """Take an empty directory that every user may pass through."""
         self.directory = directory
         self.postgres = EmbeddedPostgres(directory / "crm")
-        self.payments = Outside("demo.payments", directory / "payments.jsonl")
-        self.mailbox = Outside("demo.mailbox", directory / "mailbox.jsonl")
+        self.payments = Outside("examples.payments", directory / "payments.jsonl")
+        self.mailbox = Outside("examples.mailbox", directory / "mailbox.jsonl")
 
     async def start(self) -> None:
         """Start everything, with an empty CRM schema and the adapters' file written."""
@@ -92,4 +92,4 @@ async def _once(dsn: str, script: str) -> None:
 
 
 def _text(name: str) -> str:
-    return files("demo").joinpath(name).read_text("utf-8")
+    return files("examples.demo").joinpath(name).read_text("utf-8")
