@@ -10,9 +10,9 @@ from aiohttp import web
 from adapters.contract import Adapter
 from adapters.http import HttpAdapter
 from adapters.http_tables import HttpTable
-from demo.faults import Fault
-from demo.journal import Journal
-from demo.payments import Payments
+from examples.faults import Fault
+from examples.journal import Journal
+from examples.payments import Payments
 from ledger.intents import Verb
 
 
