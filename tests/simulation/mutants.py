@@ -24,7 +24,7 @@ Plant = Callable[[Any], None]
 
 
 class Mutant(NamedTuple):
-    """A planted bug, by whom it must be found (simulation, pauses or walk), and the words of the check."""
+    """A planted bug, by whom it must be found (simulation, courses, pauses or walk), and the words of the check."""
 
     plant: Plant
     finder: str
@@ -232,14 +232,14 @@ MUTANTS = [
     Mutant(commits_before_the_decision_is_durable, "simulation", "I1: "),
     Mutant(takes_a_time_out_for_a_failure, "simulation", "I3, I9: "),
     Mutant(takes_doubt_for_success, "simulation", "I3"),
-    Mutant(takes_unknown_for_absent, "simulation", "I4: "),
+    Mutant(takes_unknown_for_absent, "courses", "I4: "),
     Mutant(gives_up_on_what_is_in_doubt, "walk", "I9: "),
     Mutant(appends_without_the_epoch, "simulation", "I12: "),
     Mutant(ignores_the_expected_version, "simulation", "I17|our own code failed|I2: "),
     Mutant(forgets_which_keys_were_used, "simulation", "I13: "),
     Mutant(repeats_a_blind_commit, "simulation", "I4: "),
     Mutant(aborts_only_what_it_knows_to_be_held, "simulation", "I8: "),
-    Mutant(believes_that_a_refusal_ends_all_earlier_calls, "simulation", "I8: "),
+    Mutant(believes_that_a_refusal_ends_all_earlier_calls, "courses", "I8: "),
     Mutant(forgets_the_holds_at_an_abort, "simulation", "I8: "),
     Mutant(forgets_the_holds_at_a_compensation, "simulation", "I8: "),
     Mutant(derives_the_key_anew_for_each_attempt, "simulation", "I4: |I8: |I3"),

@@ -111,7 +111,10 @@ async def undo(world: World, state: IntentState, *, partial: bool) -> None:
 
 
 async def resolve(world: World, state: IntentState, action: str | None) -> None:
-    outcome = truth(world, state, state.action(action)) if action else "applied"
+    asked = (state.id, state.attention)
+    if asked not in world.said:  # who has spoken once stands by it: an unanswered word may arrive late
+        world.said[asked] = truth(world, state, state.action(action)) if action else "applied"
+    outcome = world.said[asked]
     await world.ask(lambda c: c.resolve(state.id, action, outcome, "I looked", "operator"))
 
 

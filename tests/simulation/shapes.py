@@ -18,6 +18,7 @@ LOST_ANSWER = Luck(fate=Fate(answer_lost=True))
 LOST_REQUEST = Luck(fate=Fate(request_lost=True))
 LATE = Luck(fate=Fate(request_delay=15.0))  # it arrives when nobody waits for it any more
 NO = Luck(refuses=True)
+CLUELESS = Luck(clueless=True)
 
 
 class Course(NamedTuple):
@@ -35,6 +36,9 @@ COURSES = {
     "last one fails": Course(lambda verb, action, _, last: NO if verb == "commit" and action == last else None),
     "first one fails": Course(lambda verb, action, _, last: NO if verb == "commit" and action == "a" else None),
     "answers lost": Course(lambda verb, _, number, last: LOST_ANSWER if verb == "commit" and number == 1 else None),
+    "answers lost, inquiries vain": Course(
+        lambda verb, _, number, last: {"commit": LOST_ANSWER, "inquire": CLUELESS}.get(verb) if number == 1 else None
+    ),
     "requests lost": Course(lambda verb, _, number, last: LOST_REQUEST if verb == "commit" and number == 1 else None),
     "votes lost": Course(lambda verb, _, number, last: LOST_ANSWER if verb == "prepare" and number == 1 else None),
     "a late vote, then no": Course(

@@ -1,5 +1,6 @@
 """The proof of the proof: every planted bug is found, within bounded seeds, by the check that is meant to find it."""
 
+import itertools
 import re
 
 import pytest
@@ -54,7 +55,22 @@ def found_by_pauses(caught_by: str) -> str | None:
     return None
 
 
-FINDERS = {"simulation": found_by_simulation, "walk": found_by_walk, "pauses": found_by_pauses}
+def found_by_courses(caught_by: str) -> str | None:
+    for (name, actions), (title, course) in itertools.product(SHAPES.items(), COURSES.items()):
+        try:
+            play(actions, course)
+        except AssertionError as found:
+            if re.search(caught_by, str(found)):
+                return f"{name}, {title}: {found}"
+    return None
+
+
+FINDERS = {
+    "courses": found_by_courses,
+    "simulation": found_by_simulation,
+    "walk": found_by_walk,
+    "pauses": found_by_pauses,
+}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.plant.__name__)

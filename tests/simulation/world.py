@@ -67,6 +67,7 @@ class World:
         self.crashed = 0
         self.acknowledged: dict[str, set[str]] = {}  # by idempotency key: the ids that clients were told
         self.refused: set[str] = set()  # keys whose submission was certainly refused
+        self.said: dict[Any, Any] = {}  # what people have said to each call for attention
         self.crimes: list[str] = self.outside.crimes
         connected(ADAPTERS, self.outside, self.network, self._luck)
 
