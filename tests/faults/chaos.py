@@ -12,9 +12,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from checker import Frozen
 from load import USD, Load, action
 from patience import until
+from traces import Frozen
 from world import LEASE_SECONDS, World
 
 from examples.demo.client import TERMINAL, Client

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from checker import Trace
+from traces import Trace
 
 from examples.journal import read
 

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from checker import Evidence
 from evidence import crm_held, crm_traces, keys_of, mail_traces, payment_traces, planned, tags_of
+from traces import Evidence
 from world import World
 
 from examples.demo.client import TERMINAL, Client, Document

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from checker import Attempt
+from traces import Attempt
 
 from examples.demo.client import TERMINAL, Client, Document
 

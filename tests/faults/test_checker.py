@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from checker import CHECKS, Attempt, Evidence, Frozen, Trace, check
+from checker import CHECKS, check
+from traces import Attempt, Evidence, Frozen, Trace
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

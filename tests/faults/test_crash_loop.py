@@ -16,10 +16,11 @@ from collections import Counter
 from pathlib import Path
 
 from chaos import Chaos, keep_reading
-from checker import Evidence, check
+from checker import check
 from healing import come_to_rest, gather
 from load import Load
 from patience import until
+from traces import Evidence
 from world import LEASE_SECONDS, World
 
 from ledger.bounds import RETRY_CAP_SECONDS
