@@ -1,19 +1,26 @@
 """A system that is spoken to over HTTP, as configured: hold, confirm and release, or one shot under an Idempotency-Key.
 
-What an answer means, by status. A status of the second row that an endpoint lists under `refused` joins it there.
+What an answer means (`docs/adapters.md` has the same table, and says it to operators):
 
-    answer                                  prepare     commit, compensate   abort       preview     inquire
-    2xx, a JSON object or nothing           Prepared    Result               done        Preview     as configured
-    400 402 404 405 406 410 411 412 413     Refused     Permanent            Permanent   Permanent   as configured
-      414 415 422 428 431 451
-    401 403 407 421 425 429                 Transient   Transient            Transient   Transient   Unknown
-    409 (the same key is in progress), 408  InDoubt     InDoubt              InDoubt     Transient   Unknown
-    3xx (never followed), 5xx, any other    InDoubt     InDoubt              InDoubt     Transient   Unknown
-    2xx that makes no sense                 InDoubt     InDoubt              InDoubt     Transient   Unknown
-    no connection                           Transient   Transient            Transient   Transient   Transient
-    a connection, but no whole answer       InDoubt     InDoubt              InDoubt     Transient   Transient
+    | answer | preview, prepare | commit, compensate | abort |
+    |---|---|---|---|
+    | 2xx with a JSON object, or nothing | yes | yes | yes |
+    | 402 422, and what the endpoint lists under `refused` | no | no | no |
+    | 400 404 405 406 410 411 412 413 414 415 428 431 451 | no | in doubt | no |
+    | 403 | not now | in doubt | not now |
+    | 401 407 421 425 429 | not now | not now | not now |
+    | any other status (3xx, 408, 409, 5xx …), a 2xx that makes no sense | in doubt | in doubt | in doubt |
+    | a connection, but no whole answer | in doubt | in doubt | in doubt |
+    | no connection | not now | not now | not now |
 
-A refusal of credentials (401, 403) is no answer to the action: an operator can repair it, so it is tried again.
+*yes* is Prepared, Result or Preview. *no* is Refused or Permanent: certainly nothing happened, now or ever.
+*not now* is Transient. *in doubt* is InDoubt, for a preview Transient, because it only looks.
+
+To a request that has an effect, a proxy in front of the system may answer as well as the system itself: while it is
+being deployed, a 404 says nothing about a charge that stands. So only what the operator lists is a no there, beside two
+statuses that no proxy gives. A refusal of credentials (401) is no answer to the action: it is tried again.
+
+An inquiry is read as configured; what is listed nowhere is Unknown, and no answer is Transient.
 
 `Idempotency-Key` names one request: the action's key for what comes first (prepare, or the commit of a one-shot), the
 undo key for compensate, and `<key>-commit` and `<key>-abort` for what follows a hold.
@@ -47,8 +54,11 @@ from ledger.canonical import canonical
 from ledger.errors import AdapterError, InDoubt, Misconfigured, Permanent, Transient
 from ledger.intents import JSON, Guarantee, Verb
 
-_NO: Final = frozenset({400, 402, 404, 405, 406, 410, 411, 412, 413, 414, 415, 422, 428, 431, 451})
-_NOT_NOW: Final = frozenset({401, 403, 407, 421, 425, 429})
+_NO: Final = frozenset({402, 422})
+_NO_BEFORE_EFFECTS: Final = frozenset({400, 404, 405, 406, 410, 411, 412, 413, 414, 415, 428, 431, 451})
+_NOT_NOW: Final = frozenset({401, 407, 421, 425, 429})
+_NOT_NOW_BEFORE_EFFECTS: Final = frozenset({403})
+_HAVE_EFFECTS: Final = frozenset({Verb.COMMIT, Verb.COMPENSATE})
 
 
 class Meaning(Enum):
@@ -60,13 +70,16 @@ class Meaning(Enum):
     UNCLEAR = auto()
 
 
-def meaning(answer: Answer, refused: frozenset[int] = frozenset()) -> Meaning:
-    """Return what an answer means by its status; `refused` are further statuses that are a certain no."""
+def meaning(verb: Verb, answer: Answer, refused: frozenset[int] = frozenset()) -> Meaning:
+    """Return what an answer to a verb means by its status; `refused` are further statuses that are a certain no."""
     if 200 <= answer.status <= 299:
         return Meaning.UNCLEAR if answer.data is None else Meaning.YES
-    if answer.status in _NO or answer.status in refused:
+    harmless = verb not in _HAVE_EFFECTS
+    if answer.status in _NO | refused or (harmless and answer.status in _NO_BEFORE_EFFECTS):
         return Meaning.NO
-    return Meaning.NOT_NOW if answer.status in _NOT_NOW else Meaning.UNCLEAR
+    if answer.status in _NOT_NOW or (harmless and answer.status in _NOT_NOW_BEFORE_EFFECTS):
+        return Meaning.NOT_NOW
+    return Meaning.UNCLEAR
 
 
 class HttpAdapter:
@@ -103,7 +116,7 @@ class HttpAdapter:
             answer = await self._send(exchange.preview, call, {}, None)
         except InDoubt as error:
             raise Transient(f"The preview failed and changed nothing: {error.message}") from error
-        data = _wanted(answer, exchange.preview, looking=True)
+        data = _wanted(Verb.PREVIEW, answer, exchange.preview)
         facts = {fact: pointed(data, pointer) for fact, pointer in table.facts.items()}
         missing = [fact for fact, value in facts.items() if value is None]
         if missing:
@@ -124,9 +137,9 @@ class HttpAdapter:
         except (Unrenderable, Permanent) as error:
             return Refused(f"The request cannot be made: {error}.")
         answer = await self._send(exchange.prepare, call, {}, call.key)
-        if meaning(answer, exchange.prepare.refused) is Meaning.NO:
+        if meaning(Verb.PREPARE, answer, exchange.prepare.refused) is Meaning.NO:
             return Refused(_words(answer))
-        receipt = _kept(exchange, _wanted(answer, exchange.prepare))
+        receipt = _kept(exchange, _wanted(Verb.PREPARE, answer, exchange.prepare))
         try:
             self._request(exchange.commit, call, {"receipt": receipt})
         except Unrenderable as error:
@@ -138,14 +151,15 @@ class HttpAdapter:
         exchange = self._exchanges[call.operation]
         key = call.key if exchange.prepare is None else f"{call.key}-commit"
         answer = await self._send(exchange.commit, call, {"receipt": receipt or {}}, key)
-        return Result(_kept(exchange, _wanted(answer, exchange.commit)))
+        return Result(_kept(exchange, _wanted(Verb.COMMIT, answer, exchange.commit)))
 
     async def abort(self, call: Call, receipt: JSON | None) -> None:
         """Release by the key alone, whether or not there is a receipt (law 6)."""
         del receipt
         endpoint = self._exchanges[call.operation].abort
         if endpoint is not None:
-            _wanted(await self._send(endpoint, call, {}, f"{call.key}-abort"), endpoint)
+            answer = await self._send(endpoint, call, {}, f"{call.key}-abort")
+            _wanted(Verb.ABORT, answer, endpoint)
 
     async def compensate(self, call: Call, receipt: JSON | None, result: JSON) -> Result:
         """Ask for the configured follow-up, under the compensation's own key (law 8)."""
@@ -154,7 +168,7 @@ class HttpAdapter:
             raise Permanent(f"{call.operation} cannot be undone. Nothing was sent.")
         values = {"receipt": receipt or {}, "result": result}
         answer = await self._send(exchange.compensate, call, values, call.key)
-        return Result(_kept(exchange, _wanted(answer, exchange.compensate)))
+        return Result(_kept(exchange, _wanted(Verb.COMPENSATE, answer, exchange.compensate)))
 
     async def inquire(self, call: Call) -> Standing:
         """Ask what became of the key, and read the answer as configured (law 9)."""
@@ -189,10 +203,10 @@ class HttpAdapter:
         return await self._client.send(endpoint.method, url, body, headers)
 
 
-def _wanted(answer: Answer, endpoint: Endpoint, *, looking: bool = False) -> JSON:
-    """Return the data of a yes; raise what any other answer means. `looking`: the request had no effect to doubt."""
+def _wanted(verb: Verb, answer: Answer, endpoint: Endpoint) -> JSON:
+    """Return the data of a yes; raise what any other answer means."""
     error: type[AdapterError]
-    match meaning(answer, endpoint.refused):
+    match meaning(verb, answer, endpoint.refused):
         case Meaning.YES if answer.data is not None:
             return answer.data
         case Meaning.NO:
@@ -200,7 +214,7 @@ def _wanted(answer: Answer, endpoint: Endpoint, *, looking: bool = False) -> JSO
         case Meaning.NOT_NOW:
             error = Transient
         case _:
-            error = Transient if looking else InDoubt
+            error = Transient if verb is Verb.PREVIEW else InDoubt
     raise error(_words(answer))
 
 

@@ -41,7 +41,7 @@ class EndpointTable(Table):
     method: Literal["POST", "PUT", "PATCH", "DELETE"] = "POST"
     path: str
     body: Any = None
-    refused: tuple[Annotated[int, Field(ge=400, le=499)], ...] = ()  # a certain no here, beside the usual ones
+    refused: tuple[Annotated[int, Field(ge=400, le=499)], ...] = ()  # a certain no here, beside 402 and 422
 
 
 class PreviewTable(Table):

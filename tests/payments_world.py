@@ -45,7 +45,7 @@ PAYMENTS: dict[str, Any] = {
                 "before": {"refunded": "/refunded"},
             },
             "prepare": {"path": "/refunds", "body": "{params}", "refused": [409]},
-            "commit": {"path": "/refunds/{receipt.id}/confirm", "refused": [409]},
+            "commit": {"path": "/refunds/{receipt.id}/confirm", "refused": [410]},
             "abort": {"path": "/refunds/{key}/release"},
             "compensate": _REVERSAL,
             "inquire": {**_FATE, "applied": ["confirmed"], "held": ["held"]},

@@ -95,8 +95,9 @@ async def outcome(odd: Oddity, verb: Verb, operation: str = "payments.refund") -
 
 # ── the table of adapters/http.py, row by row ────────────────────────────────────────────────────────────────────
 
-NO = [400, 402, 404, 405, 406, 410, 411, 412, 413, 414, 415, 422, 428, 431, 451]
-NOT_NOW = [401, 403, 407, 421, 425, 429]
+NO = [402, 422]
+NO_TO_A_HOLD = [400, 404, 405, 406, 410, 411, 412, 413, 414, 415, 428, 431, 451]
+NOT_NOW = [401, 407, 421, 425, 429]
 UNCLEAR = [300, 301, 302, 303, 307, 308, 408, 418, 500, 501, 502, 503, 504, 599]
 
 
@@ -106,6 +107,37 @@ async def test_a_certain_no_refuses_a_prepare_and_fails_everything_else_for_good
     assert await outcome(odd, Verb.PREPARE) is Refused
     for verb in (Verb.COMMIT, Verb.ABORT, Verb.COMPENSATE):
         assert await outcome(odd, verb) is Permanent
+
+
+@pytest.mark.parametrize("status", NO_TO_A_HOLD)
+async def test_what_an_ingress_may_say_for_the_system_refuses_a_hold_and_leaves_an_effect_in_doubt(
+    odd: Oddity, status: int
+) -> None:
+    odd.answer = odd.say({}, status)
+    assert await outcome(odd, Verb.PREPARE) is Refused
+    assert await outcome(odd, Verb.ABORT) is Permanent
+    assert await outcome(odd, Verb.COMMIT) is InDoubt
+    assert await outcome(odd, Verb.COMPENSATE) is InDoubt
+    assert await outcome(odd, Verb.COMMIT, "payments.credit") is InDoubt
+
+
+async def test_what_the_operator_lists_is_a_certain_no_to_that_endpoint_alone(odd: Oddity) -> None:
+    operations = copy.deepcopy(PAYMENTS["operations"])
+    operations["refund"]["commit"]["refused"] = [403, 404]
+    await odd.adapter.close()
+    odd.adapter = await odd.open(operations=operations)
+    for status in (403, 404):
+        odd.answer = odd.say({}, status)
+        assert await outcome(odd, Verb.COMMIT) is Permanent
+        assert await outcome(odd, Verb.COMPENSATE) is InDoubt
+
+
+async def test_403_is_tried_again_where_nothing_can_have_happened_and_in_doubt_elsewhere(odd: Oddity) -> None:
+    odd.answer = odd.say({}, 403)
+    for verb in (Verb.PREPARE, Verb.ABORT):
+        assert await outcome(odd, verb) is Transient
+    for verb in (Verb.COMMIT, Verb.COMPENSATE):
+        assert await outcome(odd, verb) is InDoubt
 
 
 @pytest.mark.parametrize("status", NOT_NOW)
