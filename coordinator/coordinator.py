@@ -14,7 +14,7 @@ from authority.authority import Authority
 from authority.grants import Principal
 from coordinator import people
 from coordinator.calls import Calls
-from coordinator.intake import Request, faults, submitted
+from coordinator.intake import Fault, Request, faults, submitted
 from coordinator.runner import Runner
 from coordinator.worker import Worker
 from ledger import bounds
@@ -75,19 +75,18 @@ class Coordinator:
     async def submit(self, principal: Principal, request: Request) -> Accepted:
         """Record an intent durably and begin to work on it.
 
-        Raises `Invalid` with every fault, `KeyReused`, `Overloaded` (nothing was recorded), or `Unavailable` (it may
-        have been: the same key gives the truth).
+        A key that is known is answered by its intent, even where a new one would be refused. Raises `Invalid` with
+        every fault, `KeyReused`, `Overloaded` (nothing was recorded), or `Unavailable` (it may have been: the same
+        key gives the truth).
         """
+        subject = f"{principal.subject.kind}:{principal.subject.name}"
         found = faults(request, self._registry)
-        if found:
-            raise Invalid("The intent does not fit the catalogue. Nothing was recorded.", errors=found)
-        if self._worker.full:
-            raise Overloaded
+        if found or self._worker.full:
+            return await self._replay_or_refuse(subject, request, found)
         intent = intent_id(self._store.now(), self._entropy(10))
         events = self._first_events(request, principal, intent)
         last = events[-1]
         denied = isinstance(last, PolicyEvaluated) and last.effect == "deny"
-        subject = f"{principal.subject.kind}:{principal.subject.name}"
         until = self._worker.lease_until()
         verdict = await self._store.append(
             Append(
@@ -106,8 +105,8 @@ class Coordinator:
                 if epoch is not None:
                     self._worker.begin(intent, epoch, until, state)
                 return Accepted(state, hit=False)
-            case GuardFailed():
-                return await self._replay(verdict, request)
+            case GuardFailed(_, used_by, digest):
+                return await self._replay(used_by, digest, request)
             case Unknown(reason):
                 raise Unavailable(
                     f"Whether the intent was recorded is not known: {reason} The same key gives the truth."
@@ -189,12 +188,21 @@ class Coordinator:
             return (first,)
         return (first, self._authority.evaluate(first, {}))
 
-    async def _replay(self, failed: GuardFailed, request: Request) -> Accepted:
-        if failed.request_digest != request.request_digest:
-            raise KeyReused(intent=failed.intent)
-        if failed.intent is None:
+    async def _replay(self, intent: str | None, digest: str | None, request: Request) -> Accepted:
+        if digest != request.request_digest:
+            raise KeyReused(intent=intent)
+        if intent is None:
             raise InvariantViolation("An idempotency key is in use by no intent.")
-        return Accepted(await self.get(failed.intent), hit=True)
+        return Accepted(await self.get(intent), hit=True)
+
+    async def _replay_or_refuse(self, subject: str, request: Request, found: Sequence[Fault]) -> Accepted:
+        """Refuse a new intent; one that was accepted long ago is not undone by what has changed since."""
+        known = await self._store.submission(subject, request.idempotency_key)
+        if known is not None:
+            return await self._replay(known.intent, known.request_digest, request)
+        if found:
+            raise Invalid("The intent does not fit the catalogue. Nothing was recorded.", errors=found)
+        raise Overloaded
 
 
 async def _result(task: "asyncio.Task[IntentState | None]") -> IntentState | None:

@@ -19,13 +19,14 @@ from ledger.database import connection
 from ledger.errors import Unavailable
 from ledger.events import Recorded, decode
 from ledger.ids import intent_stream
-from ledger.store import Append, Appended, Claimed, Due, EpochCurrent, Parked, Unknown, Verdict
+from ledger.store import Append, Appended, Claimed, Due, EpochCurrent, Parked, Submission, Unknown, Verdict
 
 if TYPE_CHECKING:
     from ledger.database import Pool
 
 _STREAM = sql.query("read.stream")
 _ALL = sql.query("read.all")
+_SUBMISSION = sql.query("read.submission")
 _HEAD = sql.query("read.head")
 _TIME = sql.query("read.time")
 _CLAIM = sql.query("work.claim")
@@ -72,6 +73,12 @@ class PostgresStore:
         async with connection(self._pool) as reader:
             rows = await reader.fetch(_STREAM, self.ledger, stream, after_version, bounds.STREAM_EVENTS)
         return [self._recorded(row) for row in rows]
+
+    async def submission(self, subject: str, key: str) -> Submission | None:
+        """Return what this subject's idempotency key was used for; None while it is unused. Raises `Unavailable`."""
+        async with connection(self._pool) as reader:
+            row = await reader.fetchrow(_SUBMISSION, self.ledger, subject, key)
+        return None if row is None else Submission(row["intent"], row["request_digest"])
 
     async def read_all(self, after_position: int, limit: int) -> Sequence[Recorded]:
         """Return at most `limit` of the ledger's events after a position, oldest first."""

@@ -104,6 +104,13 @@ class Unknown(msgspec.Struct, frozen=True):
 Verdict = Appended | VersionConflict | GuardFailed | Unknown
 
 
+class Submission(msgspec.Struct, frozen=True):
+    """What a used idempotency key stands for: its intent, and the digest of the request that claimed it."""
+
+    intent: str
+    request_digest: str
+
+
 class Claimed(msgspec.Struct, frozen=True):
     """An intent taken over by a worker, and the epoch under which it now writes."""
 
@@ -124,6 +131,9 @@ class Store(Protocol):
 
     async def read(self, stream: str, after_version: int = 0) -> Sequence[Recorded]:
         """Return the events of one stream after a version, oldest first; at most STREAM_EVENTS of them."""
+
+    async def submission(self, subject: str, key: str) -> Submission | None:
+        """Return what this subject's idempotency key was used for; None while it is unused."""
 
     async def read_all(self, after_position: int, limit: int) -> Sequence[Recorded]:
         """Return the ledger's events after a position, oldest first."""

@@ -10,6 +10,14 @@ where
 order by version
 limit $4;
 
+-- name: submission
+select intent, request_digest
+from intent_ledger.submissions
+where
+    ledger = $1
+    and subject = $2
+    and key = $3;
+
 -- name: all
 select position, stream, version, type, at, body
 from intent_ledger.events

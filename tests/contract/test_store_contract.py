@@ -19,6 +19,7 @@ from ledger.store import (
     KeyUnused,
     Parked,
     Store,
+    Submission,
     Take,
     VersionConflict,
 )
@@ -182,6 +183,15 @@ async def test_a_key_names_the_first_intent_for_ever(store):
     verdict = await append(store, second, 0, guards=(key_of(second),))
     assert verdict == GuardFailed(key_of(second), intent=first, request_digest=f"sha256:{first}")
     assert list(await store.read(intent_stream(second))) == []
+
+
+async def test_a_key_tells_its_submission_once_it_is_used(store):
+    intent = new_intent()
+    assert await store.submission("agent/a", "k-1") is None
+    await append(store, intent, 0, guards=(key_of(intent),))
+    assert await store.submission("agent/a", "k-1") == Submission(intent, f"sha256:{intent}")
+    assert await store.submission("agent/b", "k-1") is None
+    assert await store.submission("agent/a", "k-2") is None
 
 
 async def test_keys_of_other_subjects_and_other_keys_are_free(store):

@@ -29,6 +29,7 @@ from ledger.store import (
     GuardFailed,
     KeyUnused,
     Parked,
+    Submission,
     Take,
     Unknown,
     Verdict,
@@ -219,6 +220,10 @@ class SimulatedStore:
 
     async def read(self, stream: str, after_version: int = 0) -> Sequence[Recorded]:
         return await self._ask("read", lambda: self._database.read(stream, after_version))
+
+    async def submission(self, subject: str, key: str) -> Submission | None:
+        used = await self._ask("read", lambda: self._database.keys.get((subject, key)))
+        return None if used is None else Submission(*used)
 
     async def read_all(self, after_position: int, limit: int) -> Sequence[Recorded]:
         return await self._ask("read", lambda: self._database.log[after_position : after_position + limit])
