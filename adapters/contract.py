@@ -8,7 +8,8 @@ What the coordinator promises
 
   * Every call carries a key. (key) names one action of one intent at this adapter for ever: prepare, commit, abort and
     inquire use the same one; compensate uses a second one, its own. Keys are never derived again and never reused.
-  * `commit` is called only after the decision is durable, and `abort` only after the opposite one is. Never both.
+  * `commit` is called only after the decision is durable, and `abort` only after the opposite one is. Both only where a
+    commit was answered `Permanent`: the abort then makes sure that nothing stays held.
   * A `one-shot` operation (idempotent, verifiable, blind) is validated by `prepare` and happens in `commit`.
     A `verifiable` or `blind` commit is announced in the ledger first, and is sent again only after `inquire` answered
     ABSENT (verifiable) or after the adapter itself raised `Transient` (both).
@@ -33,6 +34,7 @@ The laws that an adapter keeps
      to exist. After an `exact` undo the outside shows what it showed before.
   9. **Inquire tells the truth and changes nothing.** APPLIED only for a visible effect, ABSENT only if this key will
      have none unless it is sent again, HELD for a living hold; everything else is UNKNOWN.
+     It is asked no sooner than `settle_seconds` after the call in question has ended.
  10. **Errors mean what they say.** `Transient` and `Permanent` promise that *nothing happened*. Whenever that is not
      certain (a time-out, a reset after sending, a 5xx, an answer that makes no sense) the error is `InDoubt`. Any
      other exception counts as `InDoubt` too. There are no retries inside an adapter: attempts belong to the ledger.
@@ -60,6 +62,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     guarantee: Guarantee
     undo: Undo
     undo_window_seconds: int | None = None  # None: no limit; counted from the moment the effect was recorded
+    settle_seconds: int = 0  # verifiable only: how long after a call has ended it may still take effect; see law 9
     hold_seconds: int | None = None  # atomic only: the shortest time a hold lives; None: until told
     key_lifetime_seconds: int | None = None  # how long a repeated key is recognised; None: for ever
     facts: tuple[str, ...] = ()  # names of the facts that preview reports for policy

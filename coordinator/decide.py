@@ -184,12 +184,14 @@ def _settle_commit(state: IntentState, action: ActionState, now: datetime) -> Mo
     match plan.guarantee:
         case Guarantee.BLIND:
             return _attention(
-                plan, f"Whether {plan.operation} happened is not known and cannot be asked: {action.error}"
+                plan, f"Whether {plan.operation} happened is not known and cannot be asked: {action.error}", _EFFECT
             )
         case Guarantee.VERIFIABLE if action.attempts >= bounds.INQUIRY_ATTEMPTS:
-            return _attention(plan, f"{plan.operation} was asked about in vain: {action.error}")
+            return _attention(plan, f"{plan.operation} was asked about in vain: {action.error}", _EFFECT)
         case Guarantee.IDEMPOTENT if _key_expired(plan, state, now):
-            return _attention(plan, f"{plan.operation} is in doubt beyond the lifetime of its key: {action.error}")
+            return _attention(
+                plan, f"{plan.operation} is in doubt beyond the lifetime of its key: {action.error}", _EFFECT
+            )
         case _:
             return None
 
@@ -264,7 +266,11 @@ _MAY_HOLD = frozenset({Step.PLANNED, Step.PREPARE_IN_DOUBT, Step.PREPARED, Step.
 def _stuck_abort(state: IntentState) -> Move | None:
     for action in state.actions:
         if action.step is Step.ABORT_STUCK:
-            return _attention(action.plan, f"{action.plan.operation} refuses to release its hold: {action.error}")
+            return _attention(
+                action.plan,
+                f"{action.plan.operation} refuses to release its hold: {action.error}",
+                "nothing is held there any more",
+            )
     return None
 
 
@@ -272,7 +278,7 @@ def _compensating(state: IntentState, now: datetime) -> Move:
     stuck = _stuck_abort(state)
     if stuck is not None:
         return stuck
-    held = [a for a in state.actions if a.step is Step.PREPARED and has_hold(a.plan)]
+    held = [a for a in state.actions if a.step in _MAY_STILL_HOLD and has_hold(a.plan)]
     if held:
         return _invoke_due(held, now, Verb.ABORT)
     for action_id in reversed(state.done_order):
@@ -285,6 +291,7 @@ def _compensating(state: IntentState, now: datetime) -> Move:
     return Record((e.IntentCompensated(),))
 
 
+_MAY_STILL_HOLD = frozenset({Step.PREPARED, Step.FAILED})  # one that failed has broken its word, perhaps this one too
 _TO_UNDO = frozenset({Step.DONE, Step.UNDO_ATTEMPTED, Step.UNDO_IN_DOUBT, Step.UNDO_STUCK})
 
 
@@ -294,21 +301,21 @@ def _undo(state: IntentState, action: ActionState, now: datetime) -> Move:
     expired = promise is Guarantee.IDEMPOTENT and _key_expired(plan, state, now)
     match action.step:
         case Step.UNDO_STUCK:
-            return _attention(plan, f"{plan.operation} could not be undone: {action.error}")
+            return _attention(plan, f"{plan.operation} could not be undone: {action.error}", _UNDONE)
         case Step.UNDO_ATTEMPTED:
             reason = "The process that sent the compensation stopped before an answer was recorded."
-            return Record((e.UndoInDoubt(action=plan.id, reason=reason, retry_at=now),))
+            return Record((e.UndoInDoubt(action=plan.id, reason=reason, retry_at=_settled(plan, now)),))
         case Step.DONE if expired:
             reason = "The compensation may have been sent before, and its key is no longer remembered there."
             return Record((e.UndoInDoubt(action=plan.id, reason=reason, retry_at=now),))
         case Step.UNDO_IN_DOUBT if promise is Guarantee.BLIND:
             return _attention(
-                plan, f"Whether {plan.operation} was undone is not known and cannot be asked: {action.error}"
+                plan, f"Whether {plan.operation} was undone is not known and cannot be asked: {action.error}", _UNDONE
             )
         case Step.UNDO_IN_DOUBT if expired or (
             promise is Guarantee.VERIFIABLE and action.attempts >= bounds.INQUIRY_ATTEMPTS
         ):
-            return _attention(plan, f"Whether {plan.operation} was undone is not known: {action.error}")
+            return _attention(plan, f"Whether {plan.operation} was undone is not known: {action.error}", _UNDONE)
         case Step.UNDO_IN_DOUBT if promise is Guarantee.VERIFIABLE:
             if not _due(action, now):
                 return _wait([action])
@@ -337,11 +344,22 @@ def _key_expired(plan: ActionPlan, state: IntentState, now: datetime) -> bool:
 
 
 def _in_doubt(plan: ActionPlan, reason: str, now: datetime) -> Move:
-    return Record((e.CommitInDoubt(action=plan.id, reason=reason, retry_at=now),))
+    return Record((e.CommitInDoubt(action=plan.id, reason=reason, retry_at=_settled(plan, now)),))
 
 
-def _attention(plan: ActionPlan, reason: str) -> Move:
-    return Record((e.AttentionRaised(action=plan.id, reason=reason),))
+def _settled(plan: ActionPlan, now: datetime) -> datetime:
+    """Return when nothing that a lost worker has sent can land any more; what can be repeated need not wait for it."""
+    return now if _repeatable(plan) else now + timedelta(seconds=bounds.CALL_SECONDS + plan.settle_seconds)
+
+
+_EFFECT = "its effect is in the world"
+_UNDONE = "its effect is undone"
+
+
+def _attention(plan: ActionPlan, reason: str, applied: str) -> Move:
+    """Ask a person, and say what `applied` would state."""
+    question = f'{reason.rstrip(". ")}. Look there, then resolve: "applied" if {applied}, "not_applied" if not.'
+    return Record((e.AttentionRaised(action=plan.id, reason=question),))
 
 
 def _wait(actions: Iterable[ActionState], latest: datetime | None = None) -> Wait:

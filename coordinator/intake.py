@@ -93,6 +93,7 @@ def _plan(action: RequestedAction, registry: Registry, ledger: str, intent: str)
         undo_key=action_key(ledger, intent, action.id, "compensate"),
         after=action.after,
         undo_window_seconds=operation.undo_window_seconds,
+        settle_seconds=operation.settle_seconds,
         hold_seconds=operation.hold_seconds,
         key_lifetime_seconds=operation.key_lifetime_seconds,
         facts=bool(operation.facts),

@@ -4,7 +4,7 @@ Pure. The answer is a value of `adapters/contract.py` or one of its three errors
 raised was turned into `InDoubt` before it came here. Nothing that is in doubt leaves here as a failure.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from adapters.contract import (
     Absent,
@@ -91,7 +91,7 @@ def _committed(action: ActionState, answer: Answer, now: datetime) -> e.Event:
         case Transient():  # says nothing about an earlier attempt: what was in doubt stays in doubt
             return deferred(action, Verb.COMMIT, _words(answer), now)
         case InDoubt():
-            return e.CommitInDoubt(action=plan.id, reason=_words(answer), retry_at=_again(action, now))
+            return e.CommitInDoubt(action=plan.id, reason=_words(answer), retry_at=_settled(action, now))
         case _:
             raise InvariantViolation(f"A commit cannot be answered by {type(answer).__name__}.")
 
@@ -118,7 +118,7 @@ def _compensated(action: ActionState, answer: Answer, now: datetime) -> e.Event:
         case Transient():
             return deferred(action, Verb.COMPENSATE, _words(answer), now)
         case InDoubt():
-            return e.UndoInDoubt(action=plan.id, reason=_words(answer), retry_at=_again(action, now))
+            return e.UndoInDoubt(action=plan.id, reason=_words(answer), retry_at=_settled(action, now))
         case _:
             raise InvariantViolation(f"A compensation cannot be answered by {type(answer).__name__}.")
 
@@ -146,3 +146,8 @@ def _words(error: AdapterError) -> str:
 
 def _again(action: ActionState, now: datetime) -> datetime:
     return retry_at(now, action.attempts, action.plan.key)
+
+
+def _settled(action: ActionState, now: datetime) -> datetime:
+    """Return when a call that has just ended in doubt may be asked about or repeated: not while it may still land."""
+    return max(_again(action, now), now + timedelta(seconds=action.plan.settle_seconds))

@@ -74,6 +74,7 @@ class ActionPlan(Value, frozen=True):
     undo_key: str  # names its compensation
     after: tuple[str, ...] = ()
     undo_window_seconds: int | None = None  # None: no limit
+    settle_seconds: int = 0  # how long after a call has ended the outside system may still apply it
     hold_seconds: int | None = None  # how long the adapter keeps a hold; None: until told
     key_lifetime_seconds: int | None = None  # how long the adapter remembers a key; None: for ever
     facts: bool = False  # policy needs facts from the system of record first

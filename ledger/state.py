@@ -103,6 +103,9 @@ STEPS: Final[Mapping[tuple[Step, str], Step]] = {
     (S.REFUSED, "CallDeferred"): S.REFUSED,
     (S.REFUSED, "ActionAborted"): S.REFUSED_FOR_GOOD,
     (S.REFUSED, "AbortFailed"): S.ABORT_STUCK,
+    (S.FAILED, "CallDeferred"): S.FAILED,
+    (S.FAILED, "ActionAborted"): S.ABORTED,  # a hold that broke its word may still be held
+    (S.FAILED, "AbortFailed"): S.ABORT_STUCK,
     (S.ABORT_STUCK, "AttentionResolved:applied"): S.ABORTED,
     (S.ABORT_STUCK, "AttentionResolved:not_applied"): S.PREPARED,  # asked to release once more
     # commit

@@ -133,6 +133,10 @@ def believes_that_a_refusal_ends_all_earlier_calls(patch):
     patch.setattr(decide, "_MAY_HOLD", decide._MAY_HOLD - {Step.REFUSED})
 
 
+def believes_that_a_broken_hold_holds_nothing(patch):
+    patch.setattr(decide, "_MAY_STILL_HOLD", frozenset({Step.PREPARED}))
+
+
 def forgets_the_holds_at_an_abort(patch):
     patch.setattr(decide, "_aborting", lambda *_: decide.Record((e.IntentAborted(),)))
     for step in (Step.PREPARE_IN_DOUBT, Step.REFUSED):
@@ -240,6 +244,7 @@ MUTANTS = [
     Mutant(repeats_a_blind_commit, "simulation", "I4: "),
     Mutant(aborts_only_what_it_knows_to_be_held, "simulation", "I8: "),
     Mutant(believes_that_a_refusal_ends_all_earlier_calls, "courses", "I8: "),
+    Mutant(believes_that_a_broken_hold_holds_nothing, "simulation", "I8: "),
     Mutant(forgets_the_holds_at_an_abort, "simulation", "I8: "),
     Mutant(forgets_the_holds_at_a_compensation, "simulation", "I8: "),
     Mutant(derives_the_key_anew_for_each_attempt, "simulation", "I4: |I8: |I3"),

@@ -91,8 +91,11 @@ class Outside:
         return Result({"reference": call.key})
 
     def _confirm(self, call: Call, *, refuses: bool) -> Result:
-        if refuses and self.holds.pop(call.key, None):
-            self.counters["hold lost by a system that had promised"] += 1
+        if refuses and call.key in self.holds:  # and goes on holding
+            self.counters["hold refused by a system that had promised"] += 1
+            self.refused.add(call.key)
+        if call.key in self.refused:
+            raise Permanent("It will never be done.")
         if call.key in self.tombstones:
             self.crimes.append(f"commit of {call.action} of {call.intent} after its abort")
         if not self.effects[call.key]:

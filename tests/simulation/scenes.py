@@ -78,7 +78,7 @@ async def insist(world: World, wanted: Any) -> bool:
 
 async def refused(world: World, key: str) -> None:
     world.refused.add(key)
-    with suppress(Gone, Invalid):
+    with suppress(Gone, Invalid, Unavailable):
         await world.ask(lambda c: c.submit(PRINCIPAL, request(key, (RequestedAction("a", "nobody.knows", {}),))))
         world.crimes.append(f"I13: {key} names an unknown operation and was accepted")
 

@@ -41,7 +41,7 @@ RARE = (
     "event UndoFailed",
     "event UndoInDoubt",
     "hang prevented by tombstone",
-    "hold lost by a system that had promised",
+    "hold refused by a system that had promised",
     "idempotency hit",
     "late call dropped",
     "pause",

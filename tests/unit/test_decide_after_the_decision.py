@@ -285,3 +285,17 @@ def test_when_everything_is_undone_the_intent_is_compensated():
 @pytest.mark.parametrize("ending", [e.IntentCompensated(), e.IntentMixed(reason="x")])
 def test_an_ended_intent_rests(ending):
     assert decide(turned_back(e.ActionUndone(action="a", result={}), ending), moment(20)) == Rest()
+
+
+# ── what may still land ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("guarantee", "seconds"), [("verifiable", bounds.CALL_SECONDS + 60), ("idempotent", 0)])
+def test_what_a_lost_worker_sent_is_asked_about_only_when_it_can_no_longer_land(guarantee, seconds):
+    state = given(*committing(plan("a", guarantee, settle_seconds=60)), attempted("a"))
+    assert the_event(decide(state, moment(99))).retry_at == moment(99 + seconds)
+
+
+def test_a_hold_that_broke_its_word_is_released_all_the_same():
+    state = given(*committing(plan("a")), failed("a"), compensate())
+    assert decide(state, moment(9)) == Invoke((Invocation(Verb.ABORT, "a"),))

@@ -1,5 +1,7 @@
 """What an answer means: every verb with every answer that a contract allows, and with every one that it does not."""
 
+from datetime import timedelta
+
 import pytest
 from unit.given import attention, committing, compensate, done, given, moment, plan, prepared, resolution, verdict
 
@@ -186,3 +188,10 @@ def test_we_stop_listening_to_long_words():
 def test_a_person_gives_the_attempts_back():
     asked = attempted("atomic", doubt(), doubt()), attention("a"), resolution("a", "applied")
     assert given(*asked[0], *asked[1:]).action("a").attempts == 0
+
+
+@pytest.mark.parametrize("verb", [Verb.COMMIT, Verb.COMPENSATE])
+def test_what_may_still_land_is_not_asked_about_before_it_has(verb):
+    history = (plan("a", "verifiable", settle_seconds=60), verdict())
+    event = outcome(verb, InDoubt("no answer"), *history)
+    assert event.retry_at == NOW + timedelta(seconds=60)
