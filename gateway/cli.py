@@ -230,7 +230,7 @@ def _code(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"{error.message}\n")
         for fault in error.extras.get("errors", ()):
             sys.stderr.write(f"  {fault}\n")
-        return _CODES.get(type(error), FOUND_WRONG)
+        return next((code for kind, code in _CODES.items() if isinstance(error, kind)), FOUND_WRONG)
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:  # whoever read our answer has read enough
@@ -239,7 +239,7 @@ def _code(arguments: Sequence[str]) -> int:
     return code if isinstance(code, int) else OK
 
 
-_CODES: Final[dict[type[LedgerError], int]] = {Misconfigured: BAD_USAGE, Unavailable: UNAVAILABLE}
+_CODES: Final[dict[type[LedgerError], int]] = {Misconfigured: BAD_USAGE, Unavailable: UNAVAILABLE}  # and what is below
 
 
 # ── what the commands share ──────────────────────────────────────────────────────────────────────────────────────
