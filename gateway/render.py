@@ -253,7 +253,7 @@ class ProjectionPage(Shown, frozen=True):
 
 
 class Readiness(Shown, frozen=True):
-    """Whether a process should be sent work, and if not why."""
+    """Whether a process should be sent work, and what is wrong with it."""
 
     ready: bool
     reasons: tuple[str, ...]

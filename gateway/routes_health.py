@@ -14,6 +14,11 @@ from gateway.render import Readiness
 from ledger.bounds import READY_FRESH_SECONDS, READY_SECONDS
 from ledger.errors import LedgerError
 
+_VIEWS_STOPPED: Final = (
+    "A view has stopped; GET /v1/projections says which and why. "
+    "Intents are accepted and run; lists and the audit may be out of date."
+)
+
 
 async def alive(visit: Visit) -> web.Response:
     """Say that this process answers, whatever else is wrong."""
@@ -21,9 +26,16 @@ async def alive(visit: Visit) -> web.Response:
 
 
 async def ready(visit: Visit) -> web.Response:
-    """Say whether this process should be sent work, and if not why."""
-    reasons = await _reasons(visit.door)
-    return visit.answer(Readiness(ready=not reasons, reasons=reasons), 503 if reasons else 200)
+    """Say whether this process should be sent work, and if not why.
+
+    A view that has stopped is told and takes no work away: intents are accepted and run without any view.
+    """
+    door = visit.door
+    hindrance = await _hindrance(door)
+    if hindrance is not None:
+        return visit.answer(Readiness(ready=False, reasons=(hindrance,)), 503)
+    stopped = door.service is not None and door.service.follower.failure is not None
+    return visit.answer(Readiness(ready=True, reasons=(_VIEWS_STOPPED,) if stopped else ()))
 
 
 async def metrics(visit: Visit) -> web.Response:
@@ -36,13 +48,13 @@ async def document(visit: Visit) -> web.Response:
     return web.Response(body=visit.door.document, headers=visit.headers())
 
 
-async def _reasons(door: Door) -> tuple[str, ...]:
-    """Return why the service is not ready; one question to the database stands for READY_FRESH_SECONDS."""
+async def _hindrance(door: Door) -> str | None:
+    """Return what keeps intents from being accepted; one question to the database stands for READY_FRESH_SECONDS."""
     if door.draining:
-        return ("The service is shutting down.",)
+        return "The service is shutting down."
     service = door.service
     if service is None:
-        return (door.reason,)
+        return door.reason
     clock = asyncio.get_running_loop().time
     if clock() - door.asked_at >= READY_FRESH_SECONDS:
         door.asked_at = clock()
@@ -52,8 +64,7 @@ async def _reasons(door: Door) -> tuple[str, ...]:
             door.away = None
         except (LedgerError, TimeoutError):
             door.away = "The database does not answer."
-    stopped = service.follower.failure
-    return tuple(reason for reason in (door.away, f"The views have stopped: {stopped}" if stopped else None) if reason)
+    return door.away
 
 
 HEALTH_ROUTES: Final = (

@@ -1,0 +1,45 @@
+"""What /readyz says: 503 only for what keeps intents from being accepted, the rest beside a 200."""
+
+import asyncpg
+import pytest
+from doorway import doorway, eventually, intent
+
+
+@pytest.fixture
+async def door(dsn):
+    async with doorway(dsn) as opened:
+        yield opened
+
+
+async def readiness(door):
+    async with door.session.get(f"{door.url}/readyz") as response:
+        return response.status, await response.json()
+
+
+async def test_a_view_that_stopped_takes_no_intake_away_and_says_why(door, dsn):
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("alter table intent_ledger.audit add constraint broken check (false) not valid")
+    await connection.close()
+    status, shown, _ = await door.submit(intent(("bank.post", "a-secret-account", 1)))
+    assert (status, shown["phase"]) == (200, "committed")
+
+    async def noticed():
+        return door.service.follower.failure
+
+    assert "a-secret-account" in await eventually(noticed), "PostgreSQL shows the row that it refuses"
+    status, ready = await readiness(door)
+    assert (status, ready["ready"]) == (200, True)
+    (reason,) = ready["reasons"]
+    assert "view" in reason
+    assert "a-secret-account" not in reason, "nobody has shown a token here"
+    _, views, _ = await door.get("/v1/projections")
+    assert [view["name"] for view in views["items"] if view["failure"]] == ["audit"]
+    status, shown, _ = await door.submit(intent(("bank.post", "88", 1)))
+    assert (status, shown["phase"]) == (200, "committed")
+
+
+async def test_a_service_that_is_shutting_down_is_not_ready(door):
+    assert await readiness(door) == (200, {"ready": True, "reasons": []})
+    door.door.draining = True
+    assert await readiness(door) == (503, {"ready": False, "reasons": ["The service is shutting down."]})
+    door.door.draining = False
