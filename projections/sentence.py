@@ -170,9 +170,8 @@ def _of_act(entry: AuditRow) -> str:
             return f"{who} cancelled: {what}, {whose}{note}"
         case Kind.UNDO:
             return f"{who} decided to undo: {what}, {whose}{note}"
-        case _:
-            truth = "took effect" if entry.outcome == "applied" else "did not take effect"
-            return f"{who} stated that this {truth}: {what}, {whose}{note}"
+        case _:  # whether the question was about an effect, a release or an undo, the event does not say
+            return f"{who} answered “{entry.outcome.replace('_', ' ')}” about: {what}, {whose}{note}"
 
 
 def _list(words: Sequence[str]) -> str:

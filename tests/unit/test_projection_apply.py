@@ -277,8 +277,18 @@ def test_what_people_do_has_entries_of_its_own():
     assert said(*asked, approved)[1] == f"Manager X approved: {what}, {by}"
     assert said(*COMMITTED, UNDO)[1] == f"Operator decided to undo: {what}, {by}: A mistake"
     assert said(*COMMITTED[:4], IN_DOUBT, raised, resolved)[1] == (
-        f"Operator stated that this did not take effect: {what}, {by}: I called them"
+        f"Operator answered “not applied” about: {what}, {by}: I called them"
     )
+
+
+def test_what_a_person_answers_about_a_release_is_not_told_as_an_effect():
+    raised = e.AttentionRaised(action="refund", reason="It refuses to release its hold.")
+    released = e.AttentionResolved(action="refund", outcome="applied", note="Gone.", by="operator")
+    late = e.AbortDecided(cause="deadline", reason="late")
+    stuck = e.AbortFailed(action="refund", reason="no")
+    told = said(submitted(), ALLOWED, PREPARED, late, stuck, raised, released)[1]
+    assert told.startswith("Operator answered “applied” about: refund 42.00 USD to customer 88, ")
+    assert "effect" not in told
 
 
 def test_an_abort_that_nobody_asked_for_is_nobodys_act():
