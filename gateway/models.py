@@ -56,7 +56,9 @@ class NewIntent(Body):
         description="Seconds for the preparing phase; what is not decided by then is aborted.",
     )
     context: JSONObject = Field(default_factory=dict, description="Kept and shown, never interpreted.")
-    again: bool = Field(default=False, description="Repeats what may be a duplicate.")
+    again: bool = Field(
+        default=False, description="Reserved: accepted, and without effect until duplicates are detected."
+    )
     actions: list[NewAction] = Field(min_length=1, max_length=bounds.ACTIONS_PER_INTENT)
 
 
