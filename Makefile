@@ -28,7 +28,8 @@ demo: env
 	$(BIN)/intentledger demo
 
 test: env-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/faults
+	$(BIN)/python -m pytest tests/faults  # these kill processes and watch clocks: one at a time
 
 check: env-dev
 	$(BIN)/ruff check .
