@@ -20,7 +20,8 @@ EVERYTHING = sorted(
     )
 )
 FUNCTION_LINES = 60
-FILE_LINES = 400
+FILE_LINES = 400  # of the product; what proves it may be a little longer
+TEST_FILE_LINES = 450
 FORBIDDEN_NAMES = {"utils", "util", "helpers", "common", "base", "manager", "misc"}
 CLOCKS_AND_CHANCE = {
     ("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("time", "time"), ("time", "monotonic"),
@@ -46,7 +47,8 @@ def test_there_is_something_to_check():
 @pytest.mark.parametrize("path", EVERYTHING, ids=named)
 def test_files_and_functions_stay_short(path):
     text = path.read_text()
-    assert len(text.splitlines()) <= FILE_LINES, f"{named(path)} is longer than {FILE_LINES} lines"
+    limit = FILE_LINES if path in PRODUCT else TEST_FILE_LINES
+    assert len(text.splitlines()) <= limit, f"{named(path)} is longer than {limit} lines"
     long = [f.name for f in functions(ast.parse(text)) if (f.end_lineno or 0) - f.lineno + 1 > FUNCTION_LINES]
     assert not long, f"functions over {FUNCTION_LINES} lines in {named(path)}: {long}"
 
