@@ -5,6 +5,7 @@
     prepare, commit, abort, compensate     { method, path, body, refused }
     preview           { method, path, body, facts, before }: where the facts and what people see stand in the answer
     inquire, inquire_undo                  { method, path, state, applied, held, absent }
+    settle_seconds    verifiable only: how long after a request has ended the system may still apply it
 
 What a guarantee needs must be there: an `atomic` operation must be abortable by its key alone (the answer that held a
 receipt may have been lost), a `verifiable` one must be askable.
@@ -26,6 +27,9 @@ from ledger.intents import Guarantee, Undo
 
 Pointer = Annotated[str, Field(pattern=r"^(/[^/]*)+$", max_length=256)]
 Status = Annotated[int, Field(ge=100, le=599)]
+SettleSeconds = Annotated[int, Field(ge=0, le=86_400)]
+
+SETTLE_SECONDS_DEFAULT: Final = 60  # what proxies and queues usually keep a request whose sender has hung up
 
 _OUR_HEADERS: Final = (
     "accept accept-encoding connection content-length content-type cookie host idempotency-key te traceparent "
@@ -72,6 +76,7 @@ class HttpOperation(OperationTable):
     guarantee: Guarantee
     hold_seconds: PositiveInt | None = None
     key_lifetime_seconds: PositiveInt | None = None
+    settle_seconds: SettleSeconds | None = None
     secret_fields: tuple[str, ...] = ()
     preview: PreviewTable | None = None
     prepare: EndpointTable | None = None
@@ -200,12 +205,14 @@ def _endpoint(where: str, table: EndpointTable | PreviewTable | InquiryTable, kn
 
 
 def _operation(name: str, table: HttpOperation) -> Operation:
+    settling = SETTLE_SECONDS_DEFAULT if table.guarantee is Guarantee.VERIFIABLE else 0
     return Operation(
         name=name,
         params=table.params,
         guarantee=table.guarantee,
         undo=table.undo,
         undo_window_seconds=table.undo_window_seconds,
+        settle_seconds=settling if table.settle_seconds is None else table.settle_seconds,
         hold_seconds=table.hold_seconds,
         key_lifetime_seconds=table.key_lifetime_seconds,
         facts=tuple(table.preview.facts) if table.preview else (),

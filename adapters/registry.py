@@ -102,6 +102,18 @@ def _check_promises(operation: Operation) -> None:
         raise Misconfigured(
             f"Operation {operation.name} is {operation.guarantee} and takes no hold; it cannot have hold_seconds."
         )
+    if operation.key_lifetime_seconds is not None and operation.guarantee is Guarantee.ATOMIC:
+        raise Misconfigured(
+            f"Operation {operation.name} is atomic: its key must live as long as its hold; it cannot have "
+            "key_lifetime_seconds."
+        )
+    if operation.settle_seconds < 0:
+        raise Misconfigured(f"Operation {operation.name}: settle_seconds cannot be negative.")
+    if operation.settle_seconds and operation.guarantee is not Guarantee.VERIFIABLE:
+        raise Misconfigured(
+            f"Operation {operation.name} is {operation.guarantee} and is not asked about; it cannot have "
+            "settle_seconds."
+        )
     if operation.undo_window_seconds is not None and operation.undo is Undo.NONE:
         raise Misconfigured(f"Operation {operation.name} cannot be undone; it cannot have an undo window.")
 

@@ -63,6 +63,7 @@ PAYMENTS: dict[str, Any] = {
         },
         "transfer": {
             "guarantee": "verifiable",
+            "settle_seconds": 1,
             "undo": "exact",
             "commit": {
                 "path": "/transfers?for={account}",

@@ -86,6 +86,9 @@ def summary(template: str | None, params: dict[str, Any]) -> str:
         ({"summary": "{customer.__class__}"}, "brace"),
         ({"guarantee": Guarantee.BLIND, "hold_seconds": 60}, "hold_seconds"),
         ({"undo": Undo.NONE, "undo_window_seconds": 60}, "undo window"),
+        ({"key_lifetime_seconds": 86_400}, "is atomic: its key must live as long as its hold"),
+        ({"settle_seconds": 60}, "cannot have settle_seconds"),
+        ({"guarantee": Guarantee.VERIFIABLE, "settle_seconds": -1}, "settle_seconds cannot be negative"),
     ],
 )
 def test_what_is_not_in_order_is_refused_at_start_with_the_reason(changed: dict[str, Any], said: str) -> None:

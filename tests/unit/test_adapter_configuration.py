@@ -37,6 +37,9 @@ guarantee = "idempotent"
 commit = { path = "/credits", body = "{params}" }
 params = { type = "object", additionalProperties = false }
 """
+TRANSFER = PAYMENTS.replace("idempotent", "verifiable").replace(
+    "commit =", 'inquire = { path = "/credits/{key}", applied = [200], absent = [404] }\ncommit ='
+)
 EMAIL = """
 [adapters.email]
 type = "email"
@@ -67,6 +70,19 @@ def test_every_kind_of_adapter_is_read(tmp_path: Path) -> None:
     assert set(registry.operations) == {"stock.post", "crm.update", "payments.credit", "email.send"}
     assert registry.operations["stock.post"].guarantee is Guarantee.BLIND
     assert registry.operations["crm.update"].guarantee is Guarantee.ATOMIC
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("", 60), ("settle_seconds = 5\n", 5), ("settle_seconds = 0\n", 0)])
+def test_a_verifiable_system_over_http_is_given_a_minute_to_settle_unless_it_is_known_better(
+    tmp_path: Path, text: str, seconds: int
+) -> None:
+    path = write(tmp_path, TRANSFER.replace("guarantee", f"{text}guarantee"))
+    assert load(path, ENVIRONMENT).operations["payments.credit"].settle_seconds == seconds
+
+
+def test_nothing_but_a_verifiable_operation_settles(tmp_path: Path) -> None:
+    operations = load(write(tmp_path, REFERENCE + CRM + PAYMENTS + EMAIL), ENVIRONMENT).operations
+    assert {operation.settle_seconds for operation in operations.values()} == {0}
 
 
 def test_an_empty_file_offers_nothing(tmp_path: Path) -> None:
@@ -102,6 +118,8 @@ def test_an_empty_file_offers_nothing(tmp_path: Path) -> None:
         (PAYMENTS.replace("//pay", "//u:s3cret@pay"), "[adapters.payments]: url carries no credentials"),
         (PAYMENTS.replace("idempotent", "atomic"), "an atomic operation has prepare and abort"),
         (PAYMENTS.replace("idempotent", "verifiable"), "a verifiable operation has inquire"),
+        (PAYMENTS.replace("guarantee", "settle_seconds = 5\nguarantee"), "it cannot have settle_seconds"),
+        (TRANSFER.replace("guarantee", "settle_seconds = -1\nguarantee"), "settle_seconds: must be greater than"),
         (PAYMENTS.replace("{params}", "{parms}"), "operations.credit] commit: there is no {parms} here"),
         (PAYMENTS.replace("credentials = {", "headers = { X-Key = 's3cret' }\ncredentials = {"), "sounds like a"),
         (PAYMENTS.replace("Authorization", "Host"), "'Host' is not a header that can be set here"),
