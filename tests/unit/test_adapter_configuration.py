@@ -161,6 +161,13 @@ def test_every_place_is_named_beside_the_first(tmp_path: Path) -> None:
     assert len(raised.value.extras["errors"]) == 2
 
 
+def test_a_reference_participant_shows_policy_its_balance_unless_told_not_to(tmp_path: Path) -> None:
+    file = tmp_path / "intentledger.toml"
+    for said, facts in (("", ("balance",)), ("facts = false\n", ())):
+        file.write_text(REFERENCE + said)
+        assert load(file, {}).operations["stock.post"].facts == facts
+
+
 def test_the_reference_world_forgets_the_oldest_settled_keys_and_never_a_hold() -> None:
     world = World()
     world.held["hold"] = Entry(Fate.HELD, 1, "a", 1)
