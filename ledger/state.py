@@ -254,6 +254,8 @@ def evolve(state: IntentState | None, recorded: e.Recorded) -> IntentState:
     action_id: str | None = getattr(event, "action", None)
     if name in _SWEEPING:
         changed["actions"] = tuple([_sweep(state, action, name) for action in state.actions])
+    elif isinstance(event, e.AbortDecided | e.CompensateDecided):  # what a prepare or commit waited for is past
+        changed["actions"] = tuple([msgspec.structs.replace(a, retry_at=None) for a in state.actions])
     elif isinstance(event, e.IntentSimulated):
         changed["actions"] = tuple(
             msgspec.structs.replace(a, preview=event.previews.get(a.plan.id)) for a in state.actions

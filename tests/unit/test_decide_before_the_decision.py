@@ -219,3 +219,8 @@ def test_when_everything_is_released_the_intent_is_aborted():
 
 def test_whoever_waits_for_a_person_rests():
     assert decide(given(plan("a"), verdict(), attention(None)), moment(9)) == Rest()
+
+
+def test_a_release_does_not_wait_for_what_the_prepare_waited_for():
+    state = given(plan("a"), verdict(), deferred("a", 25, Verb.PREPARE), aborted())
+    assert decide(state, moment(9)) == abort("a")
