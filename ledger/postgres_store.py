@@ -102,7 +102,8 @@ class PostgresStore:
                     after_position = events[-1].position
                 if len(events) < batch:
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(news.wait(), bounds.FOLLOW_SECONDS)
+                        async with asyncio.timeout(bounds.FOLLOW_SECONDS):  # wait_for may swallow a cancellation
+                            await news.wait()
         finally:
             self._news.discard(news)
 

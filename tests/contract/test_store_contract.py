@@ -383,6 +383,25 @@ async def test_a_follower_with_nothing_to_see_gets_heartbeats(store):
     assert batches == [0, 0, 0]
 
 
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_follower_that_is_stopped_just_when_something_comes_ends(store, turns):
+    heartbeat = asyncio.Event()
+
+    async def follow():
+        async for _ in store.follow(0, 10):
+            heartbeat.set()
+
+    following = asyncio.create_task(follow())
+    await heartbeat.wait()
+    await append(store, new_intent(), 0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    following.cancel()
+    _, left = await asyncio.wait([following], timeout=5)
+    following.cancel()
+    assert not left
+
+
 async def _first(follower, number):
     left = number
     async for batch in follower:
