@@ -45,6 +45,14 @@ class _Round(msgspec.Struct, frozen=True):
     sent: set[str]  # the actions whose calls have left
 
 
+class _Places:
+    """The places of the calls to one adapter: `all` of them, and those `at_work`; who has only the former waits."""
+
+    def __init__(self) -> None:
+        self.all = asyncio.Semaphore(bounds.CALLS_PER_ADAPTER + bounds.CALLS_WAITING_PER_ADAPTER)
+        self.at_work = asyncio.Semaphore(bounds.CALLS_PER_ADAPTER)
+
+
 class Calls:
     """Makes the calls that `decide` asks for. Holds no database connection and no lock while it waits."""
 
@@ -52,15 +60,16 @@ class Calls:
         """Call the adapters of `registry` for intents of `store`'s ledger."""
         self._store = store
         self._registry = registry
-        self._places = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(bounds.CALLS_PER_ADAPTER))
+        self._adapters = defaultdict[str, _Places](_Places)
 
     async def make(
         self, state: IntentState, invocations: Sequence[Invocation], lease: Lease
     ) -> Sequence[Answer | Preview]:
         """Make these calls at the same time and return their answers in order; errors of the contract are answers too.
 
-        One timer bounds all of them. A call that does not even let itself be cancelled keeps its place at its adapter,
-        and nobody waits for it.
+        One timer bounds all of them. Where as many calls to an adapter wait as may, the next one is answered at once:
+        its intent leaves our hands until its retry time, so that a system that hangs cannot fill them. A call that
+        does not even let itself be cancelled keeps its place at its adapter, and nobody waits for it.
         """
         if not invocations:
             return []
@@ -85,7 +94,10 @@ class Calls:
         if operation not in self._registry.operations:
             return Transient(f"No configured adapter offers {operation} now. It is tried again until one does.")
         adapter = self._registry.adapter(operation)
-        async with self._places[adapter.name]:
+        places = self._adapters[adapter.name]
+        if places.all.locked():
+            return _busy()
+        async with places.all, places.at_work:
             now = self._store.now()
             if now >= together.lease.until:  # paused past it: another worker may have sent this already
                 return Transient("The lease on the intent ran out before the call left; nothing was sent.")

@@ -44,7 +44,8 @@ ONE_SHOT_ATTEMPTS: Final = 8  # after that many certain failures a one-shot acti
 INQUIRY_ATTEMPTS: Final = 8  # after that many inquiries without an answer a person is asked
 APPROVAL_SECONDS: Final = 24 * 3600.0  # how long a person has; a shorter hold shortens it
 CALL_SECONDS: Final = 10.0  # an adapter call without an answer by then is in doubt
-CALLS_PER_ADAPTER: Final = 256  # at once; the others wait, and only for that adapter
+CALLS_PER_ADAPTER: Final = 256  # at once
+CALLS_WAITING_PER_ADAPTER: Final = 256  # one that hangs must not fill INTENTS_IN_FLIGHT with its waiters
 
 # What we wait for PostgreSQL.
 CONNECT_SECONDS: Final = 5.0
