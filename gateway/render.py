@@ -130,6 +130,7 @@ class ShownOperation(Shown, frozen=True):
     undo: Undo
     undo_window: int | None
     hold_seconds: int | None
+    settle_seconds: int
     key_lifetime_seconds: int | None
     facts: tuple[str, ...]
     params: Mapping[str, Any]
@@ -310,6 +311,7 @@ def show_operation(operation: Operation) -> ShownOperation:
         undo=operation.undo,
         undo_window=operation.undo_window_seconds,
         hold_seconds=operation.hold_seconds,
+        settle_seconds=operation.settle_seconds,
         key_lifetime_seconds=operation.key_lifetime_seconds,
         facts=operation.facts,
         params=operation.params,
