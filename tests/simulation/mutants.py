@@ -80,6 +80,11 @@ def takes_unknown_for_absent(patch):
     )
 
 
+def asks_before_the_dust_has_settled(patch):
+    patch.setattr(decide, "_settled", lambda _, now: now)
+    patch.setattr(outcome, "_settled", outcome._again)
+
+
 def gives_up_on_what_is_in_doubt(patch):
     real = outcome._committed
     patch.setattr(
@@ -237,6 +242,7 @@ MUTANTS = [
     Mutant(takes_a_time_out_for_a_failure, "simulation", "I3, I9: "),
     Mutant(takes_doubt_for_success, "simulation", "I3"),
     Mutant(takes_unknown_for_absent, "courses", "I4: "),
+    Mutant(asks_before_the_dust_has_settled, "courses", "I4: |I10: "),
     Mutant(gives_up_on_what_is_in_doubt, "walk", "I9: "),
     Mutant(appends_without_the_epoch, "simulation", "I12: "),
     Mutant(ignores_the_expected_version, "simulation", "I17|our own code failed|I2: "),

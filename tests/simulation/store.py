@@ -34,6 +34,7 @@ from ledger.store import (
     Unknown,
     Verdict,
     VersionConflict,
+    too_long,
 )
 
 EPOCH_OF_TIME = datetime(2030, 1, 1, tzinfo=UTC)
@@ -150,7 +151,10 @@ class Database:
         return self.epochs
 
     def read(self, stream: str, after_version: int) -> list[Recorded]:
-        return self.streams.get(stream, [])[after_version : after_version + bounds.STREAM_EVENTS]
+        found = self.streams.get(stream, [])[after_version:]
+        if len(found) > bounds.STREAM_EVENTS:
+            raise too_long(stream)
+        return found
 
     def claim(self, worker: str, limit: int, lease_seconds: float) -> list[Claimed]:
         due = sorted((row.due, intent) for intent, row in self.in_flight.items() if row.due <= self.time())

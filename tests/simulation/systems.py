@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from simulation.network import SMOOTH, Fate, Network
-from simulation.outside import KEY_LIFETIME_SECONDS, Outside
+from simulation.outside import KEY_LIFETIME_SECONDS, SETTLE_SECONDS, Outside
 
 from adapters.contract import Call, Operation, Preview, Result, Standing, Unknown, Vote
 from adapters.registry import Registry
@@ -52,6 +52,7 @@ def _operations(name: str, guarantee: Guarantee) -> dict[str, Operation]:
             guarantee=guarantee,
             undo=undo,
             undo_window_seconds=None if undo is Undo.NONE else 3600,
+            settle_seconds=SETTLE_SECONDS if guarantee is Guarantee.VERIFIABLE else 0,
             key_lifetime_seconds=KEY_LIFETIME_SECONDS if guarantee is Guarantee.IDEMPOTENT else None,
             facts=("account_age_days",) if facts else (),
         )

@@ -15,7 +15,7 @@ import msgspec
 import structlog
 from simulation.loop import Process, VirtualLoop
 from simulation.network import Network
-from simulation.outside import Outside
+from simulation.outside import SETTLE_SECONDS, Outside
 from simulation.store import Database, SimulatedStore
 from simulation.systems import ADAPTERS, REGISTRY, connected
 
@@ -34,7 +34,7 @@ PRINCIPAL = Principal(
     grant="grant-7", subject=Subject("agent", "sim"), custody=("grant-7",), commissioned_by="operator"
 )
 PATIENCE_SECONDS = 5.0  # how long a client waits for an answer
-REST_SECONDS = int(bounds.LEASE_SECONDS + bounds.RETRY_CAP_SECONDS + 3 * bounds.CALL_SECONDS)  # I18
+REST_SECONDS = int(bounds.LEASE_SECONDS + bounds.RETRY_CAP_SECONDS + 4 * bounds.CALL_SECONDS + SETTLE_SECONDS)  # I18
 ROUNDS = 50  # of rest, answers to calls for attention, and rest again
 POLL_SECONDS = 1.0  # workers look for due intents less often than real ones, to save the simulation's time
 
@@ -206,10 +206,7 @@ class World:
     async def settle(self, people: Callable[["World"], Awaitable[None]]) -> None:
         """Let everything come to rest without faults, answering attention; what still moves then is a crime (I18)."""
         for _ in range(ROUNDS):
-            for _ in range(REST_SECONDS):
-                if not self.moving():
-                    break
-                await asyncio.sleep(1.0)
+            await self._until_nothing_moves()
             if any(waits(state) for state in self.states().values()):
                 await people(self)
                 await asyncio.sleep(1.0)
@@ -221,6 +218,16 @@ class World:
             if state.phase not in TERMINAL:
                 steps = {a.plan.id: str(a.step) for a in state.actions}
                 self.crimes.append(f"I18: {state.id} is still {state.phase} {steps} long after the last fault")
+
+    async def _until_nothing_moves(self) -> None:
+        """Wait while anything moves; nothing may stand still for longer than REST_SECONDS, or move for ever."""
+        still, head = 0, 0
+        for _ in range(10 * REST_SECONDS):
+            if not self.moving() or still > REST_SECONDS:
+                return
+            still = still + 1 if len(self.database.log) == head else 0
+            head = len(self.database.log)
+            await asyncio.sleep(1.0)
 
 
 def waits(state: IntentState) -> bool:

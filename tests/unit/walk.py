@@ -12,41 +12,25 @@ Abstractions: retries are always due at once, bounds on attempts are small, and 
 import contextlib
 import itertools
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import NamedTuple
 
 import msgspec
+from unit.answers import MOMENTS, Asked, Truth, Violation, answers
 from unit.given import T0, recorded, submitted, verdict
 
-from adapters.contract import Absent, Applied, Prepared, Preview, Refused, Result, Unknown
+from adapters.contract import Preview
 from coordinator import people
-from coordinator.decide import Evaluate, Invocation, Invoke, Record, Rest, Wait
+from coordinator.decide import Evaluate, Invoke, Record, Rest, Wait
 from coordinator.decide import decide as the_decide
 from coordinator.outcome import event_of as the_event_of
 from coordinator.runner import Runner
 from ledger import events as e
 from ledger.errors import InDoubt, NotUndoable, Permanent, Transient
-from ledger.intents import ActionPlan, Guarantee, Mode, Undo, Verb, has_hold, undo_guarantee
+from ledger.intents import ActionPlan, Mode, Undo, Verb, has_hold
 from ledger.phases import TERMINAL, UNDECIDED, Phase, Step
 from ledger.state import PHASES, STEPS, SWEEPS, IntentState, evolve, symbol
 
-MOMENTS = (T0 + timedelta(seconds=1), T0 + timedelta(days=30), T0 + timedelta(days=60))
 ATTEMPTS = 2  # what the walk sets ONE_SHOT_ATTEMPTS and INQUIRY_ATTEMPTS to
-UNANSWERED = object()
-
-
-class Violation(Exception):
-    """The coordinator broke a law."""
-
-
-class Truth(NamedTuple):
-    """What the outside system really holds for one action."""
-
-    hold: bool = False
-    effects: int = 0
-    undos: int = 0
-    tombstone: bool = False
-    late: bool = False  # a prepare that nobody waits for any more is still under way
 
 
 class Node(NamedTuple):
@@ -240,8 +224,8 @@ class _Walk:
         now = MOMENTS[node.moment]
         for effect in self.effects:
             runner = Runner(None, None, _Authority(effect))  # type: ignore[arg-type]
-            for answers in itertools.product(*looked.values()):
-                seen = dict(zip(looked, answers, strict=True))
+            for given in itertools.product(*looked.values()):
+                seen = dict(zip(looked, given, strict=True))
                 yield self.then(node, runner._verdict(node.state, seen, now))
 
     def called(self, node, calls):
@@ -252,7 +236,8 @@ class _Walk:
         for call in calls:
             place = places[call.action]
             self.check_call(node, call, calls)
-            outcomes = self.outcomes(call, node.state.actions[place], node.truths[place], node)
+            asked = Asked(call, node.state.actions[place].plan, node.truths[place], node.state, node.moment)
+            outcomes = answers(asked, late=self.late, breaks_promises=self.breaks_promises)
             if len(ways) == 2:  # whatever doubt does to the third of three was seen with the first and the second
                 outcomes = [(truth, answer) for truth, answer in outcomes if not isinstance(answer, InDoubt)]
             ways.append(outcomes)
@@ -298,90 +283,6 @@ class _Walk:
             truths = (*node.truths[:place], after, *node.truths[place + 1 :])
             yield self.then(node, [word], truths)
 
-    # ── the outside, as the contract has it ──────────────────────────────────────────────────────────────────────
-
-    def outcomes(self, call: Invocation, action, truth: Truth, node):
-        """Every (truth, answer) that a lawful adapter can give to this call."""
-        match call.verb:
-            case Verb.PREPARE:
-                return self.on_prepare(action.plan, truth)
-            case Verb.COMMIT:
-                return self.on_commit(action.plan, truth, node)
-            case Verb.ABORT:
-                return self.on_abort(truth)
-            case Verb.COMPENSATE:
-                return self.on_compensate(action.plan, truth, node)
-            case Verb.INQUIRE:
-                return self.on_inquire(call, truth)
-
-    def on_prepare(self, plan, truth):
-        if not has_hold(plan):
-            return [(truth, Prepared()), (truth, Refused("no")), (truth, Transient("later")), (truth, InDoubt("?"))]
-        held = truth._replace(hold=True)
-        ways = [
-            (held, Prepared({"hold": plan.id})),
-            (truth, Transient("later")),
-            (truth, InDoubt("?")),
-            (held, InDoubt("?")),
-        ]
-        if truth.hold:
-            return ways
-        ways += [(truth, Refused("no")), (truth, Permanent("never"))]
-        if self.late:
-            ways.append((truth._replace(late=True), InDoubt("?")))
-        return ways
-
-    def on_commit(self, plan, truth, node):
-        if truth.tombstone:
-            raise Violation(f"{plan.id} is committed after it was aborted")
-        repeatable = plan.guarantee in {Guarantee.ATOMIC, Guarantee.IDEMPOTENT}
-        forgotten = plan.guarantee is Guarantee.IDEMPOTENT and _forgot(plan, node)
-        if truth.effects and (not repeatable or forgotten):
-            raise Violation(f"I4: {plan.id} ({plan.guarantee}) is sent again although it happened")
-        happened = truth._replace(hold=False, effects=1)
-        ways = [(happened, Result({"ok": 1})), (happened, InDoubt("?")), (truth, Transient("later"))]
-        if truth.effects:
-            return ways
-        ways.append((truth, InDoubt("?")))
-        if not has_hold(plan):
-            ways.append((truth, Permanent("never")))
-        elif not truth.hold:
-            return [(truth, Permanent("the hold is gone")), (truth, Transient("later")), (truth, InDoubt("?"))]
-        elif self.breaks_promises:
-            ways.append((truth._replace(hold=False, late=False), Permanent("the hold is gone")))
-        return ways
-
-    @staticmethod
-    def on_abort(truth):
-        if truth.effects:
-            raise Violation("abort of an action that was committed")
-        gone = truth._replace(hold=False, tombstone=True)
-        return [
-            (gone, None),
-            (gone, InDoubt("?")),
-            (truth, InDoubt("?")),
-            (truth, Transient("later")),
-            (truth, Permanent("no")),
-        ]
-
-    @staticmethod
-    def on_compensate(plan, truth, node):
-        if not truth.effects:
-            raise Violation(f"I10: {plan.id} is undone although it did not happen")
-        promise = undo_guarantee(plan)
-        forgotten = _forgot(plan, node)
-        if truth.undos and (promise is not Guarantee.IDEMPOTENT or forgotten):
-            raise Violation(f"I10: {plan.id} is undone twice")
-        undone = truth._replace(undos=1)
-        ways = [(undone, Result({"ok": 1})), (undone, InDoubt("?")), (truth, Transient("later"))]
-        return ways if truth.undos else [*ways, (truth, InDoubt("?")), (truth, Permanent("no"))]
-
-    @staticmethod
-    def on_inquire(call, truth):
-        happened = truth.undos if call.about is Verb.COMPENSATE else truth.effects
-        standing = Applied(Result({"ok": 1})) if happened else Absent()
-        return [(truth, standing), (truth, Unknown()), (truth, InDoubt("?")), (truth, Transient("later"))]
-
     def check_call(self, node, call, calls):
         actions = {a.plan.id: a for a in node.state.actions}
         plan = actions[call.action].plan
@@ -403,13 +304,6 @@ class _Walk:
 
 _TO_UNDO = {Step.DONE, Step.UNDO_ATTEMPTED, Step.UNDO_IN_DOUBT, Step.UNDO_STUCK}
 _EFFECT_KNOWN = _TO_UNDO | {Step.UNDONE, Step.UNDO_FAILED}
-
-
-def _forgot(plan, node) -> bool:
-    """A key is forgotten at the first moment after the one in which it was first used."""
-    if plan.key_lifetime_seconds is None:
-        return False
-    return MOMENTS[node.moment] - node.state.decided_at >= timedelta(seconds=plan.key_lifetime_seconds)
 
 
 def _place(name: str, order: tuple[str, ...]) -> int:
