@@ -98,7 +98,10 @@ class Worker:
 
     async def _run(self, lease: Lease, state: IntentState | None) -> IntentState | None:
         try:
-            ended = await self._runner.run(state or await self._read(lease.intent), lease)
+            state = state or await self._read(lease)
+            if state is None:
+                return None
+            ended = await self._runner.run(state, lease)
             if not isinstance(ended, Lost):
                 return ended
             log.info("intent_lost", intent=lease.intent, epoch=lease.epoch, reason=ended.reason)
@@ -110,10 +113,19 @@ class Worker:
             await self._park(lease, error)
         return None
 
-    async def _read(self, intent: str) -> IntentState:
-        state = fold(await self._store.read(intent_stream(intent)))
+    async def _read(self, lease: Lease) -> IntentState | None:
+        """Return the intent's state; None if its stream has grown so long that a person is asked first."""
+        recorded = await self._store.read(intent_stream(lease.intent))
+        state = fold(recorded)
         if state is None:
-            raise Corrupt(f"Intent {intent} is in flight but its stream is empty.")
+            raise Corrupt(f"Intent {lease.intent} is in flight but its stream is empty.")
+        if state.attention is None and state.phase not in TERMINAL and _too_long_unasked(recorded):
+            reason = (
+                f"This intent has {len(recorded)} events and can be read up to {bounds.STREAM_EVENTS}: it has been "
+                "trying for very long. Help it to an end; resolving this lets it try on, and nobody is asked again."
+            )
+            await self._raise_attention(lease, reason)
+            return None
         return state
 
     async def _give_away(self, lease: Lease) -> None:
@@ -198,3 +210,9 @@ class Worker:
                     held[intent].until = until
             except Unavailable as error:
                 log.warning("leases_not_renewed", reason=error.message)
+
+
+def _too_long_unasked(recorded: Sequence[e.Recorded]) -> bool:
+    """Tell whether a stream is beyond STREAM_EVENTS_ASKED and nobody has been asked about the whole of it since."""
+    beyond = [one.event for one in recorded[bounds.STREAM_EVENTS_ASKED :]]
+    return bool(beyond) and not any(isinstance(event, e.AttentionRaised) and event.action is None for event in beyond)

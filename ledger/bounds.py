@@ -32,7 +32,8 @@ INTENTS_IN_FLIGHT: Final = 2_000  # beyond it POST answers 503 before acceptance
 APPENDS_QUEUED: Final = 10_000
 BATCH_ITEMS: Final = 256  # past about a hundred items a batch gains nothing more
 BATCH_BYTES: Final = 4 * 1024 * 1024
-STREAM_EVENTS: Final = 100_000  # over a month of retries at the cap; an intent with more is parked, not folded
+STREAM_EVENTS: Final = 100_000  # at least 17 days of retries for one action, one for 16; more are not read
+STREAM_EVENTS_ASKED: Final = 90_000  # beyond it a person is asked, once, while the intent can still be worked
 
 # Retry and lease.
 LEASE_SECONDS: Final = 15.0  # how long a dead process delays its intents

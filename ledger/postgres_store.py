@@ -19,7 +19,18 @@ from ledger.database import connection
 from ledger.errors import Unavailable
 from ledger.events import Recorded, decode
 from ledger.ids import intent_stream
-from ledger.store import Append, Appended, Claimed, Due, EpochCurrent, Parked, Submission, Unknown, Verdict
+from ledger.store import (
+    Append,
+    Appended,
+    Claimed,
+    Due,
+    EpochCurrent,
+    Parked,
+    Submission,
+    Unknown,
+    Verdict,
+    too_long,
+)
 
 if TYPE_CHECKING:
     from ledger.database import Pool
@@ -69,9 +80,11 @@ class PostgresStore:
         return await self._appender.append(append)
 
     async def read(self, stream: str, after_version: int = 0) -> Sequence[Recorded]:
-        """Return the events of one stream after a version, oldest first; at most STREAM_EVENTS of them."""
+        """Return the events of one stream after a version, oldest first. Raises `Corrupt` beyond STREAM_EVENTS."""
         async with connection(self._pool) as reader:
-            rows = await reader.fetch(_STREAM, self.ledger, stream, after_version, bounds.STREAM_EVENTS)
+            rows = await reader.fetch(_STREAM, self.ledger, stream, after_version, bounds.STREAM_EVENTS + 1)
+        if len(rows) > bounds.STREAM_EVENTS:
+            raise too_long(stream)
         return [self._recorded(row) for row in rows]
 
     async def submission(self, subject: str, key: str) -> Submission | None:

@@ -20,6 +20,8 @@ from typing import Protocol
 
 import msgspec
 
+from ledger import bounds
+from ledger.errors import Corrupt
 from ledger.events import Event, Recorded
 
 
@@ -130,7 +132,7 @@ class Store(Protocol):
         """Append durably. Raises `Overloaded` if it was refused before anything was sent."""
 
     async def read(self, stream: str, after_version: int = 0) -> Sequence[Recorded]:
-        """Return the events of one stream after a version, oldest first; at most STREAM_EVENTS of them."""
+        """Return the events of one stream after a version, oldest first. Raises `Corrupt` beyond STREAM_EVENTS."""
 
     async def submission(self, subject: str, key: str) -> Submission | None:
         """Return what this subject's idempotency key was used for; None while it is unused."""
@@ -156,3 +158,11 @@ class Store(Protocol):
 
     async def renew(self, worker: str, intents: Sequence[Claimed], lease_seconds: float) -> Sequence[str]:
         """Extend the leases of intents still held under these epochs; returns the ids that were extended."""
+
+
+def too_long(stream: str) -> Corrupt:
+    """Say that a stream has more events than are read: half of them would give a state that is not true."""
+    return Corrupt(
+        f"The stream {stream} has more than {bounds.STREAM_EVENTS} events, and part of them would not tell the truth. "
+        "It was not read, and nothing was changed; a person must look."
+    )

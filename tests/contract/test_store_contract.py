@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from ledger import events as e
+from ledger.errors import Corrupt
 from ledger.ids import intent_stream
 from ledger.store import (
     Append,
@@ -89,6 +90,17 @@ async def test_a_stream_is_read_after_a_version(store):
     intent = new_intent()
     await append(store, intent, 0, "a", "b", "c")
     assert [r.version for r in await store.read(intent_stream(intent), 2)] == [3]
+
+
+async def test_a_stream_beyond_the_bound_is_refused_and_never_read_in_part(store, monkeypatch):
+    monkeypatch.setattr("ledger.bounds.STREAM_EVENTS", 3)
+    intent = new_intent()
+    await append(store, intent, 0, "a", "b", "c")
+    assert len(await store.read(intent_stream(intent))) == 3
+    await append(store, intent, 3, "d")
+    with pytest.raises(Corrupt, match="more than 3 events"):
+        await store.read(intent_stream(intent))
+    assert [r.version for r in await store.read(intent_stream(intent), 1)] == [2, 3, 4]
 
 
 async def test_streams_that_are_no_intents_take_events_too(store):
