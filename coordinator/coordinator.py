@@ -4,7 +4,7 @@ Thin: every decision is made by the pure functions of `intake`, `people` and `de
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal, assert_never
 
 import msgspec
@@ -27,7 +27,8 @@ from ledger.state import IntentState, fold
 from ledger.store import Append, Appended, Due, GuardFailed, KeyUnused, Store, Take, Unknown, VersionConflict
 
 _TRIES: Final = 5  # of a person's word against a worker that keeps appending
-_POLL_SECONDS: Final = 0.1  # for an intent that another process runs
+_POLL_SECONDS: Final = 0.1  # for an intent that another process runs: at first,
+_POLL_SECONDS_MAX: Final = 1.0  # and when it takes long
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -133,14 +134,22 @@ class Coordinator:
 
     async def rest(self, intent: str) -> IntentState:
         """Wait until the intent has ended or waits for a person, for as long as the caller lets us."""
+        state: IntentState | None = None
+        pause = pauses()
         while True:
             task = self._worker.running(intent)
-            state = await _result(task) if task else None
-            state = state or await self.get(intent)
+            ended = await _result(task) if task else None
+            state = ended or await self._newer(intent, state)
             if settled(state):
                 return state
             if task is None:
-                await asyncio.sleep(_POLL_SECONDS)
+                await asyncio.sleep(next(pause))
+
+    async def _newer(self, intent: str, state: IntentState | None) -> IntentState:
+        """Return the state as it is now, reading only what was appended since it was seen. Raises `NotFound`."""
+        if state is None:
+            return await self.get(intent)
+        return fold(await self._store.read(intent_stream(intent), state.version), state) or state
 
     async def cancel(self, intent: str, reason: str, by: str) -> IntentState:
         """Abort an undecided intent. Raises `NotFound`, `AlreadyDecided`."""
@@ -203,6 +212,14 @@ class Coordinator:
         if found:
             raise Invalid("The intent does not fit the catalogue. Nothing was recorded.", errors=found)
         raise Overloaded
+
+
+def pauses() -> Iterator[float]:
+    """Yield the seconds between looks at an intent that others run: growing, so that waiting for long costs little."""
+    pause = _POLL_SECONDS
+    while True:
+        yield pause
+        pause = min(2 * pause, _POLL_SECONDS_MAX)
 
 
 async def _result(task: "asyncio.Task[IntentState | None]") -> IntentState | None:

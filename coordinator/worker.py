@@ -38,7 +38,7 @@ class Worker:
         self._runner = runner
         self.name = name
         self._lease_seconds = lease_seconds
-        self._running: dict[str, tuple[Lease, Run]] = {}
+        self._running: dict[str, dict[int, tuple[Lease, Run]]] = {}  # by intent and epoch: the newest counts
         self._loops: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
         self._closing = False
@@ -66,31 +66,36 @@ class Worker:
         self._wake.set()
 
     def begin(self, intent: str, epoch: int, until: datetime, state: IntentState | None = None) -> Run:
-        """Run an intent that is leased to us under `epoch` until then; `state` saves reading it again."""
+        """Run an intent that is leased to us under `epoch` until then; `state` saves reading it again.
+
+        One epoch is one run: a second one would pass every guard of the first, and could free its lease.
+        """
+        runs = self._running.setdefault(intent, {})
+        if epoch in runs:
+            return runs[epoch][1]
         lease = Lease(intent, epoch, until)
         task = asyncio.create_task(self._run(lease, state))
-        self._running[intent] = (lease, task)
+        runs[epoch] = (lease, task)
         task.add_done_callback(lambda _: self._forget(lease))
         return task
 
     def running(self, intent: str) -> Run | None:
         """Return the task that runs this intent here, if one does."""
-        found = self._running.get(intent)
-        return found[1] if found else None
+        runs = self._running.get(intent)
+        return runs[max(runs)][1] if runs else None
 
     async def drain(self, seconds: float) -> None:
         """Stop claiming, let what runs come to rest for `seconds`, and give the rest away."""
         self._closing = True
         for loop in self._loops[:1]:
             loop.cancel()
-        tasks = [task for _, task in self._running.values()]
+        running = [run for runs in self._running.values() for run in runs.values()]
+        tasks = [task for _, task in running]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
-        left = [lease for lease, task in self._running.values() if not task.done()]
-        for lease in left:
-            self._running[lease.intent][1].cancel()
-        for loop in self._loops:
-            loop.cancel()
+        left = [lease for lease, task in running if not task.done()]
+        for ending in (*self._loops, *tasks):
+            ending.cancel()
         await asyncio.gather(*self._loops, *tasks, return_exceptions=True)
         await asyncio.gather(*(self._give_away(lease) for lease in left))
 
@@ -168,8 +173,9 @@ class Worker:
         )
 
     def _forget(self, lease: Lease) -> None:
-        found = self._running.get(lease.intent)
-        if found is not None and found[0] is lease:
+        runs = self._running[lease.intent]
+        del runs[lease.epoch]
+        if not runs:
             del self._running[lease.intent]
 
     # ── the loops ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -200,7 +206,7 @@ class Worker:
     async def _renew_loop(self) -> None:
         while True:
             await asyncio.sleep(self._lease_seconds / 3)
-            held = {lease.intent: lease for lease, _ in self._running.values()}
+            held = {intent: runs[max(runs)][0] for intent, runs in self._running.items()}
             if not held:
                 continue
             until = self.lease_until()

@@ -49,6 +49,11 @@ async def test_too_many_intents_in_flight_are_503_before_anything_is_recorded(ds
         door.bank.gate.clear()
         for _ in range(3):
             await door.submit(ONE, wait=None)
+
+        async def held_up():
+            return await door.head() == 1 + 3 * 2  # the operator's grant; each submitted and allowed
+
+        await eventually(held_up)
         head = await door.head()
         status, problem, _ = await door.submit(ONE)
         assert (status, problem["type"]) == (503, "urn:intent-ledger:problem:overloaded")
