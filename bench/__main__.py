@@ -24,6 +24,7 @@ from bench.engines import PEER_SETTINGS, ROOT, Service, make_peer_environment, p
 from bench.load import Run, Task, measure
 from bench.machine import describe
 from bench.meter import Meter
+from bench.page import write_page
 from bench.report import BUSY, Report, show
 from gateway.embedded_postgres import EmbeddedPostgres
 
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--sustained", type=float, metavar="SECONDS", help=f"one long run with {BUSY} in flight")
     parser.add_argument("--without-peer", action="store_true", help="measure only ours")
     parser.add_argument("--directory", type=Path, help="below which the database lies meanwhile; no tmpfs")
+    parser.add_argument("--page", type=Path, help="write the figures into this page too: docs/performance.md")
     flags = parser.parse_args()
     peer = () if flags.without_peer else (BUSY,) if flags.quick else IN_FLIGHT
     plan = (
@@ -66,6 +68,8 @@ def main() -> None:
         shutil.rmtree(directory, ignore_errors=True)
     show(report, console)
     console.print(f"Written to {_write(report)}.")
+    if flags.page:
+        write_page(report, flags.page)
 
 
 async def _measure_all(plan: Plan, directory: Path, console: Console) -> Report:

@@ -39,6 +39,7 @@ class Run(msgspec.Struct, kw_only=True):
     cpu_us: Mapping[str, float]
     cpu_share: Mapping[str, float]  # of one core
     memory_bytes: int  # the engine's process at its peak
+    others_share: float  # of one core, by whatever else ran on the machine
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +107,8 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 def _run(task: Task, seen: Seen, cost: Cost, memory: int) -> Run:
     count = len(seen.latencies)
+    busy = cost.cpu_seconds["machine"]
+    parties = {name: seconds for name, seconds in cost.cpu_seconds.items() if name != "machine"}
     latencies = sorted(seen.latencies)
     return Run(
         engine=task.engine,
@@ -117,7 +120,8 @@ def _run(task: Task, seen: Seen, cost: Cost, memory: int) -> Run:
         p99_ms=latencies[count * 99 // 100] * 1e3,
         commits=cost.commits / count,
         wal_bytes=cost.wal_bytes / count,
-        cpu_us={name: seconds / count * 1e6 for name, seconds in cost.cpu_seconds.items()},
-        cpu_share={name: seconds / seen.seconds for name, seconds in cost.cpu_seconds.items()},
+        cpu_us={name: seconds / count * 1e6 for name, seconds in parties.items()},
+        cpu_share={name: seconds / seen.seconds for name, seconds in parties.items()},
         memory_bytes=memory,
+        others_share=max(0.0, busy - sum(parties.values())) / seen.seconds,
     )

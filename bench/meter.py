@@ -42,6 +42,7 @@ class Meter:
         """Read everything now."""
         wal: str = await self._connection.fetchval("select pg_current_wal_lsn()::text")
         cpu = {name: _cpu_seconds([pid]) for name, pid in processes.items()}
+        cpu["machine"] = _machine_seconds()
         cpu["postgres"] = _cpu_seconds([self._postmaster, *_children(self._postmaster)], reaped_of=self._postmaster)
         return Reading(wal, cpu)
 
@@ -70,6 +71,12 @@ def peak_memory_bytes(pid: int) -> int:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     raise RuntimeError(f"Process {pid} has ended.")
+
+
+def _machine_seconds() -> float:
+    """Return the seconds that all cores together have been busy, for whomever."""
+    fields = [int(ticks) for ticks in Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]]
+    return (sum(fields) - fields[3] - fields[4]) / _TICKS_PER_SECOND  # all but idle and iowait: proc_stat(5)
 
 
 def _children(pid: int) -> list[int]:

@@ -39,6 +39,11 @@ class Target(msgspec.Struct, frozen=True):
         """Tell whether it was reached."""
         return self.reached >= self.limit if self.at_least else self.reached <= self.limit
 
+    @property
+    def shown(self) -> str:
+        """Write what was reached in as many digits as mean something."""
+        return f"{self.reached:,.0f}" if self.reached >= 100 else f"{self.reached:.2f}"
+
 
 BUSY: Final = 128
 
@@ -49,7 +54,8 @@ def show(report: Report, console: Console) -> None:
     console.print(
         f"{machine.cores} cores shared by load, engine and PostgreSQL {machine.postgres} "
         f"({', '.join(f'{name} {value}' for name, value in machine.settings.items())}); "
-        f"fsync {machine.fsync_us} µs; Python {machine.python}; {len(report.rounds)} rounds, interleaved"
+        f"fsync {machine.fsync_us} µs; Python {machine.python}; {len(report.rounds)} rounds, interleaved; "
+        f"other work on the machine took {others(report):.0%} of a core"
     )
     console.print(_speed_table(report))
     console.print(_cost_table(report))
@@ -64,6 +70,11 @@ def show(report: Report, console: Console) -> None:
     console.print(_targets_table(report))
 
 
+def others(report: Report) -> float:
+    """Return the share of one core that other work on the machine took meanwhile: what is above a tenth is too much."""
+    return median(run.others_share for runs in report.rounds for run in runs)
+
+
 def targets(report: Report) -> Iterator[Target]:
     """Name each target with what was reached; medians over the rounds."""
     busy, alone = _ours(report, BUSY), _ours(report, 1)
@@ -75,9 +86,9 @@ def targets(report: Report) -> Iterator[Target]:
     if alone:
         yield Target("p50 ms, 1 in flight", _median(alone, lambda run: run.p50_ms), 5, at_least=False)
         yield Target("commits per intent, 1 in flight", _median(alone, lambda run: run.commits), 4, at_least=False)
-    for name, ratios in _ratios(report):
+    for name, found in ratios(report):
         if str(BUSY) in name:
-            yield Target(f"times {name}", median(ratios), 20, at_least=True)
+            yield Target(f"times {name}", median(found), 20, at_least=True)
     yield Target("events/s appended in batches", report.afterwards.appended_per_second, 50_000, at_least=True)
     yield Target("events/s replayed", report.afterwards.replayed_per_second, 50_000, at_least=True)
 
@@ -98,7 +109,7 @@ def _groups(report: Report) -> dict[tuple[int, str], list[Run]]:
     return groups
 
 
-def _ratios(report: Report) -> Iterator[tuple[str, list[float]]]:
+def ratios(report: Report) -> Iterator[tuple[str, list[float]]]:
     """Give the ratio of our rate to the peer's within each round, at equal numbers in flight, and to its best one."""
     kinds = sorted({(run.in_flight, run.engine) for runs in report.rounds for run in runs if run.engine != OURS})
     for in_flight, engine in kinds:
@@ -119,7 +130,7 @@ def _rate(runs: Round, engine: str, in_flight: int) -> float:
 
 def _speed_table(report: Report) -> Table:
     table = _by_engine("speed: medians", "per second", "range", "p50 ms", "p99 ms")
-    for name, runs in _rows(report):
+    for name, runs in rows(report):
         rates = sorted(run.rate for run in runs)
         table.add_row(
             *name,
@@ -136,7 +147,7 @@ def _cost_table(report: Report) -> Table:
         "cost of one: medians (µs of processor time; the share of one core that the engine's process used)",
         "commits", "WAL B", "engine", "postgres", "load", "core", "MB",
     )  # fmt: skip
-    for name, runs in _rows(report):
+    for name, runs in rows(report):
         cpu = [
             f"{median(run.cpu_us[party] for run in runs):,.0f}" if party in runs[0].cpu_us else ""
             for party in ("engine", "postgres", "load")
@@ -161,7 +172,8 @@ def _by_engine(title: str, *figures: str) -> Table:
     return table
 
 
-def _rows(report: Report) -> Iterator[tuple[tuple[str, str], Sequence[Run]]]:
+def rows(report: Report) -> Iterator[tuple[tuple[str, str], Sequence[Run]]]:
+    """Give the runs by number in flight and engine."""
     for (in_flight, engine), runs in sorted(_groups(report).items(), key=lambda item: item[0][0]):
         yield (str(in_flight), engine), runs
     if report.sustained is not None:
@@ -174,8 +186,8 @@ def _ratio_table(report: Report) -> Table:
     table.add_column("")
     table.add_column("median", justify="right")
     table.add_column("range", justify="right")
-    for name, ratios in _ratios(report):
-        table.add_row(name, f"{median(ratios):.1f} times", f"{min(ratios):.1f} to {max(ratios):.1f}")
+    for name, found in ratios(report):
+        table.add_row(name, f"{median(found):.1f} times", f"{min(found):.1f} to {max(found):.1f}")
     return table
 
 
@@ -186,6 +198,7 @@ def _targets_table(report: Report) -> Table:
         table.add_column(heading, justify="right")
     for target in targets(report):
         sign = "≥" if target.at_least else "≤"
-        reached = f"{target.reached:,.0f}" if target.reached >= 100 else f"{target.reached:.2f}"
-        table.add_row(target.name, reached, f"{sign} {target.limit:,g}", "met" if target.met else "[bold]missed[/bold]")
+        table.add_row(
+            target.name, target.shown, f"{sign} {target.limit:,g}", "met" if target.met else "[bold]missed[/bold]"
+        )
     return table

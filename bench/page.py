@@ -1,0 +1,65 @@
+"""The figures of a run as they stand in docs/performance.md, between two marks: none of them is copied by hand."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+from bench.report import Report, others, ratios, rows, targets
+
+_BEGIN = "<!-- figures: begin -->\n"
+_END = "<!-- figures: end -->\n"
+
+
+def write_page(report: Report, page: Path) -> None:
+    """Replace the figures of a page by those of a run."""
+    before, _, rest = page.read_text().partition(_BEGIN)
+    _, mark, after = rest.partition(_END)
+    if not mark:
+        raise ValueError(f"{page} has no place for figures.")
+    page.write_text(before + _BEGIN + "\n".join(_lines(report)) + "\n" + _END + after)
+
+
+def _lines(report: Report) -> Iterator[str]:
+    machine = report.machine
+    yield f"Measured on {report.at[:10]}: {machine.cores} cores shared by the load, the engine and PostgreSQL"
+    yield f"{machine.postgres}, Python {machine.python}, an fsync of {machine.fsync_us} µs; other work on the machine"
+    yield f"took {others(report):.0%} of a core. Medians of {len(report.rounds)} rounds, and their range.\n"
+    yield f"| {' | '.join(_HEADINGS)} |"
+    yield "|---" * len(_HEADINGS) + "|"
+    for (in_flight, engine), runs in rows(report):
+        rates = sorted(run.rate for run in runs)
+        cpu = [f"{median(r.cpu_us[who] for r in runs):,.0f}" if who in runs[0].cpu_us else "" for who in _PARTIES]
+        cells = [
+            in_flight,
+            engine,
+            f"**{median(rates):,.0f}**",
+            f"{rates[0]:,.0f} to {rates[-1]:,.0f}",
+            f"{median(r.p50_ms for r in runs):.1f}",
+            f"{median(r.p99_ms for r in runs):.1f}",
+            f"{median(r.commits for r in runs):.2f}",
+            f"{median(r.wal_bytes for r in runs):,.0f}",
+            *cpu,
+            f"{median(r.memory_bytes for r in runs) / 1e6:,.0f}",
+        ]
+        yield f"| {' | '.join(cells)} |"
+    yield "\nCommits, bytes and processor time are for one intent, or for one workflow.\n"
+    yield "| ours is so many times as fast as | median | range of the rounds |\n|---|---|---|"
+    for name, found in ratios(report):
+        yield f"| {name} | {median(found):.1f} | {min(found):.1f} to {max(found):.1f} |"
+    yield "\n| target | reached | |\n|---|---|---|"
+    for target in targets(report):
+        sign = "≥" if target.at_least else "≤"
+        met = "met" if target.met else "**missed**"
+        yield f"| {target.name}: {sign} {target.limit:,g} | {target.shown} | {met} |"
+    after = report.afterwards
+    alone = after.store["intents_128"]["intents_per_second"]
+    yield f"\nAfter the load the views had every event within {after.catch_up_seconds:.1f} s. The store alone, without"
+    yield f"HTTP, adapters and views, appends for {alone:,} intents each second with 128 in flight, and reads"
+    yield f"{after.store['reading']['events_per_second']:,} events each second back."
+
+
+_PARTIES = ("engine", "postgres", "load")
+_HEADINGS = (
+    "in flight", "engine", "each second", "range", "p50 ms", "p99 ms", "commits", "log bytes",
+    "CPU µs: engine", "PostgreSQL", "load", "MB",
+)  # fmt: skip
