@@ -15,8 +15,7 @@ import rfc8785
 
 _sorted = msgspec.json.Encoder(order="sorted")
 _zero_fraction = re.compile(rb"\.0(?:[,\]}]|\Z)").search
-_exponent = re.compile(rb"e(?<=[0-9]e)[-+0-9]").search
-_LISTS_AS_COMMAS = bytes.maketrans(b"[", b",")
+_exponent = re.compile(rb"e(?<=[0-9]e)[-+]?[0-9]{1,3}(?:[,\]}]|\Z)").search  # a hexadecimal digest ends with a quote
 _BEYOND_BMP = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")  # first bytes of UTF-8 sequences of four
 
 
@@ -30,14 +29,8 @@ def canonical(value: Any) -> bytes:
 
 def _may_need_care(encoded: bytes) -> bool:
     """Tell whether the encoders could differ; never wrongly no, and rarely wrongly yes, which costs time only."""
-    if _zero_fraction(encoded) is not None:
+    if _zero_fraction(encoded) is not None or _exponent(encoded) is not None:
         return True
-    if _exponent(encoded) is not None:  # in a number, or in one of the many hexadecimal digests
-        bare = encoded.translate(
-            _LISTS_AS_COMMAS, b"0123456789.-"
-        )  # a number with an exponent is now an e in its place
-        if b'":e' in bare or b",e" in bare or bare.startswith(b"e"):
-            return True
     return not encoded.isascii() and any(lead in encoded for lead in _BEYOND_BMP)
 
 
