@@ -71,7 +71,7 @@ class PostgresStore:
 
     def now(self) -> datetime:
         """Return the database's time (UTC), carried on by the monotonic clock since it was last heard."""
-        elapsed = timedelta(seconds=time.monotonic() - self._read_at)
+        elapsed = timedelta(0, time.monotonic() - self._read_at)  # by position: the hottest call of all
         self._latest = max(self._latest, self._database_time + elapsed)
         return self._latest
 
