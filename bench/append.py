@@ -110,7 +110,9 @@ def _appending(events: int) -> Callable[[PostgresStore], Awaitable[None]]:
     return append
 
 
-async def _run(store: PostgresStore, waiters: int, seconds: float, work: Callable[[PostgresStore], Awaitable[None]]):
+async def _run(
+    store: PostgresStore, waiters: int, seconds: float, work: Callable[[PostgresStore], Awaitable[None]]
+) -> tuple[float, list[float]]:
     """Repeat `work` in so many waiters for so long; returns (times per second, sorted milliseconds)."""
     took: list[float] = []
     started = time.perf_counter()

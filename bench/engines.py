@@ -19,6 +19,7 @@ import asyncpg
 import msgspec
 
 from bench.load import Task
+from bench.meter import prepare
 from gateway.embedded_postgres import EmbeddedPostgres
 from gateway.operator_token import token_file
 
@@ -48,7 +49,7 @@ async def postgres(directory: Path) -> AsyncIterator[EmbeddedPostgres]:
     try:
         await server.start()
         connection = await asyncpg.connect(server.dsn())
-        await connection.execute("create extension if not exists pg_walinspect")
+        await prepare(connection)
         for settings in PEER_SETTINGS:
             await connection.execute(f"create database {_peer_database(settings)}")
         await connection.close()

@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg
 import msgspec
 
+_SLOT = "bench"
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -30,11 +31,17 @@ class Cost(msgspec.Struct, frozen=True):
     cpu_seconds: Mapping[str, float]
 
 
+async def prepare(connection: asyncpg.Connection) -> None:
+    """Let the log be looked into, and keep it until it has been: a checkpoint in a long run would remove it."""
+    await connection.execute("create extension if not exists pg_walinspect")
+    await connection.execute("select pg_create_physical_replication_slot($1, true)", _SLOT)
+
+
 class Meter:
     """Reads the counters of one PostgreSQL server and of named processes."""
 
     def __init__(self, connection: asyncpg.Connection, postmaster: int) -> None:
-        """`connection` must be of a superuser of a database with `pg_walinspect`."""
+        """`connection` must be of a superuser of a database that `prepare` has prepared."""
         self._connection = connection
         self._postmaster = postmaster
 
@@ -52,6 +59,7 @@ class Meter:
             "select ($2::text::pg_lsn - $1::text::pg_lsn)::bigint", begin.wal, end.wal
         )
         commits = await self._commits(begin.wal, end.wal) if wal_bytes else 0
+        await self._connection.execute("select pg_replication_slot_advance($1, pg_current_wal_lsn())", _SLOT)
         cpu = {name: seconds - begin.cpu_seconds.get(name, 0.0) for name, seconds in end.cpu_seconds.items()}
         return Cost(commits, wal_bytes, cpu)
 

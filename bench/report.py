@@ -59,7 +59,8 @@ def show(report: Report, console: Console) -> None:
     )
     console.print(_speed_table(report))
     console.print(_cost_table(report))
-    console.print(_ratio_table(report))
+    if any(ratios(report)):
+        console.print(_ratio_table(report))
     after = report.afterwards
     console.print(
         f"afterwards: the views had every event after {after.catch_up_seconds:.1f} s; replay of "
@@ -81,7 +82,7 @@ def targets(report: Report) -> Iterator[Target]:
     if busy:
         yield Target("intents/s, 128 in flight", _median(busy, lambda run: run.rate), 1_500, at_least=True)
         yield Target("commits per intent, 128 in flight", _median(busy, lambda run: run.commits), 0.3, at_least=False)
-        memory = _median(busy, lambda run: run.memory_bytes) / 1e6
+        memory = max(run.memory_bytes for run in (*busy, report.sustained or busy[0])) / 1e6
         yield Target("MB resident at the peak", memory, 200, at_least=False)
     if alone:
         yield Target("p50 ms, 1 in flight", _median(alone, lambda run: run.p50_ms), 5, at_least=False)
