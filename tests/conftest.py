@@ -20,6 +20,7 @@ import asyncio
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
@@ -34,6 +35,10 @@ from gateway.postgres_binaries import major_version, wheel_directory
 from ledger.database import SUPPORTED, open_pool
 from ledger.migrations import migrate
 from ledger.postgres_store import PostgresStore
+
+# A shell that starts the tests in the background makes them, and every process they start, deaf to Control-C; some of
+# them are about what happens when it is heard.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = itertools.count(1)
 
