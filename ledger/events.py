@@ -4,7 +4,8 @@ Rules of this file:
 
 1. An event says what happened and never what to do. Deciding is `coordinator/decide.py`.
 2. An event is frozen for ever once it is released: fields are never renamed, never change their meaning and never
-   disappear. What must change becomes a new class, and the old one moves to `UPCAST` with a function to the new.
+   disappear. A new field has a default that says what the older events meant. What must change more becomes a new
+   class, and the old one moves to `UPCAST` with a function to the new.
 3. An event carries everything its readers need: no view ever looks into configuration to understand an old event.
 4. No event holds a secret: credentials, tokens and connection strings stay in the operator's configuration.
 
@@ -20,7 +21,9 @@ import msgspec
 
 from ledger.canonical import canonical
 from ledger.errors import Corrupt, UnknownEventType
+from ledger.grants import Charge, Limit, Permission
 from ledger.intents import JSON, ActionPlan, Mode, Subject, Value, Verb
+from ledger.tasks import Check, TaskContract
 
 
 class Event(Value, frozen=True):
@@ -48,6 +51,9 @@ class IntentSubmitted(Event, frozen=True):
     context: JSON
     actions: tuple[ActionPlan, ...]
     traceparent: str | None = None
+    follows: str | None = None  # the intent that hands over to this one
+    again: bool = False  # the agent says that a repetition is meant
+    contract: TaskContract | None = None  # of the task, if one was defined
 
 
 class PolicyEvaluated(Event, frozen=True):
@@ -58,6 +64,10 @@ class PolicyEvaluated(Event, frozen=True):
     policy_set: str  # digest
     reasons: tuple[str, ...] = ()
     facts: dict[str, JSON] = msgspec.field(default_factory=dict)  # by action
+    evaluated_at: datetime | None = None  # the time that policy saw
+    approvers: tuple[str, ...] = ()  # escalate: names or roles of the people who may approve; empty: any eligible one
+    quorum: int = 1  # escalate: how many different people must approve
+    charges: tuple[Charge, ...] = ()  # what a decision to commit takes from the limits of the grants
 
 
 class ActionPrepared(Event, frozen=True):
@@ -76,10 +86,12 @@ class ActionRefused(Event, frozen=True):
 
 
 class ApprovalRequested(Event, frozen=True):
-    """Policy wants a person to look at exactly what `digest` names, until `expires_at`."""
+    """Policy wants `quorum` people to look at exactly what `digest` names, until `expires_at`."""
 
     digest: str
     expires_at: datetime
+    approvers: tuple[str, ...] = ()
+    quorum: int = 1
 
 
 class ApprovalGiven(Event, frozen=True):
@@ -88,6 +100,14 @@ class ApprovalGiven(Event, frozen=True):
     digest: str
     by: str
     note: str | None = None
+    grant: str | None = None  # the authority under which they approved
+
+
+class HoldReleased(Event, frozen=True):
+    """A hold was let go because it would not have lasted until a person answers; it is taken again under `key`."""
+
+    action: str
+    key: str
 
 
 # ── the decision: appending one of these is deciding ─────────────────────────────────────────────────────────────
@@ -99,14 +119,18 @@ class CommitDecided(Event, frozen=True):
     grant: str
     policies: tuple[str, ...]
     policy_set: str
+    charges: tuple[Charge, ...] = ()  # taken from the limits in the same transaction
+    approved_by: tuple[str, ...] = ()
 
 
 class AbortDecided(Event, frozen=True):
     """None of the actions will happen."""
 
-    cause: Literal["refused", "deadline", "cancelled", "rejected", "expired", "guard"]
+    cause: Literal["refused", "deadline", "cancelled", "rejected", "expired", "guard", "revoked", "denied"]
     reason: str
     by: str | None = None
+    failure_mode: str | None = None  # of the task's contract, where the reason is one that was foreseen
+    escalated_to: str | None = None  # the person whom the contract names for it
 
 
 class CompensateDecided(Event, frozen=True):
@@ -115,6 +139,8 @@ class CompensateDecided(Event, frozen=True):
     cause: Literal["failed", "undo"]
     reason: str
     by: str | None = None
+    failure_mode: str | None = None
+    escalated_to: str | None = None
 
 
 # ── calls to the outside and what came of them ───────────────────────────────────────────────────────────────────
@@ -264,6 +290,35 @@ class IntentSimulated(Event, frozen=True):
     previews: dict[str, JSON]
 
 
+# ── what the outside shows afterwards, where a task says what success is ─────────────────────────────────────────
+
+
+class OutcomeDeferred(Event, frozen=True):
+    """The outside could not be asked whether the task is done; it is asked again at `retry_at`."""
+
+    reason: str
+    retry_at: datetime
+
+
+class OutcomeVerified(Event, frozen=True):
+    """Every success criterion of the task holds in the outside systems."""
+
+    checks: tuple[Check, ...]
+
+
+class OutcomeContradicted(Event, frozen=True):
+    """The intent committed, and the outside systems do not show what its task calls success."""
+
+    checks: tuple[Check, ...]
+
+
+class OutcomeUnknown(Event, frozen=True):
+    """Whether the task is done could not be found out."""
+
+    checks: tuple[Check, ...]
+    reason: str
+
+
 # ── authority ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -274,7 +329,53 @@ class GrantIssued(Event, frozen=True):
     parent: str | None
     subject: Subject
     token_sha256: str
-    operations: tuple[str, ...]  # patterns, "payments.*"
+    operations: tuple[Permission | str, ...]  # 0.1 wrote patterns without constraints
+    task: str | None = None  # the only task that may be named under it
+    limits: tuple[Limit, ...] = ()
+    expires_at: datetime | None = None  # None: never
+    may_delegate: bool = True
+    custody: tuple[str, ...] = ()  # grants, from the first down to this one
+    commissioned_by: str | None = None  # the nearest person above
+    issued_by: str | None = None  # the name of who issued it
+
+
+class GrantRevoked(Event, frozen=True):
+    """This grant and every grant below it are dead from this position on."""
+
+    grant: str
+    reason: str
+    by: str
+
+
+class TokenRefused(Event, frozen=True):
+    """Somebody showed a token that is not alive. At most one such event a minute for each cause and grant."""
+
+    cause: Literal["expired", "revoked", "unknown"]
+    grant: str | None
+    times: int  # since the last one
+
+
+class PolicySetAdded(Event, frozen=True):
+    """A policy set was checked and kept under its digest. It has no effect until it is activated."""
+
+    policy_set: str
+    cedar: str
+    policies: tuple[str, ...]
+    by: str
+
+
+class PolicySetActivated(Event, frozen=True):
+    """From this position on, this policy set gives the verdicts."""
+
+    policy_set: str
+    by: str
+
+
+class TaskDefined(Event, frozen=True):
+    """Somebody commissioned a task, and said what counts as success."""
+
+    contract: TaskContract
+    by: str
 
 
 EVENT_TYPES: Final[Mapping[str, type[Event]]] = {cls.__name__: cls for cls in Event.__subclasses__()}

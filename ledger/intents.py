@@ -78,6 +78,8 @@ class ActionPlan(Value, frozen=True):
     hold_seconds: int | None = None  # how long the adapter keeps a hold; None: until told
     key_lifetime_seconds: int | None = None  # how long the adapter remembers a key; None: for ever
     facts: bool = False  # policy needs facts from the system of record first
+    amount_minor: int | None = None  # the money that it moves, in minor units of `currency`
+    currency: str | None = None
 
 
 def has_hold(plan: ActionPlan) -> bool:

@@ -22,7 +22,8 @@ import msgspec
 
 from ledger import bounds
 from ledger.errors import Corrupt
-from ledger.events import Event, Recorded
+from ledger.events import Event, GrantIssued, Recorded
+from ledger.grants import Charge
 
 
 class EpochCurrent(msgspec.Struct, frozen=True):
@@ -39,7 +40,36 @@ class KeyUnused(msgspec.Struct, frozen=True):
     request_digest: str
 
 
-Guard = EpochCurrent | KeyUnused
+class GrantAlive(msgspec.Struct, frozen=True):
+    """Guard: this grant is neither revoked nor expired, and no grant above it is."""
+
+    grant: str
+
+
+class PolicyActive(msgspec.Struct, frozen=True):
+    """Guard: this policy set is the active one; None: none was ever activated."""
+
+    policy_set: str | None
+
+
+class WithinLimits(msgspec.Struct, frozen=True):
+    """Guard: each of these counters has room; the append charges them all, or none."""
+
+    charges: tuple[Charge, ...]  # at least one; no counter twice
+
+
+class Unlike(msgspec.Struct, frozen=True):
+    """Guard: within the window no other intent was submitted with the same likeness; the append claims it.
+
+    `besides` is an intent of which the caller knows that it ended without an effect: that one does not count.
+    """
+
+    likeness: str  # a digest of task and actions
+    window_seconds: int
+    besides: str | None = None
+
+
+Guard = EpochCurrent | KeyUnused | GrantAlive | PolicyActive | WithinLimits | Unlike
 
 
 class Take(msgspec.Struct, frozen=True):
@@ -66,14 +96,45 @@ class Finished(msgspec.Struct, frozen=True):
 Work = Take | Due | Parked | Finished
 
 
+class Issue(msgspec.Struct, frozen=True):
+    """Change: the grant whose `GrantIssued` is appended is alive from now on."""
+
+    issued: GrantIssued
+
+
+class Revoke(msgspec.Struct, frozen=True):
+    """Change: the grant and all below it are dead, and what waits under them in flight is due at once."""
+
+    grant: str
+
+
+class Activate(msgspec.Struct, frozen=True):
+    """Change: the policy set is the active one."""
+
+    policy_set: str
+
+
+Change = Issue | Revoke | Activate
+
+
+class Restore(msgspec.Struct, frozen=True):
+    """Give back what a decision had charged, in the windows of the time at which it was recorded."""
+
+    charges: tuple[Charge, ...]
+    charged_at: datetime
+
+
 class Append(msgspec.Struct, frozen=True, kw_only=True):
-    """One append to one intent's or grant's stream."""
+    """One append to one stream. Judged in the order: version, epoch, grant, key, policy, likeness, limits."""
 
     stream: str
     expected_version: int  # 0: the stream does not exist yet
     events: tuple[Event, ...]  # at least one
     guards: tuple[Guard, ...] = ()  # at most one of each class
     work: Work | None = None  # None: leave the table of work as it is
+    change: Change | None = None  # of authority; such an append never shares a batch, so that it has a place in time
+    restore: Restore | None = None
+    notify: bool = False  # put the last event into the outbox, for whoever wants to be told
 
 
 class Appended(msgspec.Struct, frozen=True):
@@ -90,11 +151,17 @@ class VersionConflict(msgspec.Struct, frozen=True):
 
 
 class GuardFailed(msgspec.Struct, frozen=True):
-    """Nothing was written: `guard` did not hold. For `KeyUnused`: the intent that has the key, and its digest."""
+    """Nothing was written: `guard` did not hold.
+
+    For `KeyUnused`: the intent that has the key, and its digest. For `Unlike`: the intent that is like it.
+    For `WithinLimits`: the first counter without room, and what is used of it.
+    """
 
     guard: Guard
     intent: str | None = None
     request_digest: str | None = None
+    limit: str | None = None
+    used: int | None = None
 
 
 class Unknown(msgspec.Struct, frozen=True):
@@ -114,10 +181,18 @@ class Submission(msgspec.Struct, frozen=True):
 
 
 class Claimed(msgspec.Struct, frozen=True):
-    """An intent taken over by a worker, and the epoch under which it now writes."""
+    """An intent taken over by a worker, the epoch under which it now writes, and whether its grant is alive."""
 
     intent: str
     epoch: int
+    alive: bool = True
+
+
+class StandingGrant(msgspec.Struct, frozen=True):
+    """A grant as it was issued, and whether it, or a grant above it, was revoked."""
+
+    issued: GrantIssued
+    revoked: bool
 
 
 class Store(Protocol):
@@ -136,6 +211,21 @@ class Store(Protocol):
 
     async def submission(self, subject: str, key: str) -> Submission | None:
         """Return what this subject's idempotency key was used for; None while it is unused."""
+
+    async def chain(self, *, grant: str | None = None, token_sha256: str | None = None) -> Sequence[StandingGrant]:
+        """Return a grant, named by itself or by its token, and those above it, the first one first; empty if unknown.
+
+        One read of one moment: what was revoked before the call is shown as revoked.
+        """
+
+    async def below(self, grant: str, after: str | None, limit: int) -> Sequence[StandingGrant]:
+        """Return a grant and all below it, by id, at most `limit` after the id `after`."""
+
+    async def in_flight_under(self, grant: str) -> Sequence[str]:
+        """Return the intents in flight that were submitted under a grant or any below it."""
+
+    async def active_policy(self) -> str | None:
+        """Return the digest of the active policy set; None if none was ever activated."""
 
     async def read_all(self, after_position: int, limit: int) -> Sequence[Recorded]:
         """Return the ledger's events after a position, oldest first."""
