@@ -30,6 +30,7 @@ PROBLEMS: Final[Mapping[type[e.LedgerError], Row]] = {
     e.KeyMissing: Row("idempotency-key-missing", 400, "An Idempotency-Key is needed"),
     e.Unauthenticated: Row("unauthenticated", 401, "A live token is needed"),
     e.Forbidden: Row("forbidden", 403, "The token may not do this"),
+    e.NotEligible: Row("not-eligible", 403, "This person may not answer for it"),
     e.NotFound: Row("not-found", 404, "There is no such thing"),
     e.NoSuchMethod: Row("method-not-allowed", 405, "The address does not answer that method"),
     e.TooSlow: Row("too-slow", 408, "The request did not arrive in time"),
@@ -37,11 +38,15 @@ PROBLEMS: Final[Mapping[type[e.LedgerError], Row]] = {
     e.UnsupportedMedia: Row("unsupported-media-type", 415, "Only plain JSON in UTF-8 is read"),
     e.Invalid: Row("invalid-intent", 422, "The intent does not follow the contract"),
     e.InvalidRequest: Row("invalid-request", 422, "The request does not follow the contract"),
+    e.WiderThanParent: Row("wider-than-parent", 422, "The grant would be wider than its issuer's"),
+    e.InvalidPolicy: Row("invalid-policy", 422, "The policy set cannot be used"),
     # the ledger's state forbids it
     e.Conflict: Row("conflict", 409, "The present state does not allow this"),
     e.KeyReused: Row("idempotency-key-reused", 422, "The idempotency key belongs to another request"),
     e.AlreadyDecided: Row("already-decided", 409, "The intent is decided"),
     e.NotWaiting: Row("not-waiting", 409, "The intent does not wait for that"),
+    e.DigestMismatch: Row("digest-mismatch", 409, "That is not what waits for an answer"),
+    e.PossibleDuplicate: Row("possible-duplicate", 409, "The same was asked for before"),
     e.NotUndoable: Row("not-undoable", 409, "Not everything can be undone"),
     # we cannot answer now
     e.Unavailable: Row("unavailable", 503, "The ledger cannot answer now"),

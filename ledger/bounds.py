@@ -16,6 +16,24 @@ WAIT_SECONDS_MAX: Final = 30  # below the idle time-outs of usual proxies
 PAGE_LIMIT_DEFAULT: Final = 50
 PAGE_LIMIT_MAX: Final = 500  # one page is built in memory
 
+# What authority takes on.
+GRANT_DEPTH: Final = 8  # a chain of custody that a person can still read
+GRANT_OPERATIONS: Final = 64  # permissions of one grant
+GRANT_LIMITS: Final = 16  # every decision below charges each of them
+GRANT_VALUES: Final = 100  # of one parameter's constraint
+GRANT_SECONDS_MAX: Final = 10 * 366 * 86_400
+POLICY_BYTES: Final = 128 * 1024  # of Cedar; about a thousand policies
+POLICIES_MAX: Final = 500
+APPROVERS_MAX: Final = 20
+QUORUM_MAX: Final = 10
+DUPLICATE_SECONDS: Final = 3_600  # how long the same actions under the same task count as a possible repetition
+TASK_SCOPE: Final = 64
+TASK_CRITERIA: Final = 16
+TASK_FAILURE_MODES: Final = 16
+TOKEN_REFUSAL_SECONDS: Final = 60.0  # between two records of the same kind of refusal
+TOKEN_REFUSALS_KEPT: Final = 1_000  # kinds of refusal counted at once
+OUTCOME_ATTEMPTS: Final = 8  # of asking whether a task is done, before it is recorded that nobody could tell
+
 # What an outside system may answer.
 ANSWER_BYTES: Final = 64 * 1024  # a result is a confirmation, stored for ever
 PREVIEW_BYTES: Final = 64 * 1024

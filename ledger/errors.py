@@ -10,13 +10,18 @@
     │   ├── NoSuchMethod         the address exists, the method on it does not
     │   ├── Invalid              well-formed, but breaks the contract; names each place
     │   │   └── InvalidRequest   the same, in anything but an intent
+    │   │       ├── WiderThanParent  a grant that would permit more than its issuer has
+    │   │       └── InvalidPolicy    a policy set that cannot be read or does not fit the catalogue
     │   ├── Unauthenticated      no token, or one that is not alive
     │   ├── Forbidden            a live token that may not do this
+    │   │   └── NotEligible      a person who may not answer for this intent
     │   ├── NotFound
     │   └── Conflict             the ledger's state forbids it
     │       ├── KeyReused        the same idempotency key with another body
     │       ├── AlreadyDecided   too late to cancel
     │       ├── NotWaiting       nothing here waits for that answer
+    │       ├── DigestMismatch   what was approved is not what would happen
+    │       ├── PossibleDuplicate  the same actions were submitted under the same task before
     │       └── NotUndoable      names the actions that cannot be undone
     ├── AdapterError             an outside system did not do what was asked
     │   ├── Transient            certainly nothing happened; the same call may succeed later
@@ -91,12 +96,24 @@ class InvalidRequest(Invalid):
     """The request does not follow the contract. Nothing was changed."""
 
 
+class WiderThanParent(InvalidRequest):
+    """The grant would permit more than its issuer's. Nothing was issued; each part that is wider is named."""
+
+
+class InvalidPolicy(InvalidRequest):
+    """The policy set cannot be used. It was neither kept nor activated; each place is named."""
+
+
 class Unauthenticated(Rejected):
     """There is no token, or it is not alive. Nothing was recorded."""
 
 
 class Forbidden(Rejected):
     """The token is alive but may not do this. Nothing was recorded."""
+
+
+class NotEligible(Forbidden):
+    """You may not answer for this intent. Nothing was recorded."""
 
 
 class NotFound(Rejected):
@@ -117,6 +134,14 @@ class AlreadyDecided(Conflict):
 
 class NotWaiting(Conflict):
     """The intent does not wait for this answer. Nothing was changed."""
+
+
+class DigestMismatch(Conflict):
+    """The digest is not that of what waits for an answer. Nothing was recorded; look at the intent again."""
+
+
+class PossibleDuplicate(Conflict):
+    """The same actions were submitted under this task before. Nothing was recorded; "again": true repeats them."""
 
 
 class NotUndoable(Conflict):
