@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ledger.phases import TERMINAL, Phase, Step
-from ledger.state import PHASES, STEPS, SWEEPS
+from ledger.transitions import PHASES, STEPS, SWEEPS
 
 TARGET = Path(__file__).with_name("states.md")
 HEADER = """# The states of an intent and of its actions

@@ -95,6 +95,19 @@ DRAIN_SECONDS: Final = 20.0  # for what runs to come to rest after SIGTERM, belo
 CONNECT_AGAIN_SECONDS: Final = 2.0  # between attempts to reach a database that is away at start
 VIEW_SECONDS: Final = 10.0  # how long ?min_position= waits for a view
 
+# What people are told by webhooks.
+WEBHOOK_KEY_BYTES: Final = 24  # Standard Webhooks: 192 bits at least,
+WEBHOOK_KEY_BYTES_MAX: Final = 64  # and no more than a block of SHA-256
+WEBHOOK_KEYS: Final = 2  # the one in force, and the one that replaces it
+WEBHOOK_SECONDS: Final = 10.0  # for one message; Standard Webhooks says 15 to 30, and a person may be waiting
+WEBHOOK_LEASE_SECONDS: Final = 30.0  # above WEBHOOK_SECONDS; how long a dead sender delays its messages
+WEBHOOK_POLL_SECONDS: Final = 0.5  # how late a message may be noticed
+WEBHOOKS_AT_ONCE: Final = 8  # to one receiver
+WEBHOOK_RETRY_BASE_SECONDS: Final = 2.0
+WEBHOOK_RETRY_CAP_SECONDS: Final = 3_600.0
+WEBHOOK_AGE_SECONDS: Final = 7 * 86_400.0  # an older message would tell of what nobody waits for any more
+WEBHOOK_DRAIN_SECONDS: Final = 2.0  # for messages under way at the end; what is cut off is sent again
+
 # What views take on, in the same process as the hot path.
 PAGE_EVENTS: Final = 20_000  # folded for one page of intents, some 50 ms of Python; a page of poison intents is shorter
 VIEW_BATCH_EVENTS: Final = 4_000  # one batch of a follower: the more, the fewer rows are written twice

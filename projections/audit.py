@@ -20,7 +20,7 @@ from ledger.bounds import ERROR_LENGTH
 from ledger.errors import IllegalTransition
 from ledger.ids import intent_of
 from ledger.phases import Phase
-from ledger.state import PHASES, symbol
+from ledger.transitions import PHASES, symbol
 from projections.projection import Projection, Row, next_phase
 from projections.table import as_row
 

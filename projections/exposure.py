@@ -25,7 +25,7 @@ from ledger.events import IntentSubmitted, Recorded
 from ledger.ids import intent_of
 from ledger.intents import JSON, Guarantee, Undo
 from ledger.phases import TERMINAL, Phase, Step
-from ledger.state import STEPS, SWEEPS, symbol
+from ledger.transitions import STEPS, SWEEPS, symbol
 from projections.projection import EVERY_EVENT_OF_AN_INTENT, Projection, Row, next_phase
 
 if TYPE_CHECKING:

@@ -23,7 +23,8 @@ from ledger.errors import Corrupt, IllegalTransition
 from ledger.events import AbortDecided, AttentionRaised, AttentionResolved, IntentSubmitted, Recorded
 from ledger.ids import intent_of, intent_stream
 from ledger.phases import Phase
-from ledger.state import IntentState, fold, symbol
+from ledger.state import IntentState, fold
+from ledger.transitions import symbol
 from projections.feed import understand
 from projections.projection import EVERY_EVENT_OF_AN_INTENT, Projection, Row, next_phase
 

@@ -21,7 +21,7 @@ from ledger.errors import IllegalTransition
 from ledger.events import EVENT_TYPES, Event, GrantIssued, Recorded
 from ledger.intents import Value
 from ledger.phases import Phase
-from ledger.state import PHASES
+from ledger.transitions import PHASES
 
 EVERY_EVENT_OF_AN_INTENT: Final = frozenset(EVENT_TYPES.values()) - {GrantIssued}
 

@@ -30,7 +30,8 @@ from ledger import events as e
 from ledger.errors import IllegalTransition
 from ledger.intents import Mode
 from ledger.phases import TERMINAL, UNDECIDED, Phase
-from ledger.state import PHASES, STEPS, SWEEPS, evolve, fold
+from ledger.state import evolve, fold
+from ledger.transitions import PHASES, STEPS, SWEEPS
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUARANTEES = ("atomic", "idempotent", "verifiable", "blind")

@@ -28,7 +28,8 @@ from ledger import events as e
 from ledger.errors import InDoubt, NotUndoable, Permanent, Transient
 from ledger.intents import ActionPlan, Mode, Undo, Verb, has_hold
 from ledger.phases import TERMINAL, UNDECIDED, Phase, Step
-from ledger.state import PHASES, STEPS, SWEEPS, IntentState, evolve, symbol
+from ledger.state import IntentState, evolve
+from ledger.transitions import PHASES, STEPS, SWEEPS, symbol
 
 ATTEMPTS = 2  # what the walk sets ONE_SHOT_ATTEMPTS and INQUIRY_ATTEMPTS to
 
