@@ -51,6 +51,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from adapters.facts import FactType
+from adapters.money import MoneyParameter
 from ledger.intents import JSON, Guarantee, Undo, Verb
 
 
@@ -66,6 +68,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     hold_seconds: int | None = None  # atomic only: the shortest time a hold lives; None: until told
     key_lifetime_seconds: int | None = None  # how long a repeated key is recognised; None: for ever
     facts: tuple[str, ...] = ()  # names of the facts that preview reports for policy
+    fact_types: Mapping[str, FactType] = {}  # of those that policy may compare; by name
+    money: MoneyParameter | None = None  # the integer parameter that moves money; None: by convention; see `money.py`
     summary: str | None = None  # "refund {amount|money} to customer {customer}"; None: the name and parameters
     secret_fields: tuple[str, ...] = ()  # top-level fields of answers that are never stored
 

@@ -46,6 +46,7 @@ from adapters.contract import (
     Unknown,
     Vote,
 )
+from adapters.facts import checked_facts
 from adapters.http_client import Answer, HttpClient
 from adapters.http_tables import Endpoint, Exchange, HttpTable, InquiryTable, exchanges
 from adapters.references import Unrenderable, render_body
@@ -124,7 +125,7 @@ class HttpAdapter:
         before = {name: pointed(data, pointer) for name, pointer in table.before.items()}
         if len(canonical([facts, before])) > bounds.PREVIEW_BYTES:
             raise Permanent(f"The preview of {call.operation} is longer than {bounds.PREVIEW_BYTES} bytes.")
-        return Preview(facts, before or None)
+        return Preview(checked_facts(call.operation, facts, exchange.operation.fact_types), before or None)
 
     async def prepare(self, call: Call) -> Vote:
         """Take the hold; for a one-shot make sure that its request can be written (laws 1 to 4)."""

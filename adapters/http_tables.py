@@ -216,6 +216,8 @@ def _operation(name: str, table: HttpOperation) -> Operation:
         hold_seconds=table.hold_seconds,
         key_lifetime_seconds=table.key_lifetime_seconds,
         facts=tuple(table.preview.facts) if table.preview else (),
+        fact_types=table.fact_types,
+        money=table.money,
         summary=table.summary,
         secret_fields=table.secret_fields,
     )

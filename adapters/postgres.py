@@ -40,6 +40,7 @@ from adapters.contract import (
     Unknown,
     Vote,
 )
+from adapters.facts import checked_facts
 from adapters.fence import AnyConnection, State
 from adapters.postgres_session import LOST, Pool, bounded, certain, judge, open_pool, run, session, words
 from adapters.postgres_tables import PostgresTable, Recipe, recipes
@@ -249,7 +250,8 @@ class PostgresAdapter:
         missing = [fact for fact in recipe.operation.facts if fact not in row]
         if missing:
             raise Permanent(f"The preview of {call.operation} finds nothing that says {', '.join(missing)}.")
-        return Preview({fact: row[fact] for fact in recipe.operation.facts}, row or None)
+        facts = {fact: row[fact] for fact in recipe.operation.facts}
+        return Preview(checked_facts(call.operation, facts, recipe.operation.fact_types), row or None)
 
 
 async def _perform(connection: AnyConnection, recipe: Recipe, params: JSON) -> JSON:

@@ -90,6 +90,8 @@ def _recipe(name: str, verb: str, table: PostgresOperation) -> Recipe:
             undo_window_seconds=table.undo_window_seconds,
             hold_seconds=table.hold_seconds,
             facts=table.facts,
+            fact_types=table.fact_types,
+            money=table.money,
             summary=table.summary,
         ),
         do=_statements(f"{where} statements", table.statements, params | captured),

@@ -125,6 +125,7 @@ class ReferenceAdapter:
             guarantee=guarantee,
             undo=Undo.EXACT,
             facts=("balance",) if facts else (),
+            fact_types={"balance": "integer"} if facts else {},
             summary="post {amount} to account {account}",
         )
         self.operations: Mapping[str, Operation] = {post.name: post}

@@ -17,6 +17,7 @@ import jsonschema_rs
 import msgspec
 
 from adapters.contract import Adapter, Operation
+from adapters.money import money_of, money_parameter
 from adapters.summary import Summarise, compile_template
 from ledger.bounds import ERROR_LENGTH, PARAM_FAULTS
 from ledger.errors import Misconfigured
@@ -62,6 +63,8 @@ class Registry:
         _check_promises(operation)
         validator = _compile_schema(operation)
         summarise = compile_template(key, operation.summary, operation.params)
+        money = money_parameter(key, operation.money, operation.params)
+        operation = msgspec.structs.replace(operation, money=money)
         self._offers[key] = _Offer(operation, adapter, validator, summarise)
 
     def adapter(self, operation: str) -> Adapter:
@@ -83,6 +86,10 @@ class Registry:
     def summary(self, operation: str, params: JSON) -> str:
         """Say in one bounded line, harmless to show, what an action with these valid parameters does."""
         return self._offers[operation].summarise(params)
+
+    def money(self, operation: str, params: JSON) -> tuple[int, str] | None:
+        """Return the minor units and the currency that an action with these valid parameters moves, if it does."""
+        return money_of(self._offers[operation].operation.money or False, params)
 
     async def open(self) -> None:
         """Open every adapter; if one fails, those already open are closed again."""
@@ -116,6 +123,9 @@ def _check_promises(operation: Operation) -> None:
         )
     if operation.undo_window_seconds is not None and operation.undo is Undo.NONE:
         raise Misconfigured(f"Operation {operation.name} cannot be undone; it cannot have an undo window.")
+    for fact in operation.fact_types:
+        if fact not in operation.facts:
+            raise Misconfigured(f"Operation {operation.name} has no fact {fact!r}; fact_types names only its facts.")
 
 
 def _compile_schema(operation: Operation) -> jsonschema_rs.Draft202012Validator:

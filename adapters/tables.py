@@ -9,6 +9,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
+from adapters.facts import FactType
+from adapters.money import MoneyParameter
 from ledger.bounds import CALL_SECONDS
 from ledger.intents import Undo
 
@@ -49,3 +51,5 @@ class OperationTable(Table):
     summary: str | None = None
     undo: Undo = Undo.NONE
     undo_window_seconds: PositiveInt | None = None
+    fact_types: dict[str, FactType] = Field(default_factory=dict)
+    money: MoneyParameter | None = None

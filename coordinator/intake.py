@@ -81,6 +81,7 @@ def submitted(request: Request, registry: Registry, principal: Principal, ledger
 
 def _plan(action: RequestedAction, registry: Registry, ledger: str, intent: str) -> ActionPlan:
     operation = registry.operations[action.operation]
+    amount_minor, currency = registry.money(action.operation, action.params) or (None, None)
     return ActionPlan(
         id=action.id,
         adapter=registry.adapter(action.operation).name,
@@ -97,6 +98,8 @@ def _plan(action: RequestedAction, registry: Registry, ledger: str, intent: str)
         hold_seconds=operation.hold_seconds,
         key_lifetime_seconds=operation.key_lifetime_seconds,
         facts=bool(operation.facts),
+        amount_minor=amount_minor,
+        currency=currency,
     )
 
 

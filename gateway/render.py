@@ -133,6 +133,8 @@ class ShownOperation(Shown, frozen=True):
     settle_seconds: int
     key_lifetime_seconds: int | None
     facts: tuple[str, ...]
+    fact_types: Mapping[str, str]
+    money: str | None
     params: Mapping[str, Any]
 
 
@@ -314,6 +316,8 @@ def show_operation(operation: Operation) -> ShownOperation:
         settle_seconds=operation.settle_seconds,
         key_lifetime_seconds=operation.key_lifetime_seconds,
         facts=operation.facts,
+        fact_types=operation.fact_types,
+        money=operation.money or None,
         params=operation.params,
     )
 

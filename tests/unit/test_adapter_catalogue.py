@@ -89,6 +89,9 @@ def summary(template: str | None, params: dict[str, Any]) -> str:
         ({"key_lifetime_seconds": 86_400}, "is atomic: its key must live as long as its hold"),
         ({"settle_seconds": 60}, "cannot have settle_seconds"),
         ({"guarantee": Guarantee.VERIFIABLE, "settle_seconds": -1}, "settle_seconds cannot be negative"),
+        ({"facts": ("age",), "fact_types": {"agee": "integer"}}, "has no fact 'agee'"),
+        ({"money": "sum"}, "'sum' beside 'currency' is taken for money, but 'sum' is not declared as an integer"),
+        ({"money": "customer"}, "'customer' is not declared as an integer"),
     ],
 )
 def test_what_is_not_in_order_is_refused_at_start_with_the_reason(changed: dict[str, Any], said: str) -> None:
@@ -111,6 +114,54 @@ async def test_adapters_are_closed_in_reverse_and_also_when_one_cannot_open() ->
     with pytest.raises(RuntimeError):
         await registry.open()
     assert first.events == ["open", "close", "open", "close"]
+
+
+# ── money ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def schema(**properties: Any) -> dict[str, Any]:
+    merged = {**PARAMS["properties"], **properties}
+    return {**PARAMS, "properties": {name: value for name, value in merged.items() if value is not None}}
+
+
+def test_an_integer_amount_beside_a_currency_is_money() -> None:
+    registry = Registry([Offering()])
+    assert registry.operations["payments.refund"].money == "amount"
+    assert registry.money("payments.refund", VALID) == (4200, "USD")
+
+
+def test_another_parameter_can_be_named_as_the_money() -> None:
+    params = {**schema(total={"type": "integer", "minimum": 0}), "required": ["total", "amount", "currency"]}
+    registry = Registry([Offering("payments", refund(params=params, money="total"))])
+    assert registry.money("payments.refund", VALID | {"total": 7}) == (7, "USD")
+
+
+@pytest.mark.parametrize("changed", [{"money": False}, {"params": schema(currency=None), "summary": None}])
+def test_what_is_no_money_is_not_counted(changed: dict[str, Any]) -> None:
+    registry = Registry([Offering("payments", refund(**changed))])
+    assert registry.operations["payments.refund"].money is False
+    assert registry.money("payments.refund", VALID) is None
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({**PARAMS, "required": ["customer", "currency"]}, "'amount' is not required"),
+        ({**PARAMS, "required": ["customer", "amount"]}, "'currency' is not required"),
+        (schema(amount={"type": "integer"}), "'amount' may be negative"),
+        (schema(amount={"type": "integer", "minimum": -1}), "'amount' may be negative"),
+        (schema(amount={"type": "number", "minimum": 1}), "'amount' is not declared as an integer"),
+        (schema(amount={"type": ["integer", "null"], "minimum": 1}), "'amount' is not declared as an integer"),
+        (schema(currency={"type": ["string", "null"]}), "'currency' is not declared as a string"),
+    ],
+)
+def test_what_looks_like_money_and_could_slip_past_a_limit_is_refused_at_start(
+    params: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(Misconfigured, match=said):
+        Registry([Offering("payments", refund(params=params))])
+    registry = Registry([Offering("payments", refund(params=params, money=False))])
+    assert registry.money("payments.refund", VALID) is None
 
 
 # ── parameters ───────────────────────────────────────────────────────────────────────────────────────────────────

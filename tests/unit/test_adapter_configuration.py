@@ -85,6 +85,22 @@ def test_nothing_but_a_verifiable_operation_settles(tmp_path: Path) -> None:
     assert {operation.settle_seconds for operation in operations.values()} == {0}
 
 
+def test_what_moves_money_and_what_its_facts_are_can_be_said_in_the_file(tmp_path: Path) -> None:
+    said = 'preview = { path = "/a", facts = { age = "/age" } }\nfact_types = { age = "integer" }\nmoney = "cents"\n'
+    params = (
+        '{ type = "object", additionalProperties = false, required = ["cents", "currency"], properties = '
+        '{ cents = { type = "integer", minimum = 1 }, currency = { type = "string" } } }'
+    )
+    text = PAYMENTS.replace("guarantee", f"{said}guarantee").replace(
+        '{ type = "object", additionalProperties = false }', params
+    )
+    registry = load(write(tmp_path, text), ENVIRONMENT)
+    assert registry.operations["payments.credit"].fact_types == {"age": "integer"}
+    assert registry.money("payments.credit", {"cents": 5, "currency": "EUR"}) == (5, "EUR")
+    registry = load(write(tmp_path, text.replace('"cents"\n', "false\n")), ENVIRONMENT)
+    assert registry.money("payments.credit", {"cents": 5, "currency": "EUR"}) is None
+
+
 def test_an_empty_file_offers_nothing(tmp_path: Path) -> None:
     assert dict(load(write(tmp_path, ""), {}).operations) == {}
 
@@ -120,6 +136,10 @@ def test_an_empty_file_offers_nothing(tmp_path: Path) -> None:
         (PAYMENTS.replace("idempotent", "verifiable"), "a verifiable operation has inquire"),
         (PAYMENTS.replace("guarantee", "settle_seconds = 5\nguarantee"), "it cannot have settle_seconds"),
         (TRANSFER.replace("guarantee", "settle_seconds = -1\nguarantee"), "settle_seconds: must be greater than"),
+        (PAYMENTS.replace("guarantee", 'money = "cents"\nguarantee'), "'cents' is not declared as an integer"),
+        (PAYMENTS.replace("guarantee", "money = true\nguarantee"), "operations.credit.money"),
+        (PAYMENTS.replace("guarantee", "fact_types = { age = 'int' }\nguarantee"), "fact_types]: age: must be"),
+        (PAYMENTS.replace("guarantee", "fact_types = { age = 'integer' }\nguarantee"), "has no fact 'age'"),
         (PAYMENTS.replace("{params}", "{parms}"), "operations.credit] commit: there is no {parms} here"),
         (PAYMENTS.replace("credentials = {", "headers = { X-Key = 's3cret' }\ncredentials = {"), "sounds like a"),
         (PAYMENTS.replace("Authorization", "Host"), "'Host' is not a header that can be set here"),
