@@ -9,9 +9,16 @@ from ledger.bounds import RETRY_BASE_SECONDS, RETRY_CAP_SECONDS
 def retry_at(now: datetime, attempts: int, key: str) -> datetime:
     """Return when the call named `key`, tried `attempts` times in a row before this one, is due again.
 
-    Exponential from RETRY_BASE_SECONDS to RETRY_CAP_SECONDS with "equal jitter": between half of the delay and all
-    of it, the fraction derived from the key and the count, so that a replayed run waits exactly as long.
+    Between RETRY_BASE_SECONDS and RETRY_CAP_SECONDS; a replayed run waits exactly as long.
     """
-    delay = min(RETRY_CAP_SECONDS, RETRY_BASE_SECONDS * 2.0 ** min(attempts, 32))
+    return now + timedelta(seconds=spread(RETRY_BASE_SECONDS, RETRY_CAP_SECONDS, attempts, key))
+
+
+def spread(base_seconds: float, cap_seconds: float, attempts: int, key: str) -> float:
+    """Return the seconds to wait: exponential from base to cap with "equal jitter".
+
+    That is between half of the delay and all of it, the fraction derived from the key and the count.
+    """
+    delay = min(cap_seconds, base_seconds * 2.0 ** min(attempts, 32))
     fraction = int.from_bytes(hashlib.sha256(f"{key}/{attempts}".encode()).digest()[:4], "big") / 2**32
-    return now + timedelta(seconds=delay / 2 * (1 + fraction))
+    return delay / 2 * (1 + fraction)

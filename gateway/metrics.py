@@ -28,6 +28,9 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self._registry,
         )
+        self._webhooks = Counter(
+            "intentledger_webhooks", "Attempts to tell of an approval.", ("outcome",), registry=self._registry
+        )
         self._counters: dict[tuple[str, int], Counter] = {}  # the children, found without labels() on the hot path
         self._timers: dict[str, Histogram] = {}
 
@@ -45,6 +48,10 @@ class Metrics:
             timer = self._timers[route] = self._seconds.labels(route)
         counter.inc()
         timer.observe(seconds)
+
+    def told(self, outcome: str) -> None:
+        """Count an attempt to tell of an approval: delivered, failed, given_up."""
+        self._webhooks.labels(outcome).inc()
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""

@@ -4,8 +4,9 @@ The rules:
 
   * A variable that begins with INTENTLEDGER_ and is not known here is refused: a misspelt setting that silently does
     nothing is how a service ends up on the wrong database. So is one that is set and empty.
-  * Secrets come by reference. The one secret here is the password inside a DSN: it may lie in a file that
-    INTENTLEDGER_DSN_FILE names, it is no flag (others see a command line), and nothing prints it.
+  * Secrets come by reference. The password inside a DSN may lie in a file that INTENTLEDGER_DSN_FILE names, the keys
+    that sign webhooks lie in the one that INTENTLEDGER_WEBHOOK_SECRET_FILE names, and a person's token in the one that
+    INTENTLEDGER_TOKEN_FILE names. No secret is a flag (others see a command line), and nothing prints one.
   * Adapters are not configured here but in the file that INTENTLEDGER_CONFIG names.
 """
 
@@ -16,12 +17,13 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from gateway.data_directory import default_data_directory
+from gateway.receiver import Receiver, check_address, keys
 from ledger.bounds import LEASE_SECONDS
 from ledger.errors import Misconfigured
 
 PREFIX: Final = "INTENTLEDGER_"
 CONFIG_FILE: Final = "intentledger.toml"
-_SECRET_BYTES: Final = 4_096  # of a file that is said to hold a DSN
+_SECRET_BYTES: Final = 4_096  # of a file that is said to hold one
 
 
 class Settings(BaseModel):
@@ -41,15 +43,34 @@ class Settings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8_700
     """0: any free one."""
     ledger: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,62}$")] = "main"
+    url: Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$")] | None = None
+    """Where people's commands reach the service; None: `host` and `port`."""
+    token_file: Path | None = None
+    """The token of who uses people's commands; None: the operator's, below `data`."""
+    webhook_url: SecretStr | None = None
+    """Who is told of approvals; None: nobody. A secret because such addresses often hold one."""
+    webhook_secret: SecretStr | None = None
+    """What signs webhooks; from its file only."""
     lease_seconds: Annotated[float, Field(ge=1, le=300, allow_inf_nan=False)] = LEASE_SECONDS
     """How long a dead process delays its intents."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["auto", "json", "text"] = "auto"
     """auto: text on a terminal, otherwise JSON."""
 
+    @property
+    def receiver(self) -> Receiver | None:
+        """Return who is told of approvals; None: nobody. `load` has checked both."""
+        if self.webhook_url is None or self.webhook_secret is None:
+            return None
+        return Receiver(self.webhook_url.get_secret_value(), keys(self.webhook_secret.get_secret_value()))
 
-_VARIABLES: Final = {PREFIX + field.upper(): field for field in Settings.model_fields}
-_DSN_FILE: Final = PREFIX + "DSN_FILE"
+
+_WEBHOOK_URL: Final = PREFIX + "WEBHOOK_URL"
+_WEBHOOK_SECRET_FILE: Final = PREFIX + "WEBHOOK_SECRET_FILE"
+_SECRET_FILES: Final = {PREFIX + "DSN_FILE": "dsn", _WEBHOOK_SECRET_FILE: "webhook_secret"}
+_VARIABLES: Final = {
+    PREFIX + field.upper(): field for field in Settings.model_fields if field != "webhook_secret"
+} | _SECRET_FILES
 
 
 def load(environment: Mapping[str, str], directory: Path, **flags: Any) -> Settings:
@@ -62,8 +83,7 @@ def load(environment: Mapping[str, str], directory: Path, **flags: Any) -> Setti
         values["config"] = directory / CONFIG_FILE
     given = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
     _refuse_odd(given)
-    if _DSN_FILE in given:
-        values["dsn"] = _secret(Path(given.pop(_DSN_FILE)))
+    values |= {field: _secret(name, Path(given.pop(name))) for name, field in _SECRET_FILES.items() if name in given}
     values |= {_VARIABLES[name]: value for name, value in given.items()}
     values |= {field: value for field, value in flags.items() if value is not None}
     try:
@@ -73,13 +93,29 @@ def load(environment: Mapping[str, str], directory: Path, **flags: Any) -> Setti
     dsn = settings.dsn.get_secret_value() if settings.dsn else None
     if dsn is not None and not dsn.startswith(("postgresql://", "postgres://")):
         raise Misconfigured(f"{PREFIX}DSN must begin with postgresql://. Nothing was started.")
+    _check_receiver(settings)
     return settings
 
 
+def _check_receiver(settings: Settings) -> None:
+    url, secret = settings.webhook_url, settings.webhook_secret
+    if (url is None) != (secret is None):
+        raise Misconfigured(
+            f"{_WEBHOOK_URL} and {_WEBHOOK_SECRET_FILE} need one another and only one is set: nothing is sent "
+            "unsigned. Nothing was started; set both or neither."
+        )
+    for name, check, value in ((_WEBHOOK_URL, check_address, url), (_WEBHOOK_SECRET_FILE, keys, secret)):
+        try:
+            if value is not None:
+                check(value.get_secret_value())
+        except ValueError as error:
+            raise Misconfigured(f"{name} cannot be used: {error}. Nothing was started.") from None
+
+
 def _refuse_odd(given: Mapping[str, str]) -> None:
-    unknown = sorted(set(given) - set(_VARIABLES) - {_DSN_FILE})
+    unknown = sorted(set(given) - set(_VARIABLES))
     if unknown:
-        known = ", ".join(sorted([*_VARIABLES, _DSN_FILE]))
+        known = ", ".join(sorted(_VARIABLES))
         raise Misconfigured(
             f"{', '.join(unknown)} is set in the environment and is no setting of Intent Ledger. Nothing was started. "
             f"The settings are {known}; name an adapter's secrets otherwise."
@@ -87,16 +123,16 @@ def _refuse_odd(given: Mapping[str, str]) -> None:
     empty = sorted(name for name, value in given.items() if not value.strip())
     if empty:
         raise Misconfigured(f"{', '.join(empty)} is set and empty. Nothing was started; give it a value or unset it.")
-    if _DSN_FILE in given and PREFIX + "DSN" in given:
-        raise Misconfigured(f"Both {PREFIX}DSN and {_DSN_FILE} are set. Nothing was started; unset one of them.")
+    if {PREFIX + "DSN", PREFIX + "DSN_FILE"} <= set(given):
+        raise Misconfigured(f"Both {PREFIX}DSN and {PREFIX}DSN_FILE are set. Nothing was started; unset one of them.")
 
 
-def _secret(path: Path) -> str:
+def _secret(name: str, path: Path) -> str:
     try:
         with path.open() as file:
             return file.read(_SECRET_BYTES).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise Misconfigured(f"The file that {_DSN_FILE} names cannot be read: {error}. Nothing was started.") from None
+        raise Misconfigured(f"The file that {name} names cannot be read: {error}. Nothing was started.") from None
 
 
 def _sentence(error: ValidationError, flags: Mapping[str, Any]) -> str:

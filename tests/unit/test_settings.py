@@ -1,18 +1,22 @@
 """Settings: what is taken, what is refused and with which words; no refusal shows a value."""
 
+import base64
 from pathlib import Path
 
 import pytest
 
 from gateway.data_directory import default_data_directory
+from gateway.receiver import Receiver
 from gateway.settings import Settings, load
 from ledger.errors import Misconfigured
 
 KNOWN = (
     "INTENTLEDGER_CONFIG, INTENTLEDGER_DATA, INTENTLEDGER_DSN, INTENTLEDGER_DSN_FILE, "
     "INTENTLEDGER_HOST, INTENTLEDGER_LEASE_SECONDS, INTENTLEDGER_LEDGER, INTENTLEDGER_LOG_FORMAT, "
-    "INTENTLEDGER_LOG_LEVEL, INTENTLEDGER_PORT, INTENTLEDGER_POSTGRES_BIN"
+    "INTENTLEDGER_LOG_LEVEL, INTENTLEDGER_PORT, INTENTLEDGER_POSTGRES_BIN, INTENTLEDGER_TOKEN_FILE, "
+    "INTENTLEDGER_URL, INTENTLEDGER_WEBHOOK_SECRET_FILE, INTENTLEDGER_WEBHOOK_URL"
 )
+KEY = "whsec_" + base64.b64encode(b"k" * 24).decode()
 
 
 def test_nothing_set_means_our_own_postgresql_on_loopback(tmp_path):
@@ -28,6 +32,7 @@ def test_nothing_set_means_our_own_postgresql_on_loopback(tmp_path):
 
 
 def test_the_environment_sets_everything(tmp_path):
+    (tmp_path / "keys").write_text(KEY)
     settings = load(
         {
             "INTENTLEDGER_DSN": "postgresql://ledger@db/ledger",
@@ -40,12 +45,17 @@ def test_the_environment_sets_everything(tmp_path):
             "INTENTLEDGER_LOG_LEVEL": "debug",
             "INTENTLEDGER_LOG_FORMAT": "json",
             "INTENTLEDGER_LEASE_SECONDS": "2.5",
+            "INTENTLEDGER_URL": "https://ledger.example",
+            "INTENTLEDGER_TOKEN_FILE": "/srv/dana.token",
+            "INTENTLEDGER_WEBHOOK_URL": "https://chat.example/hooks/1",
+            "INTENTLEDGER_WEBHOOK_SECRET_FILE": str(tmp_path / "keys"),
             "PATH": "/usr/bin",
         },
         tmp_path,
     )
     assert settings.dsn.get_secret_value() == "postgresql://ledger@db/ledger"
-    assert settings.model_dump(exclude={"dsn"}) == {
+    assert settings.receiver == Receiver("https://chat.example/hooks/1", (b"k" * 24,))
+    assert settings.model_dump(exclude={"dsn", "webhook_url", "webhook_secret"}) == {
         "config": Path("/etc/intentledger.toml"),
         "data": Path("/srv/il"),
         "postgres_bin": Path("/usr/lib/postgresql/16/bin"),
@@ -53,6 +63,8 @@ def test_the_environment_sets_everything(tmp_path):
         "port": 0,
         "ledger": "acme",
         "lease_seconds": 2.5,
+        "url": "https://ledger.example",
+        "token_file": Path("/srv/dana.token"),
         "log_level": "debug",
         "log_format": "json",
     }
@@ -157,3 +169,75 @@ def test_the_data_directory_of_a_plain_user_follows_xdg(monkeypatch):
 def test_the_data_directory_of_root_is_outside_its_closed_home(monkeypatch):
     monkeypatch.setattr("os.geteuid", lambda: 0)
     assert default_data_directory({"XDG_DATA_HOME": "/root/data"}) == Path("/var/lib/intentledger")
+
+
+# ── webhooks ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def webhook(tmp_path: Path, url: str = "https://chat.example/secret-path", text: str = KEY) -> Settings:
+    (tmp_path / "keys").write_text(text)
+    return load({"INTENTLEDGER_WEBHOOK_URL": url, "INTENTLEDGER_WEBHOOK_SECRET_FILE": str(tmp_path / "keys")}, tmp_path)
+
+
+def test_nobody_is_told_unless_a_receiver_is_set(tmp_path):
+    assert load({}, tmp_path).receiver is None
+
+
+def test_two_keys_are_in_force_while_one_replaces_the_other(tmp_path):
+    new = base64.b64encode(b"n" * 32).decode()
+    assert webhook(tmp_path, text=f"{KEY}\n\n{new}\n").receiver.keys == (b"k" * 24, b"n" * 32)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"])
+def test_plain_http_may_go_to_this_machine(tmp_path, host):
+    assert webhook(tmp_path, f"http://{host}:9000/hook").receiver.url == f"http://{host}:9000/hook"
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        ("http://chat.example/hook", "plain http only goes to this machine; it must begin with https://"),
+        ("http://localhost.evil.example/hook", "plain http only goes to this machine; it must begin with https://"),
+        ("https://user:hunter2@chat.example/hook", "it must have no user, password or fragment in it"),
+        ("https://chat.example/#hunter2", "it must have no user, password or fragment in it"),
+        ("ftp://chat.example/hunter2", "it must be a URL that begins with https://"),
+        ("chat.example/hunter2", "it must be a URL that begins with https://"),
+        ("https://chat.example/a b", "it must be a URL that begins with https://"),
+        ("https://chat.example:hunter2/", "it is not a URL"),
+    ],
+)
+def test_an_address_to_which_nothing_should_be_sent_is_refused_and_not_shown(tmp_path, url, sentence):
+    with pytest.raises(Misconfigured) as refusal:
+        webhook(tmp_path, url)
+    assert str(refusal.value) == f"INTENTLEDGER_WEBHOOK_URL cannot be used: {sentence}. Nothing was started."
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "it must hold 1 to 2 keys, one a line, and holds 0"),
+        ("\n".join([KEY] * 3), "it must hold 1 to 2 keys, one a line, and holds 3"),
+        ("whsec_hunter2!", "each line must be a key in base64"),
+        (base64.b64encode(b"k" * 23).decode(), "a key must be 24 to 64 bytes, written in base64"),
+        (base64.b64encode(b"k" * 65).decode(), "a key must be 24 to 64 bytes, written in base64"),
+    ],
+)
+def test_keys_that_sign_nothing_well_are_refused_and_not_shown(tmp_path, text, sentence):
+    with pytest.raises(Misconfigured) as refusal:
+        webhook(tmp_path, text=text)
+    assert str(refusal.value) == f"INTENTLEDGER_WEBHOOK_SECRET_FILE cannot be used: {sentence}. Nothing was started."
+
+
+@pytest.mark.parametrize("alone", ["INTENTLEDGER_WEBHOOK_URL", "INTENTLEDGER_WEBHOOK_SECRET_FILE"])
+def test_nothing_is_sent_unsigned(tmp_path, alone):
+    (tmp_path / "keys").write_text(KEY)
+    value = "https://chat.example" if alone.endswith("URL") else str(tmp_path / "keys")
+    with pytest.raises(Misconfigured, match="need one another and only one is set"):
+        load({alone: value}, tmp_path)
+
+
+def test_settings_never_show_the_receiver(tmp_path):
+    settings = webhook(tmp_path)
+    shown = repr(settings) + str(settings) + settings.model_dump_json() + repr(settings.receiver)
+    assert "secret-path" not in shown
+    assert KEY.removeprefix("whsec_") not in shown
