@@ -52,3 +52,8 @@ class Charge(Value, frozen=True):
     per: Literal["hour", "day", "total"]
     amount: int  # at least 1
     max: int
+
+
+def covers(pattern: str, operation: str) -> bool:
+    """Tell whether a pattern ("payments.refund", "payments.*", "*") covers an operation, or another pattern."""
+    return pattern in {"*", operation} or (pattern.endswith(".*") and operation.startswith(pattern[:-1]))

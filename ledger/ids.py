@@ -39,3 +39,8 @@ def action_key(ledger: str, intent: str, action: str, verb: str) -> str:
     40 hexadecimal characters of SHA-256, short enough for PostgreSQL's 200-byte transaction identifiers.
     """
     return hashlib.sha256(f"{ledger}\n{intent}\n{action}\n{verb}".encode()).hexdigest()[:40]
+
+
+def retaken_key(key: str) -> str:
+    """Derive the key under which a hold is taken again that was let go under `key`, which refuses it from then on."""
+    return hashlib.sha256(f"{key}\nagain".encode()).hexdigest()[:40]

@@ -33,6 +33,7 @@ class ActionState(msgspec.Struct, frozen=True):
     """What has happened to one action so far."""
 
     plan: ActionPlan
+    key: str  # names (intent, action) at the adapter now: the plan's, until a hold is let go to be taken again
     step: Step = Step.PLANNED
     receipt: JSON | None = None
     preview: JSON | None = None
@@ -41,6 +42,9 @@ class ActionState(msgspec.Struct, frozen=True):
     attempts: int = 0  # calls in a row of the present verb that did not settle it
     retry_at: datetime | None = None  # not before then
     touched_at: datetime | None = None  # when the last event about it was recorded
+
+
+Outcome = e.OutcomeVerified | e.OutcomeContradicted | e.OutcomeUnknown
 
 
 class IntentState(msgspec.Struct, frozen=True):
@@ -53,12 +57,18 @@ class IntentState(msgspec.Struct, frozen=True):
     done_order: tuple[str, ...]  # ids of actions, in the order in which their effects became known
     policy: e.PolicyEvaluated | None
     approval_requested: e.ApprovalRequested | None
-    approval: e.ApprovalGiven | None
+    approvals: tuple[e.ApprovalGiven, ...]  # of what was last requested, in time, each by another person
+    approved_at: datetime | None  # when the last of them was given
     abort: e.AbortDecided | None
     compensate: e.CompensateDecided | None
     decision_position: int | None  # of CommitDecided
+    committed: e.CommitDecided | None
+    commit_decided_at: datetime | None
     decided_at: datetime | None  # of CommitDecided, then of CompensateDecided: the decision in force
     attention: Attention | None
+    outcome: Outcome | None  # whether the task is done, once that was asked
+    outcome_attempts: int
+    outcome_retry_at: datetime | None
     mixed_reason: str | None
     version: int
     position: int
@@ -91,7 +101,7 @@ def evolve(state: IntentState | None, recorded: e.Recorded) -> IntentState:
             f"{name} at version {recorded.version} is not allowed there."
         )
     keeps = _INTENT_KEEPS.get(type(event))
-    changed = {} if keeps is None else keeps(event, recorded)
+    changed = {} if keeps is None else keeps(event, recorded, state)
     action_id: str | None = getattr(event, "action", None)
     if name in _SWEEPING:
         changed["actions"] = tuple([_sweep(state, action, name) for action in state.actions])
@@ -144,16 +154,22 @@ def _begin(recorded: e.Recorded) -> IntentState:
         ledger=recorded.ledger,
         submitted=event,
         phase=Phase.SUBMITTED,
-        actions=tuple(ActionState(plan) for plan in event.actions),
+        actions=tuple(ActionState(plan, plan.key) for plan in event.actions),
         done_order=(),
         policy=None,
         approval_requested=None,
-        approval=None,
+        approvals=(),
+        approved_at=None,
         abort=None,
         compensate=None,
         decision_position=None,
+        committed=None,
+        commit_decided_at=None,
         decided_at=None,
         attention=None,
+        outcome=None,
+        outcome_attempts=0,
+        outcome_retry_at=None,
         mixed_reason=None,
         version=1,
         position=recorded.position,
@@ -203,6 +219,7 @@ _ACTION_KEEPS: Final[Mapping[type[e.Event], Callable[[Any, ActionState], JSON]]]
         "attempts": 0,
         "retry_at": None,
     },
+    e.HoldReleased: lambda event, _: {"key": event.key, "receipt": None, "attempts": 0, "retry_at": None},
     e.ActionDone: _took_effect,
     e.ActionUndone: _took_effect,
     e.CallDeferred: _not_settled,
@@ -219,15 +236,44 @@ _ACTION_KEEPS: Final[Mapping[type[e.Event], Callable[[Any, ActionState], JSON]]]
     e.AttentionResolved: lambda *_: {"attempts": 0, "retry_at": None},
 }
 
-_INTENT_KEEPS: Final[Mapping[type[e.Event], Callable[[Any, e.Recorded], JSON]]] = {
+
+def _approved(event: Any, recorded: e.Recorded, state: IntentState) -> JSON:
+    """Count an approval of what is asked for now, given in time, and one for a person; no other counts."""
+    asked = state.approval_requested
+    counts = (
+        asked is not None
+        and event.digest == asked.digest
+        and recorded.at < asked.expires_at
+        and all(given.by != event.by for given in state.approvals)
+    )
+    return {"approvals": (*state.approvals, event), "approved_at": recorded.at} if counts else {}
+
+
+def _outcome(event: Any, *_: object) -> JSON:
+    return {"outcome": event, "outcome_retry_at": None}
+
+
+_INTENT_KEEPS: Final[Mapping[type[e.Event], Callable[[Any, e.Recorded, IntentState], JSON]]] = {
     # what the intent keeps of an event, beside the phase to which it leads
-    e.PolicyEvaluated: lambda event, _: {"policy": event},
-    e.ApprovalRequested: lambda event, _: {"approval_requested": event},
-    e.ApprovalGiven: lambda event, _: {"approval": event},
-    e.CommitDecided: lambda _, recorded: {"decision_position": recorded.position, "decided_at": recorded.at},
-    e.AbortDecided: lambda event, _: {"abort": event, "attention": None},
-    e.CompensateDecided: lambda event, recorded: {"compensate": event, "decided_at": recorded.at},
-    e.AttentionRaised: lambda event, recorded: {"attention": Attention(event.reason, event.action, recorded.at)},
+    e.PolicyEvaluated: lambda event, *_: {"policy": event},
+    e.ApprovalRequested: lambda event, *_: {"approval_requested": event, "approvals": (), "approved_at": None},
+    e.ApprovalGiven: _approved,
+    e.CommitDecided: lambda event, recorded, _: {
+        "committed": event,
+        "decision_position": recorded.position,
+        "commit_decided_at": recorded.at,
+        "decided_at": recorded.at,
+    },
+    e.AbortDecided: lambda event, *_: {"abort": event, "attention": None},
+    e.CompensateDecided: lambda event, recorded, _: {"compensate": event, "decided_at": recorded.at},
+    e.AttentionRaised: lambda event, recorded, _: {"attention": Attention(event.reason, event.action, recorded.at)},
     e.AttentionResolved: lambda *_: {"attention": None},
-    e.IntentMixed: lambda event, _: {"mixed_reason": event.reason},
+    e.IntentMixed: lambda event, *_: {"mixed_reason": event.reason},
+    e.OutcomeDeferred: lambda event, _, state: {
+        "outcome_attempts": state.outcome_attempts + 1,
+        "outcome_retry_at": event.retry_at,
+    },
+    e.OutcomeVerified: _outcome,
+    e.OutcomeContradicted: _outcome,
+    e.OutcomeUnknown: _outcome,
 }

@@ -109,9 +109,9 @@ class Revoke(msgspec.Struct, frozen=True):
 
 
 class Activate(msgspec.Struct, frozen=True):
-    """Change: the policy set is the active one."""
+    """Change: the policy set is the active one; None: the built-in one is again."""
 
-    policy_set: str
+    policy_set: str | None
 
 
 Change = Issue | Revoke | Activate

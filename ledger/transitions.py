@@ -32,11 +32,25 @@ PHASES: Final[Mapping[tuple[Phase, str], Phase]] = {
     (P.PREPARING, "PrepareInDoubt"): P.PREPARING,
     (P.PREPARING, "ActionPrepared"): P.PREPARING,
     (P.PREPARING, "ActionRefused"): P.PREPARING,
+    (P.PREPARING, "PolicyEvaluated:allow"): P.PREPARING,  # again: the facts are others than those it had seen
+    (P.PREPARING, "PolicyEvaluated:escalate"): P.PREPARING,
+    (P.PREPARING, "PolicyEvaluated:deny"): P.PREPARING,  # holds must be released first, so this leads to aborting
     (P.PREPARING, "ApprovalRequested"): P.AWAITING_APPROVAL,
     (P.PREPARING, "CommitDecided"): P.COMMITTING,
     (P.PREPARING, "AbortDecided"): P.ABORTING,
-    # awaiting_approval: everything is prepared and a person looks at it
+    # awaiting_approval: everything is prepared and people look at it; a hold that would not last is let go meanwhile
+    # and taken again once they have approved, and if that shows them something else they are asked again
     (P.AWAITING_APPROVAL, "ApprovalGiven"): P.AWAITING_APPROVAL,
+    (P.AWAITING_APPROVAL, "HoldReleased"): P.AWAITING_APPROVAL,
+    (P.AWAITING_APPROVAL, "AbortFailed"): P.AWAITING_APPROVAL,
+    (P.AWAITING_APPROVAL, "CallDeferred"): P.AWAITING_APPROVAL,
+    (P.AWAITING_APPROVAL, "PrepareInDoubt"): P.AWAITING_APPROVAL,
+    (P.AWAITING_APPROVAL, "ActionPrepared"): P.AWAITING_APPROVAL,
+    (P.AWAITING_APPROVAL, "ActionRefused"): P.AWAITING_APPROVAL,
+    (P.AWAITING_APPROVAL, "PolicyEvaluated:allow"): P.AWAITING_APPROVAL,
+    (P.AWAITING_APPROVAL, "PolicyEvaluated:escalate"): P.AWAITING_APPROVAL,
+    (P.AWAITING_APPROVAL, "PolicyEvaluated:deny"): P.AWAITING_APPROVAL,
+    (P.AWAITING_APPROVAL, "ApprovalRequested"): P.AWAITING_APPROVAL,
     (P.AWAITING_APPROVAL, "CommitDecided"): P.COMMITTING,
     (P.AWAITING_APPROVAL, "AbortDecided"): P.ABORTING,
     # committing: the decision is final; it leads to committed, or through compensating to an honest end
@@ -53,6 +67,11 @@ PHASES: Final[Mapping[tuple[Phase, str], Phase]] = {
     (P.ABORTING, "ActionAborted"): P.ABORTING,
     (P.ABORTING, "AbortFailed"): P.ABORTING,
     (P.ABORTING, "IntentAborted"): P.ABORTED,
+    # committed: whether the outside shows what the task calls success
+    (P.COMMITTED, "OutcomeDeferred"): P.COMMITTED,
+    (P.COMMITTED, "OutcomeVerified"): P.COMMITTED,
+    (P.COMMITTED, "OutcomeContradicted"): P.COMMITTED,
+    (P.COMMITTED, "OutcomeUnknown"): P.COMMITTED,
     # compensating: release what is held, undo what is done, in reverse
     (P.COMMITTED, "CompensateDecided"): P.COMPENSATING,
     (P.COMPENSATING, "CallDeferred"): P.COMPENSATING,
@@ -83,6 +102,8 @@ STEPS: Final[Mapping[tuple[Step, str], Step]] = {
     (S.PREPARE_IN_DOUBT, "PrepareInDoubt"): S.PREPARE_IN_DOUBT,
     (S.PREPARE_IN_DOUBT, "ActionPrepared"): S.PREPARED,
     (S.PREPARE_IN_DOUBT, "ActionRefused"): S.REFUSED,
+    # a hold let go while people look; the action is prepared again, under another key
+    (S.PREPARED, "HoldReleased"): S.PLANNED,
     # abort
     (S.PLANNED, "ActionAborted"): S.ABORTED,
     (S.PLANNED, "AbortFailed"): S.ABORT_STUCK,
