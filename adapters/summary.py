@@ -18,6 +18,7 @@ import msgspec
 from ledger.bounds import INTEGER_MAX, SUMMARY_LENGTH, SUMMARY_VALUE_LENGTH
 from ledger.errors import Misconfigured
 from ledger.intents import JSON
+from ledger.money import money
 
 Summarise = Callable[[JSON], str]
 
@@ -25,14 +26,6 @@ _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?:\|([a-z]+))?\}")
 _PLAIN: Final = re.compile(r"[\w@.+:/#-]+", re.ASCII).fullmatch
 _CURRENCY: Final = re.compile(r"[A-Za-z]{3}").fullmatch
 _UNSAFE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-
-_WITHOUT_MINOR_UNITS: Final = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
-_WITH_THREE_DIGITS: Final = "BHD IQD JOD KWD LYD OMR TND"
-_MINOR_DIGITS: Final[Mapping[str, int]] = {  # ISO 4217; every other currency has two
-    **dict.fromkeys(_WITHOUT_MINOR_UNITS.split(), 0),
-    **dict.fromkeys(_WITH_THREE_DIGITS.split(), 3),
-    **dict.fromkeys(("CLF", "UYW"), 4),
-}
 
 
 def compile_template(operation: str, template: str | None, params: Mapping[str, Any]) -> Summarise:
@@ -65,14 +58,6 @@ def compile_template(operation: str, template: str | None, params: Mapping[str, 
         return _bounded(line)
 
     return summarise
-
-
-def money(minor: int, currency: str) -> str:
-    """Write minor units in the digits of their currency: 4200 and "USD" are "42.00 USD", and "JPY" "4200 JPY"."""
-    code = currency.upper()
-    digits = _MINOR_DIGITS.get(code, 2)
-    sign, number = ("-" if minor < 0 else ""), str(abs(minor)).rjust(digits + 1, "0")
-    return f"{sign}{number[:-digits]}.{number[-digits:]} {code}" if digits else f"{sign}{number} {code}"
 
 
 def _money(values: JSON, field: str) -> str:

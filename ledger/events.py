@@ -353,6 +353,7 @@ class TokenRefused(Event, frozen=True):
     cause: Literal["expired", "revoked", "unknown"]
     grant: str | None
     times: int  # since the last one
+    custody: tuple[str, ...] = ()  # of that grant
 
 
 class PolicySetAdded(Event, frozen=True):
@@ -362,6 +363,7 @@ class PolicySetAdded(Event, frozen=True):
     cedar: str
     policies: tuple[str, ...]
     by: str
+    custody: tuple[str, ...] = ()  # of who did it
 
 
 class PolicySetActivated(Event, frozen=True):
@@ -369,6 +371,7 @@ class PolicySetActivated(Event, frozen=True):
 
     policy_set: str
     by: str
+    custody: tuple[str, ...] = ()  # of who did it
 
 
 class TaskDefined(Event, frozen=True):
@@ -376,6 +379,7 @@ class TaskDefined(Event, frozen=True):
 
     contract: TaskContract
     by: str
+    custody: tuple[str, ...] = ()  # of who did it
 
 
 EVENT_TYPES: Final[Mapping[str, type[Event]]] = {cls.__name__: cls for cls in Event.__subclasses__()}

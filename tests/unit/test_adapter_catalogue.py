@@ -8,10 +8,10 @@ import pytest
 from adapters.contract import Operation
 from adapters.reference import ReferenceAdapter, World
 from adapters.registry import Registry
-from adapters.summary import money
 from ledger import bounds
 from ledger.errors import Misconfigured
 from ledger.intents import Guarantee, Undo
+from ledger.money import money
 
 PARAMS: dict[str, Any] = {
     "type": "object",
