@@ -58,7 +58,8 @@ class IntentState(msgspec.Struct, frozen=True):
     policy: e.PolicyEvaluated | None
     approval_requested: e.ApprovalRequested | None
     approvals: tuple[e.ApprovalGiven, ...]  # of what was last requested, in time, each by another person
-    approved_at: datetime | None  # when the last of them was given
+    approval_requested_at: datetime | None
+    approval_times: tuple[datetime, ...]  # when each of them was given
     abort: e.AbortDecided | None
     compensate: e.CompensateDecided | None
     decision_position: int | None  # of CommitDecided
@@ -79,6 +80,11 @@ class IntentState(msgspec.Struct, frozen=True):
     def id(self) -> str:
         """Return the intent's id."""
         return self.submitted.intent
+
+    @property
+    def approved_at(self) -> datetime | None:
+        """Return when the last approval was given."""
+        return self.approval_times[-1] if self.approval_times else None
 
     def action(self, action_id: str) -> ActionState:
         """Return one action's state; raises `IllegalTransition` for an id the intent does not have."""
@@ -159,7 +165,8 @@ def _begin(recorded: e.Recorded) -> IntentState:
         policy=None,
         approval_requested=None,
         approvals=(),
-        approved_at=None,
+        approval_requested_at=None,
+        approval_times=(),
         abort=None,
         compensate=None,
         decision_position=None,
@@ -246,7 +253,9 @@ def _approved(event: Any, recorded: e.Recorded, state: IntentState) -> JSON:
         and recorded.at < asked.expires_at
         and all(given.by != event.by for given in state.approvals)
     )
-    return {"approvals": (*state.approvals, event), "approved_at": recorded.at} if counts else {}
+    if not counts:
+        return {}
+    return {"approvals": (*state.approvals, event), "approval_times": (*state.approval_times, recorded.at)}
 
 
 def _outcome(event: Any, *_: object) -> JSON:
@@ -256,7 +265,12 @@ def _outcome(event: Any, *_: object) -> JSON:
 _INTENT_KEEPS: Final[Mapping[type[e.Event], Callable[[Any, e.Recorded, IntentState], JSON]]] = {
     # what the intent keeps of an event, beside the phase to which it leads
     e.PolicyEvaluated: lambda event, *_: {"policy": event},
-    e.ApprovalRequested: lambda event, *_: {"approval_requested": event, "approvals": (), "approved_at": None},
+    e.ApprovalRequested: lambda event, recorded, _: {
+        "approval_requested": event,
+        "approval_requested_at": recorded.at,
+        "approvals": (),
+        "approval_times": (),
+    },
     e.ApprovalGiven: _approved,
     e.CommitDecided: lambda event, recorded, _: {
         "committed": event,
