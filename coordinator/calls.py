@@ -6,8 +6,9 @@ three errors of the contract, and whatever takes too long, is in doubt: it may h
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import assert_never
 
 import msgspec
@@ -15,14 +16,17 @@ import structlog
 
 from adapters.contract import Adapter, Call, Preview
 from adapters.registry import Registry
-from coordinator.decide import Invocation, deadline
+from coordinator.moves import Invocation
 from coordinator.outcome import Answer
+from coordinator.undecided import deadline
 from ledger import bounds
 from ledger.errors import AdapterError, InDoubt, Transient
+from ledger.ids import action_key
 from ledger.intents import Verb
 from ledger.phases import UNDECIDED
 from ledger.state import ActionState, IntentState
 from ledger.store import Store
+from ledger.tasks import Criterion
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +37,7 @@ class Lease(msgspec.Struct):
     intent: str
     epoch: int
     until: datetime
+    alive: bool = True  # the intent's grant, when the lease was taken
 
 
 class _Round(msgspec.Struct, frozen=True):
@@ -43,6 +48,9 @@ class _Round(msgspec.Struct, frozen=True):
     latest: datetime  # a call that has not left by then does not: it would only end in doubt
     until: datetime  # an answer after that is not waited for
     sent: set[str]  # the actions whose calls have left
+
+
+Sending = tuple[str, str, Callable[[Adapter], Awaitable[Answer | Preview]]]  # operation, action, and the call itself
 
 
 class _Places:
@@ -73,24 +81,50 @@ class Calls:
         """
         if not invocations:
             return []
+
+        def call(invocation: Invocation, together: _Round) -> Sending:
+            action = state.action(invocation.action)
+            made = _call(invocation, action, together)
+            return action.plan.operation, action.plan.id, lambda adapter: _dispatch(adapter, invocation, action, made)
+
+        return await self._together(state, lease, [partial(call, one) for one in invocations])
+
+    async def look(
+        self, state: IntentState, criteria: Sequence[Criterion], lease: Lease
+    ) -> Sequence[Preview | AdapterError]:
+        """Preview the operation of each criterion of a task at the same time, in the same bounds; changes nothing."""
+
+        def call(place: int, criterion: Criterion, together: _Round) -> Sending:
+            made = _look(place, criterion, together)
+            return criterion.verify, made.action, lambda adapter: adapter.preview(made)
+
+        answers = await self._together(state, lease, [partial(call, *one) for one in enumerate(criteria)])
+        return [
+            one if isinstance(one, Preview | AdapterError) else InDoubt("The adapter answered no preview.")
+            for one in answers
+        ]
+
+    async def _together(
+        self, state: IntentState, lease: Lease, sendings: Sequence[Callable[[_Round], Sending]]
+    ) -> Sequence[Answer | Preview]:
         now = self._store.now()
         seconds = _seconds(state, now)
         half = timedelta(seconds=seconds / 2)
         together = _Round(state, lease, now + half, now + 2 * half, set())
-        tasks = [asyncio.create_task(self._make(one, together)) for one in invocations]
+        made = [sending(together) for sending in sendings]
+        tasks = [asyncio.create_task(self._send(one, together)) for one in made]
         try:
             await asyncio.wait(tasks, timeout=seconds)
             return [
-                task.result() if task.done() and not task.cancelled() else _late(seconds, one.action in together.sent)
-                for task, one in zip(tasks, invocations, strict=True)
+                task.result() if task.done() and not task.cancelled() else _late(seconds, one[1] in together.sent)
+                for task, one in zip(tasks, made, strict=True)
             ]
         finally:
             for task in tasks:
                 task.cancel()
 
-    async def _make(self, invocation: Invocation, together: _Round) -> Answer | Preview:
-        action = together.state.action(invocation.action)
-        operation = action.plan.operation
+    async def _send(self, sending: Sending, together: _Round) -> Answer | Preview:
+        operation, name, send = sending
         if operation not in self._registry.operations:
             return Transient(f"No configured adapter offers {operation} now. It is tried again until one does.")
         adapter = self._registry.adapter(operation)
@@ -103,13 +137,13 @@ class Calls:
                 return Transient("The lease on the intent ran out before the call left; nothing was sent.")
             if now > together.latest:
                 return _busy()
-            together.sent.add(action.plan.id)
+            together.sent.add(name)
             try:
-                return await _dispatch(adapter, invocation, action, _call(invocation, action, together))
+                return await send(adapter)
             except AdapterError as error:
                 return error
             except Exception as error:  # noqa: BLE001 - law 10: any other exception counts as in doubt
-                log.warning("adapter_raised", adapter=adapter.name, verb=invocation.verb, error=type(error).__name__)
+                log.warning("adapter_raised", adapter=adapter.name, operation=operation, error=type(error).__name__)
                 return InDoubt(f"The adapter stopped with {type(error).__name__}.")
 
 
@@ -138,7 +172,25 @@ def _call(invocation: Invocation, action: ActionState, together: _Round) -> Call
         action=plan.id,
         operation=plan.operation,
         params=plan.params,
-        key=plan.undo_key if undo else plan.key,
+        key=plan.undo_key if undo else action.key,
+        epoch=together.lease.epoch,
+        deadline=together.until,
+        decision_position=state.decision_position,
+        traceparent=state.submitted.traceparent,
+    )
+
+
+def _look(place: int, criterion: Criterion, together: _Round) -> Call:
+    state = together.state
+    name = f"criterion-{place + 1}"
+    return Call(
+        verb=Verb.PREVIEW,
+        ledger=state.ledger,
+        intent=state.id,
+        action=name,
+        operation=criterion.verify,
+        params=criterion.params,
+        key=action_key(state.ledger, state.id, name, "preview"),
         epoch=together.lease.epoch,
         deadline=together.until,
         decision_position=state.decision_position,

@@ -14,19 +14,44 @@ from authority.authority import Authority
 from authority.grants import Principal
 from coordinator import people
 from coordinator.calls import Calls
-from coordinator.intake import Fault, Request, faults, submitted
+from coordinator.guards import notable, policy_active
+from coordinator.intake import Fault, Request, faults, likeness, submitted
 from coordinator.runner import Runner
 from coordinator.worker import Worker
 from ledger import bounds
-from ledger.errors import Conflict, Invalid, InvariantViolation, KeyReused, NotFound, Overloaded, Unavailable
-from ledger.events import Event, PolicyEvaluated, Recorded
+from ledger.errors import (
+    Conflict,
+    Invalid,
+    InvariantViolation,
+    KeyReused,
+    NotFound,
+    Overloaded,
+    PossibleDuplicate,
+    Unauthenticated,
+    Unavailable,
+)
+from ledger.events import Event, GrantIssued, IntentSubmitted, PolicyEvaluated, Recorded
 from ledger.ids import intent_id, intent_stream
 from ledger.intents import Mode
-from ledger.phases import TERMINAL, Phase
+from ledger.phases import TERMINAL, UNDECIDED, Phase
 from ledger.state import IntentState, fold
-from ledger.store import Append, Appended, Due, GuardFailed, KeyUnused, Store, Take, Unknown, VersionConflict
+from ledger.store import (
+    Append,
+    Appended,
+    Due,
+    GrantAlive,
+    Guard,
+    GuardFailed,
+    KeyUnused,
+    PolicyActive,
+    Store,
+    Take,
+    Unknown,
+    Unlike,
+    VersionConflict,
+)
 
-_TRIES: Final = 5  # of a person's word against a worker that keeps appending
+_TRIES: Final = 5  # of a person's word against a worker that keeps appending, of a submission against authority
 _POLL_SECONDS: Final = 0.1  # for an intent that another process runs: at first,
 _POLL_SECONDS_MAX: Final = 1.0  # and when it takes long
 
@@ -50,14 +75,19 @@ class Coordinator:
         worker_name: str,
         *,
         lease_seconds: float = bounds.LEASE_SECONDS,
+        notify: bool = False,
     ) -> None:
-        """`entropy(n)` gives n random bytes; `worker_name` must differ between processes."""
+        """`entropy(n)` gives n random bytes; `worker_name` must differ between processes.
+
+        `notify`: somebody wants to be told of questions to people and their answers, through the outbox.
+        """
+        self._notify = notify
         self._lease_seconds = lease_seconds
         self._store = store
         self._registry = registry
         self._authority = authority
         self._entropy = entropy
-        runner = Runner(store, Calls(store, registry), authority)
+        runner = Runner(store, Calls(store, registry), authority, notify=notify)
         self._worker = Worker(store, runner, worker_name, lease_seconds)
 
     @property
@@ -77,45 +107,86 @@ class Coordinator:
         """Record an intent durably and begin to work on it.
 
         A key that is known is answered by its intent, even where a new one would be refused. Raises `Invalid` with
-        every fault, `KeyReused`, `Overloaded` (nothing was recorded), or `Unavailable` (it may have been: the same
-        key gives the truth).
+        every fault, `KeyReused`, `PossibleDuplicate`, `Unauthenticated` (the grant has died), `Overloaded` (nothing was
+        recorded), or `Unavailable` (it may have been: the same key gives the truth).
         """
-        subject = f"{principal.subject.kind}:{principal.subject.name}"
         found = faults(request, self._registry)
         if found or self._worker.full:
-            return await self._replay_or_refuse(subject, request, found)
+            return await self._replay_or_refuse(principal, request, found)
+        contract = await self._authority.task(request.task) if request.task is not None else None
         intent = intent_id(self._store.now(), self._entropy(10))
-        events = self._first_events(request, principal, intent)
+        first = submitted(request, self._registry, principal, self._store.ledger, intent, contract=contract)
+        in_vain: list[str] = []
+        for _ in range(_TRIES):
+            until = self._worker.lease_until()
+            verdict = await self._store.append(await self._first_append(principal, first, in_vain))
+            match verdict:
+                case Appended(recorded, epoch):
+                    state = fold(recorded)
+                    if state is None:
+                        raise InvariantViolation("An accepted intent has no state.")
+                    if epoch is not None:
+                        self._worker.begin(intent, epoch, until, state)
+                    return Accepted(state, hit=False)
+                case GuardFailed():
+                    replayed = await self._refused(verdict, request, in_vain)
+                    if replayed is not None:
+                        return replayed
+                case Unknown(reason):
+                    raise Unavailable(
+                        f"Whether the intent was recorded is not known: {reason} The same key gives the truth."
+                    )
+                case VersionConflict():
+                    raise InvariantViolation(f"The new id {intent} was already in use.")
+                case _:
+                    assert_never(verdict)
+        raise Overloaded("Authority kept changing while this was submitted. Nothing was recorded; retry.")
+
+    async def _refused(self, failed: GuardFailed, request: Request, in_vain: list[str]) -> Accepted | None:
+        """Say why a guard keeps a new intent out, answer it by the one that has its key, or let it try again."""
+        match failed:
+            case GuardFailed(KeyUnused(), used_by, digest):
+                return await self._replay(used_by, digest, request)
+            case GuardFailed(GrantAlive(grant)):
+                self._authority.dead(grant)
+                raise Unauthenticated("This token is not alive. Nothing was recorded.")
+            case GuardFailed(PolicyActive()):
+                await self._authority.refresh_policy()
+            case GuardFailed(Unlike(), str(like)) if like not in in_vain and await self._was_in_vain(like):
+                in_vain.append(like)
+            case GuardFailed(Unlike(), like):
+                raise PossibleDuplicate(intent=like)
+            case _:
+                raise InvariantViolation(f"A submission met the guard {type(failed.guard).__name__}.")
+        return None
+
+    async def _first_append(self, principal: Principal, first: IntentSubmitted, in_vain: Sequence[str]) -> Append:
+        """Return what is recorded at once: the intent, and the verdict where no facts are needed for it."""
+        events: tuple[Event, ...] = (first,)
+        if first.mode is Mode.EXECUTE and not any(plan.facts for plan in first.actions):
+            events = (first, await self._authority.verdict(first, {}, self._store.now()))
         last = events[-1]
         denied = isinstance(last, PolicyEvaluated) and last.effect == "deny"
-        until = self._worker.lease_until()
-        verdict = await self._store.append(
-            Append(
-                stream=intent_stream(intent),
-                expected_version=0,
-                events=events,
-                guards=(KeyUnused(subject, request.idempotency_key, request.request_digest),),
-                work=None if denied else Take(self._worker.name, self._lease_seconds),
-            )
+        guards: list[Guard] = [
+            KeyUnused(principal.namespace, first.idempotency_key, first.request_digest),
+            GrantAlive(principal.grant),
+        ]
+        if isinstance(last, PolicyEvaluated):
+            guards.append(policy_active(last.policy_set))
+        like = likeness(first)
+        if like is not None and not denied:
+            guards.append(Unlike(like, 0 if first.again else bounds.DUPLICATE_SECONDS, tuple(in_vain)))
+        return Append(
+            stream=intent_stream(first.intent),
+            expected_version=0,
+            events=events,
+            guards=tuple(guards),
+            work=None if denied else Take(self._worker.name, self._lease_seconds),
         )
-        match verdict:
-            case Appended(recorded, epoch):
-                state = fold(recorded)
-                if state is None:
-                    raise InvariantViolation("An accepted intent has no state.")
-                if epoch is not None:
-                    self._worker.begin(intent, epoch, until, state)
-                return Accepted(state, hit=False)
-            case GuardFailed(_, used_by, digest):
-                return await self._replay(used_by, digest, request)
-            case Unknown(reason):
-                raise Unavailable(
-                    f"Whether the intent was recorded is not known: {reason} The same key gives the truth."
-                )
-            case VersionConflict():
-                raise InvariantViolation(f"The new id {intent} was already in use.")
-            case _:
-                assert_never(verdict)
+
+    async def _was_in_vain(self, intent: str) -> bool:
+        """Tell whether an intent has ended without leaving any effect: repeating it repeats nothing."""
+        return (await self.get(intent)).phase in {Phase.DENIED, Phase.ABORTED, Phase.COMPENSATED}
 
     async def get(self, intent: str, at_position: int | None = None) -> IntentState:
         """Return an intent as it is, or as it was at a position of the ledger. Raises `NotFound`."""
@@ -166,16 +237,60 @@ class Coordinator:
         """Answer an intent's call for attention. Raises `NotFound`, `NotWaiting`."""
         return await self._say(intent, lambda state: people.resolve(state, action, outcome, note, by))
 
-    async def _say(self, intent: str, word: Callable[[IntentState], Event]) -> IntentState:
-        """Append what a person said at the version they saw, and wake a worker; look again if it has moved on."""
+    async def approve(self, intent: str, principal: Principal, digest: str, note: str | None) -> IntentState:
+        """Record a person's approval of exactly what the digest names.
+
+        Raises `NotFound`, `NotWaiting`, `NotEligible`, `DigestMismatch`, `Unauthenticated`.
+        """
+        chain = await self._custody(intent)
+
+        def word(state: IntentState) -> Event:
+            return people.approve(state, chain, people.Answer(principal, digest, self._store.now()), note)
+
+        return await self._say(intent, word, principal)
+
+    async def reject(self, intent: str, principal: Principal, digest: str, reason: str) -> IntentState:
+        """Decide against an intent that waits for approval. Raises as `approve` does."""
+        chain = await self._custody(intent)
+
+        def word(state: IntentState) -> Event:
+            return people.reject(state, chain, people.Answer(principal, digest, self._store.now()), reason)
+
+        return await self._say(intent, word, principal)
+
+    async def classify(self, intents: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+        """Split intents whose grant has just been revoked into those that will be aborted and those decided before.
+
+        Nothing can be decided under that grant any more, so what is undecided now will never be anything else.
+        """
+        self._worker.wake()
+        states = [await self.get(intent) for intent in intents]
+        aborting = [s.id for s in states if s.phase in UNDECIDED or s.abort is not None]
+        return aborting, [s.id for s in states if s.id not in aborting and s.committed is not None]
+
+    async def _custody(self, intent: str) -> Sequence[GrantIssued]:
+        state = await self.get(intent)
+        return [one.issued for one in await self._store.chain(grant=state.submitted.grant)]
+
+    async def _say(
+        self, intent: str, word: Callable[[IntentState], Event], principal: Principal | None = None
+    ) -> IntentState:
+        """Append what a person said at the version they saw, and wake a worker; look again if it has moved on.
+
+        With a principal, their own grant must be alive at that moment. Raises `Unauthenticated` if it is not.
+        """
+        guards = (GrantAlive(principal.grant),) if principal is not None else ()
         for _ in range(_TRIES):
             state = await self.get(intent)
+            event = word(state)
             verdict = await self._store.append(
                 Append(
                     stream=intent_stream(intent),
                     expected_version=state.version,
-                    events=(word(state),),
+                    events=(event,),
+                    guards=guards,
                     work=Due(),
+                    notify=notable((event,)) if self._notify else None,
                 )
             )
             match verdict:
@@ -184,18 +299,14 @@ class Coordinator:
                     return fold(recorded, state) or state
                 case Unknown(reason):
                     raise Unavailable(f"Whether your answer was recorded is not known: {reason} Look at the intent.")
+                case GuardFailed(GrantAlive(grant)):
+                    self._authority.dead(grant)
+                    raise Unauthenticated("This token is not alive. Nothing was recorded.")
                 case VersionConflict() | GuardFailed():
                     continue
                 case _:
                     assert_never(verdict)
         raise Conflict("The intent kept moving while you answered. Nothing was changed; look at it and try again.")
-
-    def _first_events(self, request: Request, principal: Principal, intent: str) -> tuple[Event, ...]:
-        """Return what is recorded at once: the intent, and the verdict where no facts are needed for it."""
-        first = submitted(request, self._registry, principal, self._store.ledger, intent)
-        if request.mode is Mode.DRY_RUN or any(plan.facts for plan in first.actions):
-            return (first,)
-        return (first, self._authority.evaluate(first, {}))
 
     async def _replay(self, intent: str | None, digest: str | None, request: Request) -> Accepted:
         if digest != request.request_digest:
@@ -204,9 +315,9 @@ class Coordinator:
             raise InvariantViolation("An idempotency key is in use by no intent.")
         return Accepted(await self.get(intent), hit=True)
 
-    async def _replay_or_refuse(self, subject: str, request: Request, found: Sequence[Fault]) -> Accepted:
+    async def _replay_or_refuse(self, principal: Principal, request: Request, found: Sequence[Fault]) -> Accepted:
         """Refuse a new intent; one that was accepted long ago is not undone by what has changed since."""
-        known = await self._store.submission(subject, request.idempotency_key)
+        known = await self._store.submission(principal.namespace, request.idempotency_key)
         if known is not None:
             return await self._replay(known.intent, known.request_digest, request)
         if found:

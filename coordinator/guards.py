@@ -46,6 +46,16 @@ def restore_of(state: IntentState, events: Sequence[e.Event]) -> Restore | None:
     return Restore(decided.charges, state.commit_decided_at)
 
 
+def notable(events: Sequence[e.Event]) -> int | None:
+    """Return the place of the event of which people want to be told: a question to them, or how it was answered."""
+    for place, event in enumerate(events):
+        if isinstance(event, e.ApprovalRequested | e.ApprovalGiven) or (
+            isinstance(event, e.AbortDecided) and event.cause in {"rejected", "expired"}
+        ):
+            return place
+    return None
+
+
 def policy_active(policy_set: str) -> PolicyActive:
     """Return the guard for what rests on a policy set; the built-in one is in force while none is active."""
     return PolicyActive(None if policy_set == DEFAULT.digest else policy_set)

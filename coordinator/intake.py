@@ -11,9 +11,11 @@ import msgspec
 from adapters.registry import Registry
 from authority.grants import Principal
 from ledger import bounds
+from ledger.canonical import digest
 from ledger.events import IntentSubmitted
 from ledger.ids import action_key
 from ledger.intents import JSON, ActionPlan, Mode
+from ledger.tasks import TaskContract
 
 
 class RequestedAction(msgspec.Struct, frozen=True):
@@ -37,6 +39,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     mode: Mode = Mode.EXECUTE
     deadline_seconds: int = bounds.DEADLINE_SECONDS_DEFAULT
     context: JSON = {}
+    again: bool = False  # repeat what looks like a duplicate
+    follows: str | None = None  # the intent that hands over to this one
     traceparent: str | None = None
 
 
@@ -58,8 +62,16 @@ def faults(request: Request, registry: Registry) -> Sequence[Fault]:
     return found
 
 
-def submitted(request: Request, registry: Registry, principal: Principal, ledger: str, intent: str) -> IntentSubmitted:
-    """Build the event that records a faultless request."""
+def submitted(
+    request: Request,
+    registry: Registry,
+    principal: Principal,
+    ledger: str,
+    intent: str,
+    *,
+    contract: TaskContract | None = None,
+) -> IntentSubmitted:
+    """Build the event that records a faultless request; `contract`: of its task, if somebody defined it."""
     return IntentSubmitted(
         intent=intent,
         idempotency_key=request.idempotency_key,
@@ -76,7 +88,37 @@ def submitted(request: Request, registry: Registry, principal: Principal, ledger
         context=request.context,
         actions=tuple(_plan(action, registry, ledger, intent) for action in request.actions),
         traceparent=request.traceparent,
+        follows=request.follows,
+        again=request.again,
+        contract=contract,
     )
+
+
+def likeness(submitted: IntentSubmitted) -> str | None:
+    """Digest what makes two intents look like one repeated by mistake: the task and the actions. Pure.
+
+    None where nothing is compared: without a task, and for a dry run.
+    """
+    if submitted.task is None or submitted.mode is not Mode.EXECUTE:
+        return None
+    actions = [{"operation": plan.operation, "params": plan.params} for plan in submitted.actions]
+    return digest({"task": submitted.task, "actions": actions})
+
+
+def contract_faults(contract: TaskContract, registry: Registry) -> Sequence[Fault]:
+    """Return everything in a task's contract that does not fit the catalogue: its criteria must be able to be asked."""
+    found: list[Fault] = []
+    for index, criterion in enumerate(contract.success):
+        path = f"/success/{index}"
+        operation = registry.operations.get(criterion.verify)
+        if operation is None:
+            found.append({"path": f"{path}/verify", "message": f"There is no operation {criterion.verify!r}."})
+            continue
+        found.extend(
+            {"path": f"{path}/params{fault['path']}", "message": fault["message"]}
+            for fault in registry.validate(criterion.verify, criterion.params)
+        )
+    return found
 
 
 def _plan(action: RequestedAction, registry: Registry, ledger: str, intent: str) -> ActionPlan:

@@ -4,6 +4,7 @@ Pure. The answer is a value of `adapters/contract.py` or one of its three errors
 raised was turned into `InDoubt` before it came here. Nothing that is in doubt leaves here as a failure.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from adapters.contract import (
@@ -19,13 +20,15 @@ from adapters.contract import (
     Vote,
 )
 from coordinator.backoff import retry_at
-from coordinator.decide import Invocation
+from coordinator.moves import Invocation
 from ledger import bounds
 from ledger import events as e
+from ledger.canonical import canonical
 from ledger.errors import AdapterError, InDoubt, InvariantViolation, Permanent, Transient
 from ledger.intents import JSON, Verb, has_hold
 from ledger.phases import Step
-from ledger.state import ActionState
+from ledger.state import ActionState, IntentState
+from ledger.tasks import Check, Criterion
 
 Answer = Vote | Result | Standing | AdapterError | None  # None: an abort that succeeded
 
@@ -38,7 +41,7 @@ def event_of(call: Invocation, action: ActionState, answer: Answer, now: datetim
         case Verb.COMMIT:
             return _committed(action, answer, now)
         case Verb.ABORT:
-            return _aborted(action, answer, now)
+            return _aborted(call, action, answer, now)
         case Verb.COMPENSATE:
             return _compensated(action, answer, now)
         case Verb.INQUIRE:
@@ -57,6 +60,39 @@ def deferred(action: ActionState, verb: Verb, reason: str, now: datetime) -> e.C
     return e.CallDeferred(
         action=action.plan.id, verb=verb, reason=reason[: bounds.ERROR_LENGTH], retry_at=_again(action, now)
     )
+
+
+def verified(
+    state: IntentState,
+    criteria: Sequence[Criterion],
+    answers: Sequence[Preview | AdapterError],
+    now: datetime,
+    *,
+    last: bool,
+) -> e.Event:
+    """Return the event that records whether the outside shows what the task calls success.
+
+    What does not show yet may still come, so until the `last` time it is asked again.
+    """
+    checks = tuple(_checked(criterion, answer) for criterion, answer in zip(criteria, answers, strict=True))
+    if all(check.holds for check in checks):
+        return e.OutcomeVerified(checks=checks)
+    if not last:
+        missing = ", ".join(check.verify for check in checks if not check.holds)
+        again = retry_at(now, state.outcome_attempts, state.id)
+        return e.OutcomeDeferred(reason=f"Not shown yet: {missing}.", retry_at=again)
+    unknown = [check for check in checks if check.found is None]
+    if any(not check.holds and check.found is not None for check in checks):
+        return e.OutcomeContradicted(checks=checks)
+    return e.OutcomeUnknown(checks=checks, reason="; ".join(check.reason or "" for check in unknown))
+
+
+def _checked(criterion: Criterion, answer: Preview | AdapterError) -> Check:
+    if isinstance(answer, AdapterError):
+        return Check(criterion.verify, criterion.expect, None, holds=False, reason=_words(answer))
+    shown = {**(answer.before or {}), **answer.facts}
+    found = {name: shown[name] for name in criterion.expect if name in shown}
+    return Check(criterion.verify, criterion.expect, found, holds=canonical(found) == canonical(criterion.expect))
 
 
 def _prepared(action: ActionState, answer: Answer, now: datetime) -> e.Event:
@@ -96,8 +132,10 @@ def _committed(action: ActionState, answer: Answer, now: datetime) -> e.Event:
             raise InvariantViolation(f"A commit cannot be answered by {type(answer).__name__}.")
 
 
-def _aborted(action: ActionState, answer: Answer, now: datetime) -> e.Event:
+def _aborted(call: Invocation, action: ActionState, answer: Answer, now: datetime) -> e.Event:
     match answer:
+        case None if call.next_key is not None:
+            return e.HoldReleased(action=action.plan.id, key=call.next_key)
         case None:
             return e.ActionAborted(action=action.plan.id)
         case Permanent():

@@ -1,17 +1,63 @@
-"""What people may say about an intent: cancel it, undo it, state what is true. Pure: from state and words to an event.
+"""What people may say about an intent: approve it, reject it, cancel it, undo it, state what is true.
+
+Pure: from state and words to an event.
 
 Each function returns the event to append at the state's version, or raises the refusal. Nothing else changes: the
 worker finds the new event like any other and goes on from there.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
+import msgspec
+
+from authority.approvals import eligible
+from authority.grants import Principal
 from ledger import events as e
-from ledger.errors import AlreadyDecided, NotUndoable, NotWaiting
+from ledger.errors import AlreadyDecided, DigestMismatch, NotEligible, NotUndoable, NotWaiting
 from ledger.intents import Undo
 from ledger.phases import UNDECIDED, Phase
 from ledger.state import ActionState, IntentState
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Who answers a question to people, and about what exactly."""
+
+    principal: Principal
+    digest: str
+    now: datetime
+
+
+def approve(state: IntentState, chain: Sequence[e.GrantIssued], answer: Answer, note: str | None) -> e.ApprovalGiven:
+    """Approve exactly what the digest names; `chain` holds the grants under which the intent was submitted.
+
+    Raises `NotWaiting` (too early, too late, answered already), `NotEligible`, `DigestMismatch`.
+    """
+    _may_answer(state, chain, answer)
+    principal = answer.principal
+    return e.ApprovalGiven(digest=answer.digest, by=principal.subject.name, note=note, grant=principal.grant)
+
+
+def reject(state: IntentState, chain: Sequence[e.GrantIssued], answer: Answer, reason: str) -> e.AbortDecided:
+    """Decide against an intent that waits for approval. Raises as `approve` does."""
+    _may_answer(state, chain, answer)
+    return e.AbortDecided(cause="rejected", reason=reason, by=answer.principal.subject.name)
+
+
+def _may_answer(state: IntentState, chain: Sequence[e.GrantIssued], answer: Answer) -> None:
+    asked, principal = state.approval_requested, answer.principal
+    if state.phase is not Phase.AWAITING_APPROVAL or asked is None:
+        raise NotWaiting(f"The intent is {state.phase} and waits for nobody's approval. Nothing was changed.")
+    if answer.now >= asked.expires_at:
+        raise NotWaiting("The time to approve is over. Nothing was changed; the intent is being aborted.")
+    why_not = eligible(principal, state, chain)
+    if why_not is not None:
+        raise NotEligible(f"{why_not} Nothing was changed.")
+    if len(state.approvals) >= asked.quorum or any(given.by == principal.subject.name for given in state.approvals):
+        raise NotWaiting("The intent does not wait for your approval any more. Nothing was changed.")
+    if answer.digest != asked.digest:
+        raise DigestMismatch(digest=asked.digest)
 
 
 def cancel(state: IntentState, reason: str, by: str) -> e.AbortDecided:

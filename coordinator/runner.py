@@ -3,6 +3,7 @@
     state ─► decide ─► Record    kept until something must be durable
               ▲   ├──► Invoke    first everything kept is made durable, then the calls are made
               │   ├──► Evaluate  likewise, then previews and the verdict of authority
+              │   ├──► Verify    likewise, then the outside is asked whether the task is done
               │   └──► Wait, Rest  everything kept is made durable, and the intent leaves our hands
               └── events ◄── answers
 
@@ -11,10 +12,12 @@ Rules of this file:
 1. Nothing leaves for the outside while an event that justifies it is not durable: every call is preceded by a flush.
 2. The events of one round go down in one append, under the expected version and the epoch. If either has moved on,
    this runner has lost the intent: it forgets everything and tells no one; whoever moved it knows better.
-3. It decides nothing. It keeps no state that the next runner would miss.
+3. Each append carries the guards of authority that its events need (`coordinator/guards.py`). One that does not hold
+   takes back what it forbids, and leads to another verdict or to abort.
+4. It decides nothing. It keeps no state that the next runner would miss.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -22,21 +25,42 @@ import msgspec
 from adapters.contract import Preview
 from authority.authority import Authority
 from coordinator.calls import Calls, Lease
-from coordinator.decide import Evaluate, Invocation, Invoke, Record, Rest, Wait, decide
-from coordinator.outcome import Answer, deferred, event_of, preview_json
+from coordinator.decide import decide, forbidden
+from coordinator.guards import guards_of, notable, restore_of
+from coordinator.moves import Evaluate, Invocation, Invoke, Record, Rest, Verify, Wait
+from coordinator.outcome import Answer, deferred, event_of, preview_json, verified
 from ledger import events as e
 from ledger.errors import AdapterError, InvariantViolation, Permanent
 from ledger.ids import intent_stream
 from ledger.intents import JSON, Mode, Verb
 from ledger.phases import TERMINAL
 from ledger.state import IntentState, evolve, fold
-from ledger.store import Append, Appended, Due, EpochCurrent, Finished, Parked, Store, Work
+from ledger.store import (
+    Append,
+    Appended,
+    Due,
+    EpochCurrent,
+    Finished,
+    GuardFailed,
+    Parked,
+    PolicyActive,
+    Store,
+    Work,
+)
+from ledger.tasks import Criterion
 
 
 class Lost(msgspec.Struct, frozen=True):
     """The append was not made, or is not known to be: somebody else moves the intent on, or the truth must be read."""
 
     reason: str
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A guard of authority did not hold: what it forbids was taken back, and `decide` must be asked again."""
+
+
+Stopped = Lost | Refused
 
 
 class _Draft(msgspec.Struct):
@@ -63,12 +87,19 @@ class _Draft(msgspec.Struct):
                 ),
             )
 
+    def keep(self, count: int, now: datetime) -> None:
+        """Take back everything that is kept but the first `count` events."""
+        kept = self.pending[:count]
+        self.imagined, self.pending = self.confirmed, []
+        self.add(kept, now)
+
 
 class Runner:
     """Moves intents on until they end, must wait, or are lost."""
 
-    def __init__(self, store: Store, calls: Calls, authority: Authority) -> None:
-        """Work on the ledger of `store`."""
+    def __init__(self, store: Store, calls: Calls, authority: Authority, *, notify: bool = False) -> None:
+        """Work on the ledger of `store`; `notify`: somebody wants to be told of questions to people."""
+        self._notify = notify
         self._store = store
         self._calls = calls
         self._authority = authority
@@ -78,29 +109,32 @@ class Runner:
         draft = _Draft(state, state, [])
         while True:
             now = self._store.now()
-            match decide(draft.imagined, now):
+            stopped: IntentState | Stopped | None
+            match decide(draft.imagined, now, alive=lease.alive):
                 case Record(events):
                     draft.add(events, now)
                     continue
-                case Evaluate(preview):
-                    lost = await self._evaluate(draft, preview, lease)
+                case Evaluate(preview, facts):
+                    stopped = await self._evaluate(draft, preview, facts, lease)
                 case Invoke(calls):
-                    lost = await self._invoke(draft, calls, lease)
+                    stopped = await self._invoke(draft, calls, lease)
+                case Verify(criteria, last):
+                    stopped = await self._verify(draft, criteria, lease, last=last)
                 case Wait(until):
-                    return await self._leave(draft, lease, Due(until))
+                    stopped = await self._leave(draft, lease, Due(until))
                 case Rest():
                     ended = draft.imagined.phase in TERMINAL
-                    return await self._leave(draft, lease, Finished() if ended else Parked())
-            if lost is not None:
-                return lost
+                    stopped = await self._leave(draft, lease, Finished() if ended else Parked())
+            if isinstance(stopped, Lost | IntentState):
+                return stopped
 
-    async def _invoke(self, draft: _Draft, calls: Sequence[Invocation], lease: Lease) -> Lost | None:
+    async def _invoke(self, draft: _Draft, calls: Sequence[Invocation], lease: Lease) -> Stopped | None:
         announced = [call.announce for call in calls if call.announce is not None]
         if announced:
             draft.add(announced, self._store.now())
-        lost = await self._flush(draft, lease, None)
-        if lost is not None:
-            return lost
+        stopped = await self._flush(draft, lease, None)
+        if stopped is not None:
+            return stopped
         answers = await self._calls.make(draft.confirmed, calls, lease)
         now = self._store.now()
         for call, answer in zip(calls, answers, strict=True):
@@ -109,22 +143,36 @@ class Runner:
             draft.add([event_of(call, draft.imagined.action(call.action), answer, now)], now)
         return None
 
-    async def _evaluate(self, draft: _Draft, preview: Sequence[str], lease: Lease) -> Lost | None:
-        lost = await self._flush(draft, lease, None)
-        if lost is not None:
-            return lost
+    async def _evaluate(
+        self, draft: _Draft, preview: Sequence[str], facts: Mapping[str, JSON], lease: Lease
+    ) -> Stopped | None:
+        stopped = await self._flush(draft, lease, None)
+        if stopped is not None:
+            return stopped
         state = draft.confirmed
         calls = [Invocation(Verb.PREVIEW, action) for action in preview]
         answers = dict(zip(preview, await self._calls.make(state, calls, lease), strict=True))
-        now = self._store.now()
-        draft.add(self._verdict(state, answers, now), now)
+        draft.add(await self._verdict(state, answers, dict(facts)), self._store.now())
         return None
 
-    def _verdict(self, state: IntentState, answers: dict[str, Answer | Preview], now: datetime) -> list[e.Event]:
+    async def _verify(
+        self, draft: _Draft, criteria: Sequence[Criterion], lease: Lease, *, last: bool
+    ) -> Stopped | None:
+        stopped = await self._flush(draft, lease, None)
+        if stopped is not None:
+            return stopped
+        answers = await self._calls.look(draft.confirmed, criteria, lease)
+        now = self._store.now()
+        draft.add([verified(draft.confirmed, criteria, answers, now, last=last)], now)
+        return None
+
+    async def _verdict(
+        self, state: IntentState, answers: Mapping[str, Answer | Preview], facts: dict[str, JSON]
+    ) -> list[e.Event]:
+        now = self._store.now()
         dry_run = state.submitted.mode is Mode.DRY_RUN
         later: list[e.Event] = []
         previews: dict[str, JSON] = {}
-        facts: dict[str, JSON] = {}
         for action, answer in answers.items():
             plan = state.action(action).plan
             if isinstance(answer, Preview):
@@ -141,12 +189,12 @@ class Runner:
                 later.append(deferred(state.action(action), Verb.PREVIEW, answer.message, now))
         if later:
             return later
-        verdict = self._authority.evaluate(state.submitted, facts)
+        verdict = await self._authority.verdict(state.submitted, facts, now)
         if dry_run and verdict.effect != "deny":
             return [verdict, e.IntentSimulated(previews=previews)]
         return [verdict]
 
-    async def _leave(self, draft: _Draft, lease: Lease, work: Due | Parked | Finished) -> IntentState | Lost:
+    async def _leave(self, draft: _Draft, lease: Lease, work: Due | Parked | Finished) -> IntentState | Stopped:
         if draft.pending:
             return await self._flush(draft, lease, work) or draft.confirmed
         later = Parked() if isinstance(work, Finished) else work
@@ -155,19 +203,24 @@ class Runner:
             return Lost("Another worker has taken the intent over, or a person has spoken.")
         return state
 
-    async def _flush(self, draft: _Draft, lease: Lease, work: Work | None) -> Lost | None:
-        """Make everything kept durable, or find out that we have lost the intent."""
+    async def _flush(self, draft: _Draft, lease: Lease, work: Work | None) -> Stopped | None:
+        """Make everything kept durable, or find out that we have lost the intent or that authority forbids it."""
         if not draft.pending:
             return None
+        state = draft.confirmed
         verdict = await self._store.append(
             Append(
-                stream=intent_stream(draft.confirmed.id),
-                expected_version=draft.confirmed.version,
+                stream=intent_stream(state.id),
+                expected_version=state.version,
                 events=tuple(draft.pending),
-                guards=(EpochCurrent(lease.epoch),),
+                guards=(EpochCurrent(lease.epoch), *guards_of(state, draft.pending)),
                 work=work,
+                restore=restore_of(state, draft.pending),
+                notify=notable(draft.pending) if self._notify else None,
             )
         )
+        if isinstance(verdict, GuardFailed) and not isinstance(verdict.guard, EpochCurrent):
+            return await self._take_back(draft, verdict)
         if not isinstance(verdict, Appended):
             return Lost(f"The append was answered {type(verdict).__name__}.")
         confirmed = fold(verdict.recorded, draft.confirmed)
@@ -176,3 +229,22 @@ class Runner:
         draft.confirmed = draft.imagined = confirmed
         draft.pending = []
         return None
+
+    async def _take_back(self, draft: _Draft, failed: GuardFailed) -> Refused:
+        """Take back what the guard forbids: to be evaluated anew, or else decided against."""
+        now = self._store.now()
+        verdict = _place(draft.pending, e.PolicyEvaluated)
+        if isinstance(failed.guard, PolicyActive):
+            await self._authority.refresh_policy()
+            if verdict is not None:
+                draft.keep(verdict, now)
+                return Refused()
+        decision = _place(draft.pending, e.PolicyEvaluated, e.CommitDecided, e.ApprovalRequested)
+        draft.keep(len(draft.pending) if decision is None else decision, now)
+        draft.add([forbidden(draft.imagined, failed)], now)
+        return Refused()
+
+
+def _place(events: Sequence[e.Event], *classes: type[e.Event]) -> int | None:
+    """Return the place of the first event of one of these classes; None if there is none."""
+    return next((place for place, event in enumerate(events) if isinstance(event, classes)), None)

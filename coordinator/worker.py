@@ -65,15 +65,19 @@ class Worker:
         """Look for due intents now instead of at the next poll."""
         self._wake.set()
 
-    def begin(self, intent: str, epoch: int, until: datetime, state: IntentState | None = None) -> Run:
+    def begin(
+        self, intent: str, epoch: int, until: datetime, state: IntentState | None = None, *, alive: bool = True
+    ) -> Run:
         """Run an intent that is leased to us under `epoch` until then; `state` saves reading it again.
+
+        `alive`: whether its grant was when it was leased; if it dies later, the guards of the next append say so.
 
         One epoch is one run: a second one would pass every guard of the first, and could free its lease.
         """
         runs = self._running.setdefault(intent, {})
         if epoch in runs:
             return runs[epoch][1]
-        lease = Lease(intent, epoch, until)
+        lease = Lease(intent, epoch, until, alive)
         task = asyncio.create_task(self._run(lease, state))
         runs[epoch] = (lease, task)
         task.add_done_callback(lambda _: self._forget(lease))
@@ -191,7 +195,7 @@ class Worker:
             except Unavailable as error:
                 log.warning("claim_postponed", reason=error.message)
             for one in claimed:
-                self.begin(one.intent, one.epoch, until)
+                self.begin(one.intent, one.epoch, until, alive=one.alive)
             if len(claimed) < free or free <= 0:
                 await self._pause()
 

@@ -4,6 +4,7 @@ from typing import Final
 
 # What a client may send.
 BODY_BYTES: Final = 256 * 1024  # an intent is a request for effects, not a document store
+FORM_FIELDS: Final = 32  # OAuth knows about a dozen
 JSON_DEPTH: Final = 32  # deeper values serve only to exhaust a parser
 INTEGER_MAX: Final = 2**53  # beyond it JSON readers disagree on the value
 ACTIONS_PER_INTENT: Final = 16  # all-or-nothing over more systems than that is a plan, not an intent
@@ -24,6 +25,12 @@ GRANT_VALUES: Final = 100  # of one parameter's constraint
 GRANT_SECONDS_MAX: Final = 10 * 366 * 86_400
 POLICY_BYTES: Final = 128 * 1024  # of Cedar; about a thousand policies
 POLICIES_MAX: Final = 500
+POLICY_DEPTH: Final = 32  # brackets in brackets; Cedar's parser overflows the stack at several hundred
+POLICY_OPERATORS: Final = 300  # of one policy; a chain of them nests too, and overflows it past eight hundred
+POLICY_DESCRIPTION_LENGTH: Final = 200  # it stands in the reasons of a decision
+POLICY_SETS_KEPT: Final = 32  # parsed; the active one, and some that are tried
+DECISION_REASONS: Final = 16  # more would not be read
+DECISION_REASON_LENGTH: Final = 500
 APPROVERS_MAX: Final = 20
 QUORUM_MAX: Final = 10
 DUPLICATE_SECONDS: Final = 3_600  # how long the same actions under the same task count as a possible repetition
@@ -32,7 +39,7 @@ TASK_CRITERIA: Final = 16
 TASK_FAILURE_MODES: Final = 16
 TOKEN_REFUSAL_SECONDS: Final = 60.0  # between two records of the same kind of refusal
 TOKEN_REFUSALS_KEPT: Final = 1_000  # kinds of refusal counted at once
-OUTCOME_ATTEMPTS: Final = 8  # of asking whether a task is done, before it is recorded that nobody could tell
+OUTCOME_ATTEMPTS: Final = 5  # of asking whether a task is done, before it is recorded that nobody could tell
 
 # What an outside system may answer.
 ANSWER_BYTES: Final = 64 * 1024  # a result is a confirmation, stored for ever
@@ -110,6 +117,7 @@ WEBHOOK_DRAIN_SECONDS: Final = 2.0  # for messages under way at the end; what is
 
 # What views take on, in the same process as the hot path.
 PAGE_EVENTS: Final = 20_000  # folded for one page of intents, some 50 ms of Python; a page of poison intents is shorter
+CUSTODIES_KEPT: Final = 20_000  # custody chains of streams, for the feed; some 200 bytes each
 VIEW_BATCH_EVENTS: Final = 4_000  # one batch of a follower: the more, the fewer rows are written twice
 VIEW_SLICE_EVENTS: Final = 500  # folded between two looks at the event loop, about a millisecond
 VIEW_GATHER_SECONDS: Final = 0.1  # how long news wait for more news; a view is behind by that much

@@ -61,12 +61,12 @@ class WithinLimits(msgspec.Struct, frozen=True):
 class Unlike(msgspec.Struct, frozen=True):
     """Guard: within the window no other intent was submitted with the same likeness; the append claims it.
 
-    `besides` is an intent of which the caller knows that it ended without an effect: that one does not count.
+    `besides` are intents of which the caller knows that they ended without an effect: those do not count.
     """
 
     likeness: str  # a digest of task and actions
     window_seconds: int
-    besides: str | None = None
+    besides: tuple[str, ...] = ()
 
 
 Guard = EpochCurrent | KeyUnused | GrantAlive | PolicyActive | WithinLimits | Unlike
@@ -134,7 +134,7 @@ class Append(msgspec.Struct, frozen=True, kw_only=True):
     work: Work | None = None  # None: leave the table of work as it is
     change: Change | None = None  # of authority; such an append never shares a batch, so that it has a place in time
     restore: Restore | None = None
-    notify: bool = False  # put the last event into the outbox, for whoever wants to be told
+    notify: int | None = None  # put the event at this place among `events` into the outbox: somebody wants to be told
 
 
 class Appended(msgspec.Struct, frozen=True):
@@ -153,7 +153,7 @@ class VersionConflict(msgspec.Struct, frozen=True):
 class GuardFailed(msgspec.Struct, frozen=True):
     """Nothing was written: `guard` did not hold.
 
-    For `KeyUnused`: the intent that has the key, and its digest. For `Unlike`: the intent that is like it.
+    For `KeyUnused`: the intent that has the key, and its digest. For `Unlike`: the newest intent that is like it.
     For `WithinLimits`: the first counter without room, and what is used of it.
     """
 
