@@ -38,7 +38,9 @@ The laws that an adapter keeps
  10. **Errors mean what they say.** `Transient` and `Permanent` promise that *nothing happened*. Whenever that is not
      certain (a time-out, a reset after sending, a 5xx, an answer that makes no sense) the error is `InDoubt`. Any
      other exception counts as `InDoubt` too. There are no retries inside an adapter: attempts belong to the ledger.
- 11. **Preview only looks.** Facts come from the system of record, never from the agent's parameters.
+ 11. **Preview only looks.** Facts come from the system of record, never from the agent's parameters, and have the types
+     that are declared. The vote carries them as they are while the hold stands (a one-shot's: when it is validated), so
+     that what has changed since policy saw it is noticed. Where they can no longer be seen then, it carries none.
  12. **Nothing leaks.** Receipts, results, previews and messages hold no credentials, are JSON, and stay within
      `ledger/bounds.py`.
 

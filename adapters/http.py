@@ -145,7 +145,7 @@ class HttpAdapter:
             self._request(exchange.commit, call, {"receipt": receipt})
         except Unrenderable as error:
             raise InDoubt(f"The hold was answered without what its commit needs: {error}.") from error
-        return Prepared(receipt, preview)
+        return Prepared(receipt, await self._seen_while_held(call, preview))
 
     async def commit(self, call: Call, receipt: JSON | None) -> Result:
         """Confirm the hold, or do it in one shot under the key (law 5)."""
@@ -184,6 +184,20 @@ class HttpAdapter:
         except InDoubt as error:
             raise Transient(f"The inquiry failed and changed nothing: {error.message}") from error
         return _standing(exchange, table, answer)
+
+    async def _seen_while_held(self, call: Call, before: Preview) -> Preview:
+        """Return what people saw before the hold, with the facts as they are now that it stands (law 11)."""
+        if not before.facts:
+            return before
+        try:
+            facts = (await self.preview(call)).facts
+        except Permanent:  # the word is given: what can no longer be seen must not turn it into a no
+            facts = {}
+        except Transient as error:
+            raise InDoubt(
+                f"The hold was taken, and the facts could not be seen then: {error.message}"
+            ) from error
+        return Preview(facts, before.before, before.after)
 
     # ── one request ──────────────────────────────────────────────────────────────────────────────────────────────
 

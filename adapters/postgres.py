@@ -2,7 +2,7 @@
 
 What an operation does are the operator's statements from `intentledger.toml`. Agents choose values, never SQL.
 
-    prepare    begin → claim the fence row → capture → statements → PREPARE TRANSACTION     the hold: rows stay locked
+    prepare    begin → claim the fence row → capture → preview → statements → PREPARE TRANSACTION    rows stay locked
     commit     COMMIT PREPARED; then the fence row, visible from that instant on, is the answer, as often as it is asked
     abort      ROLLBACK PREPARED, then a tombstone, which a late prepare runs into
     compensate one ordinary transaction: claim the fence row of the undo key → undo statements → COMMIT
@@ -195,8 +195,9 @@ class PostgresAdapter:
             await connection.execute(self._begin())
             if not await fence.claim(connection, call.key, call.epoch):
                 return await self._settled_before(connection, call)
+            captured = await _capture(connection, recipe, call.params)  # first, so that what it locks is what is seen
             before = await self._preview(connection, call)
-            data = await _perform(connection, recipe, call.params)
+            data = await _perform(connection, recipe, call.params, captured)
             await fence.note(connection, call.key, data)
             after = await self._preview(connection, call)
         except Permanent as error:  # an unmet expectation: before the promise that is a no, not a fault
@@ -254,16 +255,17 @@ class PostgresAdapter:
         return Preview(checked_facts(call.operation, facts, recipe.operation.fact_types), row or None)
 
 
-async def _perform(connection: AnyConnection, recipe: Recipe, params: JSON) -> JSON:
-    values = dict(params)
-    if recipe.capture is not None:
-        seen = await run(connection, recipe.capture, values)
-        values["captured"] = seen[0] if seen else None
+async def _capture(connection: AnyConnection, recipe: Recipe, params: JSON) -> JSON:
+    if recipe.capture is None:
+        return {}
+    seen = await run(connection, recipe.capture, params)
+    return {"captured": seen[0] if seen else None}
+
+
+async def _perform(connection: AnyConnection, recipe: Recipe, params: JSON, captured: JSON) -> JSON:
+    values = {**params, **captured}
     rows = [row for statement in recipe.do for row in await run(connection, statement, values)]
-    data: JSON = {"rows": rows}
-    if recipe.capture is not None:
-        data["captured"] = values["captured"]
-    return bounded(data, bounds.ANSWER_BYTES)
+    return bounded({"rows": rows, **captured}, bounds.ANSWER_BYTES)
 
 
 async def _finish(connection: AnyConnection, verb: str, gid: str) -> None:

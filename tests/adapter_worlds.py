@@ -44,6 +44,7 @@ class World(Protocol):
     async def undone(self) -> int: ...
     async def holds(self) -> int: ...
     async def shown(self) -> Any: ...
+    async def change_a_fact(self) -> None: ...
     async def lose_answer(self, verb: Verb) -> None: ...
     async def break_down(self) -> None: ...
     async def stop(self) -> None: ...
@@ -118,6 +119,9 @@ class ReferenceOutside:
     async def shown(self) -> Any:
         return dict(self.world.balances)
 
+    async def change_a_fact(self) -> None:
+        self.world.balances["a"] += 100
+
     async def lose_answer(self, verb: Verb) -> None:
         self.adapter.losing = verb
 
@@ -131,12 +135,16 @@ class ReferenceOutside:
 # ── postgres ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 CUSTOMERS = """
-create table customers (id text primary key, status text not null check (status in ('active', 'refunded')));
+create table customers (
+    id text primary key,
+    status text not null check (status in ('active', 'refunded')),
+    age integer not null default 100
+);
 create table changes (number bigserial primary key, status text not null);
 create function keep() returns trigger language plpgsql as $$
 begin insert into changes (status) values (new.status); return new; end $$;
-create trigger keep after update on customers for each row execute function keep();
-insert into customers values ('88', 'active'), ('89', 'active');
+create trigger keep after update of status on customers for each row execute function keep();
+insert into customers (id, status) values ('88', 'active'), ('89', 'active');
 """
 _STATUS = "update customers set status = :status where id = :customer returning id, status"
 CRM: dict[str, Any] = {
@@ -148,8 +156,9 @@ CRM: dict[str, Any] = {
         "update": {
             "summary": "set customer {customer} to {status}",
             "undo": "exact",
-            "preview": "select id, status from customers where id = :customer",
-            "facts": ["status"],
+            "preview": "select id, status, age from customers where id = :customer",
+            "facts": ["status", "age"],
+            "fact_types": {"status": "string", "age": "integer"},
             "capture": "select status from customers where id = :customer for update",
             "statements": [{"sql": _STATUS, "expect_rows": 1}],
             "undo_statements": [
@@ -203,6 +212,9 @@ class PostgresOutside:
 
     async def shown(self) -> Any:
         return [tuple(row) for row in await self.system.fetch("select id, status from customers order by id")]
+
+    async def change_a_fact(self) -> None:
+        await self.system.execute("update customers set age = age + 1 where id = '88'")
 
     async def lose_answer(self, verb: Verb) -> None:
         self.proxy.lose_after = {

@@ -25,6 +25,7 @@ OUTSIDE: dict[str, tuple[Guarantee, Make]] = {
     "email": (Guarantee.BLIND, lambda _, __: EmailOutside().start()),
 }
 ALL = frozenset(Guarantee)
+WITHOUT_FACTS = {"email", "http-verifiable"}
 RECOGNISING = {Guarantee.ATOMIC, Guarantee.IDEMPOTENT}
 
 

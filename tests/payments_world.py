@@ -44,6 +44,7 @@ PAYMENTS: dict[str, Any] = {
                 "facts": {"charged": "/amount"},
                 "before": {"refunded": "/refunded"},
             },
+            "fact_types": {"charged": "integer"},
             "prepare": {"path": "/refunds", "body": "{params}", "refused": [409]},
             "commit": {"path": "/refunds/{receipt.id}/confirm", "refused": [410]},
             "abort": {"path": "/refunds/{key}/release"},
@@ -55,6 +56,7 @@ PAYMENTS: dict[str, Any] = {
         "credit": {
             "guarantee": "idempotent",
             "undo": "exact",
+            "preview": {"path": "/charges/ch_88", "facts": {"charged": "/amount"}},
             "commit": {"path": "/credits?for={account}", "body": "{params}"},
             "compensate": _REVERSAL,
             "inquire": {**_FATE, "applied": ["credited"]},
@@ -130,6 +132,9 @@ class HttpOutside:
             if line["what"] in {"credit", "transfer"} and line["id"] not in reversed_ids
         ]
         return self.payments._charges["ch_88"]["refunded"], standing
+
+    async def change_a_fact(self) -> None:
+        self.payments._charges["ch_88"]["amount"] += 100
 
     async def lose_answer(self, verb: Verb) -> None:
         commits = {"refund": "confirm", "credit": "credit", "transfer": "transfer"}

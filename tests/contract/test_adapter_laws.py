@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from adapter_worlds import SECRET, UNDO_KEY, World, call
-from law import ALL, OUTSIDE, RECOGNISING, committed, guarantee, prepared, worlds
+from law import ALL, OUTSIDE, RECOGNISING, WITHOUT_FACTS, committed, guarantee, prepared, worlds
 
 from adapters.contract import Absent, Applied, Held, Prepared, Refused, Result, Unknown
 from adapters.registry import Registry
@@ -363,9 +363,24 @@ async def test_11_facts_are_those_that_were_declared_and_come_from_the_system(wo
     preview = await world.adapter.preview(call(world, Verb.PREVIEW))
     declared = world.adapter.operations[world.operation].facts
     assert tuple(preview.facts) == declared
-    expected = {"balance": 100, "status": "active", "charged": 5000}
+    expected = {"balance": 100, "status": "active", "age": 100, "charged": 5000}
     assert preview.facts == {fact: expected[fact] for fact in declared}
     assert await world.shown() == before
+
+
+@worlds(where=lambda name: name not in WITHOUT_FACTS)
+async def test_11_the_vote_carries_the_facts_that_it_saw_and_not_those_of_the_preview(world: World) -> None:
+    seen = (await world.adapter.preview(call(world, Verb.PREVIEW))).facts
+    await world.change_a_fact()
+    vote = await prepared(world)
+    assert vote.preview.facts == (await world.adapter.preview(call(world, Verb.PREVIEW))).facts != seen
+    assert tuple(vote.preview.facts) == world.adapter.operations[world.operation].facts
+
+
+@worlds({Guarantee.ATOMIC}, where=lambda name: name not in WITHOUT_FACTS)
+async def test_11_a_repeated_vote_carries_the_facts_as_they_are_then(world: World) -> None:
+    first = await prepared(world)
+    assert (await prepared(world)).preview.facts == first.preview.facts
 
 
 # ── 12. nothing leaks ────────────────────────────────────────────────────────────────────────────────────────────

@@ -310,8 +310,8 @@ async def test_more_than_is_kept_of_an_answer_is_refused_before_the_promise(worl
 async def test_people_see_before_and_after_of_what_is_prepared(world: PostgresOutside) -> None:
     vote = await world.adapter.prepare(call(world, Verb.PREPARE))
     assert isinstance(vote, Prepared)
-    assert vote.preview.before == {"id": "88", "status": "active"}
-    assert vote.preview.after == {"id": "88", "status": "refunded"}
+    assert vote.preview.before == {"id": "88", "status": "active", "age": 100}
+    assert vote.preview.after == {"id": "88", "status": "refunded", "age": 100}
 
 
 async def test_an_undo_that_no_longer_fits_is_refused_for_good_and_changes_nothing(world: PostgresOutside) -> None:
