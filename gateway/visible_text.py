@@ -1,0 +1,54 @@
+"""Text of others, made so that what a person sees is what is there.
+
+An agent chose these words and a person answers for them, so nothing in them may hide, reorder or pose as something
+else. Shown as they are: printable ASCII; Latin letters with the usual marks (é, ß, ł); Chinese, Japanese and Korean
+letters; a few signs of ordinary prose (“ … € §). Everything else is written as an escape that names its code point:
+control and zero-width characters, those that change the direction of text, unusual spaces, private and unassigned
+ones, loose marks, and letters of scripts that look like Latin ones (Cyrillic in the name of a bank).
+
+Pure. It decides nothing: an escape is a reason to look twice, not a fault.
+"""
+
+import unicodedata
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+_SIGNS: Final = frozenset("¡¢£¥§©«®°±»¼½¾¿÷–—‘’“”•…€™、。ー「」")  # noqa: RUF001 prose has them
+_LATIN_WITHOUT_MARKS: Final = frozenset("ßæÆøØðÐþÞłŁđĐœŒ")  # which no canonical decomposition leads back to ASCII
+_EAST_ASIAN: Final = ("CJK UNIFIED IDEOGRAPH-", "HIRAGANA LETTER ", "KATAKANA LETTER ", "HANGUL SYLLABLE ")
+
+
+def visible(text: str) -> str:
+    """Return `text` in one line in which every character is what it looks like; others are escapes."""
+    return text if text.isascii() and text.isprintable() else "".join(map(_shown, text))
+
+
+def visible_json(value: Any) -> str:
+    """Write a JSON value in one line, visibly. A backslash in it is written twice, so no text can pose as an escape."""
+    return visible(msgspec.json.encode(value, order="sorted").decode())
+
+
+def cut(text: str, length: int) -> str:
+    """Return at most `length` characters, and behind them how many there are in all if some are missing."""
+    return text if len(text) <= length else f"{text[:length]}… ({len(text):,} characters, {length:,} shown)"
+
+
+@lru_cache(4096)
+def _shown(character: str) -> str:
+    if (" " <= character <= "~") or character in _SIGNS or character in _LATIN_WITHOUT_MARKS:
+        return character
+    name = unicodedata.name(character, "")
+    if name.startswith(_EAST_ASIAN) or _marked_latin(character):
+        return character
+    code = ord(character)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def _marked_latin(character: str) -> bool:
+    """Tell whether this is an ASCII letter with marks on it, as one character."""
+    letter, *marks = list(unicodedata.normalize("NFD", character))
+    if unicodedata.normalize("NFC", character) != character:  # another code point for a letter that has one
+        return False
+    return letter.isascii() and letter.isalpha() and bool(marks) and all(map(unicodedata.combining, marks))
