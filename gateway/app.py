@@ -38,6 +38,7 @@ from ledger.database import open_pool
 from ledger.migrations import migrate
 from ledger.postgres_store import PostgresStore
 from projections.catalogue import PROJECTIONS
+from projections.custody import Custody
 from projections.digest import Standings
 from projections.follower import Follower
 
@@ -145,6 +146,7 @@ async def open_service(
         coordinator=coordinator,
         follower=follower,
         standings=Standings(pool, ledger, PROJECTIONS),
+        custody=Custody(pool, ledger),
         pool=pool,
     )
 

@@ -6,8 +6,10 @@
 Rules of this file:
 
 1. What is refused here is refused before acceptance: nothing was read, nothing was recorded.
-2. A handler returns an answer or raises an error of `ledger/errors.py`; only this file turns errors into answers.
-3. Nothing waits without a bound, and what waits for long (`patience`) is let go when the service drains.
+2. Who may call a route stands in the table of routes and is checked here, once; a route that says nothing is for
+   people. Which intents an agent may see is decided in `gateway/visibility.py`.
+3. A handler returns an answer or raises an error of `ledger/errors.py`; only this file turns errors into answers.
+4. Nothing waits without a bound, and what waits for long (`patience`) is let go when the service drains.
 
 It sits directly on aiohttp's server: no application, no middleware, so that a request costs little Python. It knows
 the parts that serve requests only as `Service`, and that there may be none yet.
@@ -18,7 +20,9 @@ import itertools
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import Any, Final
+from urllib.parse import unquote
 
 import msgspec
 import structlog
@@ -32,10 +36,11 @@ from coordinator.coordinator import Coordinator
 from gateway import gate
 from gateway.metrics import Metrics
 from gateway.models import Body, NoQuery, Query, checked, checked_query
-from gateway.problems import extra_headers, problem
+from gateway.problems import extra_headers, oauth_problem, problem
 from gateway.render import Shown, encode
 from ledger import bounds
 from ledger.errors import (
+    Forbidden,
     LedgerError,
     Malformed,
     NoSuchMethod,
@@ -46,12 +51,14 @@ from ledger.errors import (
     Unavailable,
 )
 from ledger.store import Store
+from projections.custody import Custody
 from projections.digest import Standings
 from projections.follower import Follower
 
 log = structlog.get_logger(__name__)
 
 _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/-]{1,512}=*)", re.IGNORECASE).fullmatch
+_PLACE: Final = re.compile(r"\{[a-z]+\}")
 _EVERYWHERE: Final[Mapping[str, str]] = {
     "Server": "intentledger",
     "Cache-Control": "no-store",
@@ -59,6 +66,15 @@ _EVERYWHERE: Final[Mapping[str, str]] = {
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+
+
+class Caller(StrEnum):
+    """Who may call a route."""
+
+    EVERYBODY = "everybody"  # without a token, and while there is no database
+    CLIENT = "client"  # whoever shows a token in the body, where the handler looks for it
+    HOLDER = "holder"  # whoever holds a living token, a person or an agent
+    PERSON = "person"  # whoever holds the living token of a person
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +86,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     coordinator: Coordinator
     follower: Follower
     standings: Standings
+    custody: Custody
     pool: Any  # ledger.database.Pool, which exists for type checkers only
 
 
@@ -92,7 +109,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """One address and method: what it does, what it takes, what it answers. `/openapi.json` is drawn from these."""
 
     method: str
-    path: str  # with {id} where an id stands
+    path: str  # with {id} or {digest} where one stands
     name: str
     summary: str
     handler: Handler
@@ -102,7 +119,11 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     answers: Mapping[int, type[Shown] | None] = {}  # by status; None: not described by one of our shapes
     media: tuple[str, ...] = ("application/json",)
     errors: tuple[type[LedgerError], ...] = ()
-    public: bool = False  # answered without a token, and while there is no database
+    caller: Caller = Caller.PERSON
+    refusal: type[Forbidden] = Forbidden  # what an agent is told where only a person may call
+    guarded: bool = False  # what it appends checks the grant in the ledger, so a grant read a moment ago is enough here
+    form: bool = False  # the body is a form, and refusals are written as OAuth clients read them
+    notes: str | None = None  # what a client cannot see from the shapes
 
 
 class Visit:
@@ -111,7 +132,7 @@ class Visit:
     __slots__ = ("door", "id", "limits", "principal", "query", "request", "request_id", "service")
 
     door: "Door"
-    id: str  # what stands for {id}, as it was written
+    id: str  # what stands for {id} in the address
     principal: Principal
     query: Any  # an instance of the route's query model
     request: web.BaseRequest
@@ -166,7 +187,7 @@ class Door:
         self.stop_accepting: Callable[[], Awaitable[None]] = _nothing  # whoever listens for us says how it ends
         for path, methods in _by_path(routes).items():
             if "{" in path:
-                self._dynamic.append((re.compile(path.replace("{id}", "([^/]+)")), methods))
+                self._dynamic.append((re.compile(_PLACE.sub("([^/]+)", path)), methods))
             else:
                 self._static[path] = methods
 
@@ -175,16 +196,16 @@ class Door:
         visit = Visit(self, request, self.next_id())
         clock = asyncio.get_running_loop().time
         started = clock()
-        name = "none"
+        name, form = "none", False
         self.in_progress += 1
         try:
             route, visit.id = self._find(request)
-            name = route.name
+            name, form = route.name, route.form
             response = await self._serve(route, visit)
         except ConnectionError:  # the client is gone; there is nobody to answer
             raise
         except Exception as error:  # noqa: BLE001 the one place that answers whatever happened
-            response = self.problem(error, visit)
+            response = self.problem(error, visit, form=form)
         finally:
             self.in_progress -= 1
             if self.draining and not self.in_progress:
@@ -192,16 +213,20 @@ class Door:
         self.metrics.answered(name, response.status, clock() - started)
         return response
 
-    def problem(self, error: Exception, visit: Visit) -> web.Response:
-        """Turn an error into an answer, and log it if it is ours."""
+    def problem(self, error: Exception, visit: Visit, *, form: bool = False) -> web.Response:
+        """Turn an error into an answer (to a `form`: as OAuth clients read it), and log it if it is ours."""
         row, members = problem(error, visit.request_id)
         if isinstance(error, Unavailable):  # while a database is away there is one for each request
             log.debug("request_unavailable", request_id=visit.request_id, problem=row.slug, detail=error.message)
         elif row.status >= 500:
             log.error("request_failed", request_id=visit.request_id, problem=row.slug, exc_info=error)
-        headers = visit.headers("application/problem+json")
+        if form:
+            status, media, members = oauth_problem(error, row, members)
+        else:
+            status, media = row.status, "application/problem+json"
+        headers = visit.headers(media)
         headers.update(extra_headers(error))
-        return web.Response(body=encode(members), status=row.status, headers=headers)
+        return web.Response(body=encode(members), status=status, headers=headers)
 
     def open(self, service: Service) -> None:
         """Serve from now on, and let the service be watched."""
@@ -232,10 +257,14 @@ class Door:
 
     async def _serve(self, route: Route, visit: Visit) -> web.StreamResponse:
         request = visit.request
-        if not route.public:
+        asked = bool(request.rel_url.raw_query_string)
+        if asked and "access_token" in request.query:  # RFC 6750 §2.3 allows it, and every log on the way keeps it
+            raise Malformed("A token does not belong into an address. Nothing was recorded; revoke this one.")
+        if route.caller is not Caller.EVERYBODY:
             visit.service = self._admit()
-            visit.principal = await visit.service.authority.authenticate(_bearer(request))
-        visit.query = checked_query(route.query, request.query.items()) if request.rel_url.raw_query_string else None
+            if route.caller is not Caller.CLIENT:
+                visit.principal = await _admitted(route, visit)
+        visit.query = checked_query(route.query, request.query.items()) if asked else None
         return await route.handler(visit)
 
     def _admit(self) -> Service:
@@ -262,7 +291,17 @@ class Door:
         route = methods.get(request.method)
         if route is None:
             raise NoSuchMethod(allow=sorted(methods))
-        return route, found_id
+        return route, unquote(found_id)
+
+
+async def _admitted(route: Route, visit: Visit) -> Principal:
+    """Return who calls. Raises `Unauthenticated`, and the route's refusal where an agent calls and only people may."""
+    principal = await visit.service.authority.authenticate(bearer(visit.request), fresh=not route.guarded)
+    if route.caller is Caller.PERSON and principal.subject.kind != "person":
+        raise route.refusal(
+            f"Only a person may do this, and {principal.subject.name!r} is none. Nothing was recorded; ask a person."
+        )
+    return principal
 
 
 async def _nothing() -> None:
@@ -279,7 +318,7 @@ def _by_path(routes: Sequence[Route]) -> dict[str, dict[str, Route]]:
     return found
 
 
-def _bearer(request: web.BaseRequest) -> str:
+def bearer(request: web.BaseRequest) -> str:
     """Return the token of the one Authorization header (RFC 6750 §2.1); no other place for a token is looked at."""
     shown = request.headers.getall("Authorization", ())
     if len(shown) > 1:

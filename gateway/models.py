@@ -26,6 +26,8 @@ class Body(BaseModel):
 
 Name = Annotated[str, Field(min_length=1, max_length=bounds.NAME_LENGTH)]
 Reason = Annotated[str, Field(min_length=1, max_length=bounds.REASON_LENGTH, description="A person will read it.")]
+Digest = Annotated[str, Field(min_length=1, max_length=bounds.NAME_LENGTH, description="As the intent shows it.")]
+IntentId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
 JSONObject = dict[str, Any]
 
 
@@ -57,9 +59,25 @@ class NewIntent(Body):
     )
     context: JSONObject = Field(default_factory=dict, description="Kept and shown, never interpreted.")
     again: bool = Field(
-        default=False, description="Reserved: accepted, and without effect until duplicates are detected."
+        default=False,
+        description="Means it, although the same actions were submitted under the same task within the last hour.",
     )
+    follows: IntentId | None = Field(default=None, description="The intent that hands over to this one.")
     actions: list[NewAction] = Field(min_length=1, max_length=bounds.ACTIONS_PER_INTENT)
+
+
+class ApproveIntent(Body):
+    """Approve exactly what a digest names: the actions, their parameters and previews, the policy set."""
+
+    digest: Digest
+    note: str | None = Field(default=None, max_length=bounds.REASON_LENGTH, description="For whoever reads the audit.")
+
+
+class RejectIntent(Body):
+    """Reject exactly what a digest names; the intent is aborted."""
+
+    digest: Digest
+    reason: Reason
 
 
 class CancelIntent(Body):

@@ -4,6 +4,7 @@ The models that check requests and the structs that are answered are what it sho
 the code does.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -11,11 +12,11 @@ from typing import Any, Final
 import msgspec
 from pydantic.json_schema import models_json_schema
 
-from gateway.door import Route
+from gateway.door import Caller, Route
 from gateway.models import Query
 from gateway.problems import PROBLEMS
-from gateway.render import Problem, Shown
-from ledger.bounds import IDEMPOTENCY_KEY_LENGTH
+from gateway.render import OAuthProblem, Problem, Shown
+from ledger.bounds import IDEMPOTENCY_KEY_LENGTH, NAME_LENGTH
 from ledger.errors import (
     InvalidRequest,
     InvariantViolation,
@@ -29,7 +30,8 @@ from ledger.errors import (
 
 _REF: Final = "#/components/schemas/"
 _EVERYWHERE: Final = (Malformed, Unauthenticated, InvalidRequest, Unavailable, NotReady, Overloaded, LedgerError)
-_ID: Final = {"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}
+_PLACE: Final = re.compile(r"\{([a-z]+)\}")
+_FOR_PEOPLE: Final = "For people: the token of an agent is answered 403."
 _HEADERS: Final[Mapping[str, dict[str, Any]]] = {
     "Idempotency-Key": {
         "required": True,
@@ -86,7 +88,7 @@ def _schemas(routes: Sequence[Route]) -> tuple[Mapping[Any, Any], dict[str, Any]
     requests = described.get("$defs", {})
     shown = {shape for route in routes for shape in route.answers.values() if shape is not None}
     _, answers = msgspec.json.schema_components(
-        sorted([*shown, Problem], key=lambda shape: shape.__name__), ref_template=_REF + "{name}"
+        sorted([*shown, Problem, OAuthProblem], key=lambda shape: shape.__name__), ref_template=_REF + "{name}"
     )
     named = {model.__name__ for model in models}
     if named & answers.keys():
@@ -98,20 +100,36 @@ def _schemas(routes: Sequence[Route]) -> tuple[Mapping[Any, Any], dict[str, Any]
 
 def _operation(route: Route, requests: Mapping[Any, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {"operationId": route.name, "summary": route.summary}
+    said = " ".join(part for part in (route.notes, _FOR_PEOPLE if route.caller is Caller.PERSON else None) if part)
+    if said:
+        operation["description"] = said
     parameters = [*_query(requests[route.query]), *({"name": h, "in": "header", **_HEADERS[h]} for h in route.headers)]
-    if "{id}" in route.path:
-        parameters.insert(0, _ID)
+    for name in _PLACE.findall(route.path):
+        parameters.insert(0, {"name": name, "in": "path", "required": True, "schema": _place(route)})
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
-        content = {"application/json": {"schema": {"$ref": _REF + route.body.__name__}}}
+        media = "application/x-www-form-urlencoded" if route.form else "application/json"
+        content = {media: {"schema": {"$ref": _REF + route.body.__name__}}}
         operation["requestBody"] = {"required": True, "content": content}
     operation["responses"] = {
         **{str(status): _answer(route, shape) for status, shape in route.answers.items()},
-        **_problems([*route.errors, *(() if route.public else _EVERYWHERE)], taken=route.answers),
+        **_problems(_errors(route), route.answers, OAuthProblem if route.form else Problem),
     }
-    operation["security"] = [] if route.public else [{"token": []}]
+    operation["security"] = [] if route.caller in {Caller.EVERYBODY, Caller.CLIENT} else [{"token": []}]
     return operation
+
+
+def _errors(route: Route) -> list[type[LedgerError]]:
+    everywhere = () if route.caller is Caller.EVERYBODY else _EVERYWHERE
+    return [*route.errors, *everywhere, *((route.refusal,) if route.caller is Caller.PERSON else ())]
+
+
+def _place(route: Route) -> dict[str, Any]:
+    """Describe what stands for {id} or another place in the address."""
+    if route.path.startswith("/v1/intents/"):
+        return {"type": "string", "format": "uuid"}
+    return {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH}
 
 
 def _query(schema: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
@@ -138,8 +156,9 @@ def _answer(route: Route, shape: type[Shown] | None) -> dict[str, Any]:
     return {"description": summary, "content": content, "headers": _request_id()}
 
 
-def _problems(errors: Iterable[type[LedgerError]], taken: Mapping[int, object]) -> dict[str, Any]:
+def _problems(errors: Iterable[type[LedgerError]], taken: Mapping[int, object], shape: type[Shown]) -> dict[str, Any]:
     """Describe the problems, those with the same status together."""
+    media = "application/problem+json" if shape is Problem else "application/json"
     rows = sorted({PROBLEMS[error] for error in errors}, key=lambda row: (row.status, row.slug))
     found: dict[str, Any] = {}
     for row in rows:
@@ -150,7 +169,7 @@ def _problems(errors: Iterable[type[LedgerError]], taken: Mapping[int, object]) 
             "description": f"{said['description']}; {row.title} (`{row.slug}`)"
             if said
             else f"{row.title} (`{row.slug}`)",
-            "content": {"application/problem+json": {"schema": {"$ref": _REF + "Problem"}}},
+            "content": {media: {"schema": {"$ref": _REF + shape.__name__}}},
             "headers": _request_id(),
         }
     return found

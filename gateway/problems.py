@@ -3,6 +3,8 @@
 Every class of the tree has its own row; `tests/unit/test_problems.py` walks one against the other. What a status
 promises: 4xx, certainly nothing was recorded; 5xx, unknown, unless the sentence says otherwise. An exception that is
 not in the tree is a defect of ours. What a 5xx was about is logged, and the answer tells only what it means.
+
+OAuth clients get the same sentences in the form that they read (RFC 6749 §5.2), with the code of OAuth for each class.
 """
 
 from collections.abc import Mapping
@@ -31,11 +33,12 @@ PROBLEMS: Final[Mapping[type[e.LedgerError], Row]] = {
     e.Unauthenticated: Row("unauthenticated", 401, "A live token is needed"),
     e.Forbidden: Row("forbidden", 403, "The token may not do this"),
     e.NotEligible: Row("not-eligible", 403, "This person may not answer for it"),
+    e.OAuthRefused: Row("oauth-refused", 400, "The OAuth request cannot be granted"),
     e.NotFound: Row("not-found", 404, "There is no such thing"),
     e.NoSuchMethod: Row("method-not-allowed", 405, "The address does not answer that method"),
     e.TooSlow: Row("too-slow", 408, "The request did not arrive in time"),
     e.TooLarge: Row("too-large", 413, "The request is too large"),
-    e.UnsupportedMedia: Row("unsupported-media-type", 415, "Only plain JSON in UTF-8 is read"),
+    e.UnsupportedMedia: Row("unsupported-media-type", 415, "Only the plain type in UTF-8 is read"),
     e.Invalid: Row("invalid-intent", 422, "The intent does not follow the contract"),
     e.InvalidRequest: Row("invalid-request", 422, "The request does not follow the contract"),
     e.WiderThanParent: Row("wider-than-parent", 422, "The grant would be wider than its issuer's"),
@@ -94,6 +97,32 @@ def problem(error: Exception, request_id: str) -> tuple[Row, dict[str, Any]]:
         "detail": detail,
         "request_id": request_id,
     }
+
+
+def oauth_problem(error: Exception, row: Row, members: Mapping[str, Any]) -> tuple[int, str, dict[str, Any]]:
+    """Return status, media type and body of an error as OAuth clients read it (RFC 6749 §5.2)."""
+    match error:
+        case e.OAuthRefused():
+            code, status = error.extras["error"], 401 if error.extras["error"] == "invalid_client" else 400
+        case e.Unauthenticated():
+            code, status = "invalid_client", 401
+        case e.Forbidden():
+            code, status = "unauthorized_client", 400
+        case e.Invalid() | e.Malformed():
+            code, status = "invalid_request", 400
+        case e.Rejected():
+            code, status = "invalid_request", row.status
+        case e.Unavailable():
+            code, status = "temporarily_unavailable", row.status
+        case _:
+            code, status = "server_error", row.status
+    said = {"error": code, "error_description": _ascii(members["detail"]), "request_id": members["request_id"]}
+    return status, "application/json", {**said, **({"errors": members["errors"]} if "errors" in members else {})}
+
+
+def _ascii(sentence: str) -> str:
+    """Write a sentence in the characters that `error_description` may have."""
+    return "".join(c if " " <= c <= "~" and c not in '"\\' else "'" for c in sentence)
 
 
 def extra_headers(error: Exception) -> Mapping[str, str]:

@@ -6,14 +6,16 @@ whose name the code cannot have as its own is renamed here and nowhere else. Pur
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 import msgspec
 
 from adapters.contract import Operation
-from ledger.intents import JSON, Guarantee, Mode, Undo
+from ledger.events import OutcomeContradicted, OutcomeUnknown, OutcomeVerified
+from ledger.intents import JSON, ActionPlan, Guarantee, Mode, Undo
 from ledger.phases import Phase
 from ledger.state import ActionState, IntentState, content_digest
+from ledger.tasks import Check
 
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,21 +30,43 @@ class ShownAgent(Shown, frozen=True):
 
 
 class ShownDecision(Shown, frozen=True):
-    """The verdict of authority."""
+    """The verdict of authority. Where it escalates: how many people must approve, and which ones may (empty: any)."""
 
     effect: str
     policies: tuple[str, ...]
     policy_set: str
     reasons: tuple[str, ...]
+    approvers: tuple[str, ...]
+    quorum: int
+
+
+class ShownAnswer(Shown, frozen=True):
+    """One person's approval."""
+
+    by: str
+    note: str | None
+    at: datetime
 
 
 class ShownApproval(Shown, frozen=True):
-    """What a person was asked to approve, and who did."""
+    """What people are asked to approve, until when, and who did. `by` and `note` are those of the first."""
 
     digest: str
+    requested_at: datetime
     expires_at: datetime
+    approvers: tuple[str, ...]
+    quorum: int
+    given: tuple[ShownAnswer, ...]
     by: str | None
     note: str | None
+
+
+class ShownOutcome(Shown, frozen=True):
+    """Whether the outside systems show what the task calls success: verified, contradicted or unknown."""
+
+    verdict: str
+    checks: tuple[Check, ...]
+    reason: str | None
 
 
 class ShownAttention(Shown, frozen=True):
@@ -59,6 +83,15 @@ class ShownSetback(Shown, frozen=True):
     cause: str
     reason: str
     by: str | None
+    failure_mode: str | None
+    escalated_to: str | None
+
+
+class ShownMoney(Shown, frozen=True):
+    """Money in minor units of its currency."""
+
+    amount: int
+    currency: str
 
 
 class ShownAction(Shown, frozen=True):
@@ -69,6 +102,8 @@ class ShownAction(Shown, frozen=True):
     step: str
     guarantee: Guarantee
     undo: Undo
+    summary: str
+    money: ShownMoney | None
     params: JSON
     preview: JSON | None
     result: JSON | None
@@ -94,10 +129,13 @@ class ShownIntent(Shown, frozen=True):
     commissioned_by: str | None
     custody: tuple[str, ...]
     grant: str
+    follows: str | None
+    again: bool
     decision: ShownDecision | None
     approval: ShownApproval | None
     attention: ShownAttention | None
     setback: ShownSetback | None
+    outcome: ShownOutcome | None
     digest: str
     actions: tuple[ShownAction, ...]
     submitted_at: datetime
@@ -113,6 +151,7 @@ class ShownEvent(Shown, frozen=True):
     at: datetime
     stream: str
     body: JSON
+    custody: tuple[str, ...]
 
 
 class EventPage(Shown, frozen=True):
@@ -152,109 +191,6 @@ class IntentPage(Shown, frozen=True):
     next: str | None
 
 
-class ShownActor(Shown, frozen=True):
-    """Who did it: an agent, or a person."""
-
-    kind: str
-    name: str
-
-
-class ShownAuthority(Shown, frozen=True):
-    """By what right."""
-
-    grant: str
-    policies: tuple[str, ...]
-    policy_set: str | None
-
-
-class ShownDeed(Shown, frozen=True):
-    """What was to be done, in words."""
-
-    action: str
-    operation: str
-    summary: str
-
-
-class ShownEntry(Shown, frozen=True):
-    """One entry of the audit: an intent, or what a person did to one."""
-
-    position: int
-    at: datetime
-    kind: str
-    sentence: str
-    intent: str
-    actor: ShownActor
-    agent: ShownAgent
-    task: str | None
-    commissioned_by: str | None
-    custody: tuple[str, ...]
-    authority: ShownAuthority
-    what: tuple[ShownDeed, ...]
-    whom: tuple[str, ...]
-    outcome: str
-    outcome_position: int
-    outcome_at: datetime
-    reason: str | None
-    attention: str | None
-
-
-class AuditPage(Shown, frozen=True):
-    """Entries of the audit, newest first. `next` is the `after` of the next page."""
-
-    items: tuple[ShownEntry, ...]
-    next: str | None
-
-
-class ShownExposure(Shown, frozen=True):
-    """How much of one agent's work is open at one outside system."""
-
-    agent: str
-    adapter: str
-    held: int
-    promised: int
-    in_doubt: int
-    oldest: datetime
-
-
-class ShownOpenAction(Shown, frozen=True):
-    """One action that is held, promised or in doubt."""
-
-    intent: str
-    action: str
-    agent: str
-    adapter: str
-    operation: str
-    exposure: str
-    since: datetime
-
-
-class ExposurePage(Shown, frozen=True):
-    """What is open in the outside systems at a position; `more`: not every open action is listed."""
-
-    position: int
-    groups: tuple[ShownExposure, ...]
-    actions: tuple[ShownOpenAction, ...]
-    more: bool
-
-
-class ShownProjection(Shown, frozen=True):
-    """How far a view has come. `lag` counts events; `digest` is true at `digest_position`."""
-
-    name: str
-    position: int
-    lag: int
-    digest: str
-    digest_position: int
-    failure: str | None
-
-
-class ProjectionPage(Shown, frozen=True):
-    """All views."""
-
-    items: tuple[ShownProjection, ...]
-    next: None
-
-
 class Readiness(Shown, frozen=True):
     """Whether a process should be sent work, and what is wrong with it."""
 
@@ -269,6 +205,14 @@ class Problem(Shown, frozen=True):
     title: str
     status: int
     detail: str
+    request_id: str
+
+
+class OAuthProblem(Shown, frozen=True):
+    """What went wrong, as OAuth clients read it (RFC 6749 §5.2)."""
+
+    error: str
+    error_description: str
     request_id: str
 
 
@@ -294,10 +238,13 @@ def show_intent(state: IntentState) -> ShownIntent:
         commissioned_by=submitted.commissioned_by,
         custody=submitted.custody,
         grant=submitted.grant,
+        follows=submitted.follows,
+        again=submitted.again,
         decision=_decision(state),
         approval=_approval(state),
         attention=_attention(state),
         setback=_setback(state),
+        outcome=_outcome(state),
         digest=content_digest(state),
         actions=tuple([_action(action) for action in state.actions]),
         submitted_at=state.submitted_at,
@@ -330,6 +277,8 @@ def _action(action: ActionState) -> ShownAction:
         step=action.step.shown,
         guarantee=plan.guarantee,
         undo=plan.undo,
+        summary=plan.summary,
+        money=_money(plan),
         params=plan.params,
         preview=action.preview,
         result=action.result,
@@ -344,21 +293,55 @@ def _decision(state: IntentState) -> ShownDecision | None:
     if policy is None:
         return None
     return ShownDecision(
-        effect=policy.effect, policies=policy.policies, policy_set=policy.policy_set, reasons=policy.reasons
+        effect=policy.effect,
+        policies=policy.policies,
+        policy_set=policy.policy_set,
+        reasons=policy.reasons,
+        approvers=policy.approvers,
+        quorum=policy.quorum,
     )
 
 
 def _approval(state: IntentState) -> ShownApproval | None:
     requested = state.approval_requested
-    if requested is None:
+    if requested is None or state.approval_requested_at is None:
         return None
-    given = state.approval
+    given = tuple(
+        [
+            ShownAnswer(by=one.by, note=one.note, at=at)
+            for one, at in zip(state.approvals, state.approval_times, strict=True)
+        ]
+    )
     return ShownApproval(
         digest=requested.digest,
+        requested_at=state.approval_requested_at,
         expires_at=requested.expires_at,
-        by=given.by if given else None,
-        note=given.note if given else None,
+        approvers=requested.approvers,
+        quorum=requested.quorum,
+        given=given,
+        by=given[0].by if given else None,
+        note=given[0].note if given else None,
     )
+
+
+def _outcome(state: IntentState) -> ShownOutcome | None:
+    match state.outcome:
+        case None:
+            return None
+        case OutcomeVerified(checks):
+            return ShownOutcome(verdict="verified", checks=checks, reason=None)
+        case OutcomeContradicted(checks):
+            return ShownOutcome(verdict="contradicted", checks=checks, reason=None)
+        case OutcomeUnknown(checks, reason):
+            return ShownOutcome(verdict="unknown", checks=checks, reason=reason)
+        case _:
+            assert_never(state.outcome)
+
+
+def _money(plan: ActionPlan) -> ShownMoney | None:
+    if plan.amount_minor is None or plan.currency is None:
+        return None
+    return ShownMoney(amount=plan.amount_minor, currency=plan.currency)
 
 
 def _attention(state: IntentState) -> ShownAttention | None:
@@ -373,4 +356,10 @@ def _setback(state: IntentState) -> ShownSetback | None:
     if turned is None:
         return None
     reason = f"{turned.reason} {state.mixed_reason}" if state.mixed_reason else turned.reason
-    return ShownSetback(cause=turned.cause, reason=reason, by=turned.by)
+    return ShownSetback(
+        cause=turned.cause,
+        reason=reason,
+        by=turned.by,
+        failure_mode=turned.failure_mode,
+        escalated_to=turned.escalated_to,
+    )

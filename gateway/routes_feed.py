@@ -4,6 +4,8 @@
     Accept: application/x-ndjson   every event up to now, one a line
     Accept: text/event-stream      every event from now on too; `id:` is the position, `Last-Event-ID` resumes
 
+Every line names the custody chain under which its event happened.
+
 A stream holds one batch at a time and waits for its reader; a reader that takes nothing for WRITE_SECONDS is cut off.
 A stream that breaks inside is cut off too, without its proper end, so that nobody takes a part for the whole.
 """
@@ -12,20 +14,19 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager, nullcontext
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import structlog
 from aiohttp import web
 from aiohttp.web import BaseRequest
 
-from gateway.door import Door, Route, Visit
+from gateway.door import Door, Route, Service, Visit
 from gateway.models import FeedQuery
 from gateway.render import EventPage, encode
 from ledger import events as e
 from ledger.bounds import PAGE_LIMIT_DEFAULT
 from ledger.errors import InvalidRequest, LedgerError, Overloaded
 from ledger.events import Recorded
-from ledger.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +48,7 @@ async def feed(visit: Visit) -> web.StreamResponse:
     if visit.request.method == "HEAD":
         return web.Response(headers=visit.headers(form))
     if form == _NDJSON:
-        return await stream(visit, form, _lines(store, query.after or 0, head, query.limit))
+        return await stream(visit, form, _lines(visit.service, query.after or 0, head, query.limit))
     after = _resume(visit.request, query.after)
     with _place(visit.door):
         return await stream(visit, form, _live(visit, after, query.limit), live=True)
@@ -96,16 +97,22 @@ async def _page(visit: Visit, query: FeedQuery) -> web.Response:
     limit = query.limit or PAGE_LIMIT_DEFAULT
     recorded = await visit.service.store.read_all(query.after or 0, limit)
     more = recorded[-1].position if len(recorded) == limit else None
-    return visit.answer({"items": [e.as_json(one) for one in recorded], "next": more})
+    return visit.answer({"items": await lines(visit.service, recorded), "next": more})
 
 
-async def _lines(store: Store, after: int, head: int, limit: int | None) -> AsyncGenerator[bytes]:
+async def lines(service: Service, recorded: Sequence[Recorded]) -> list[dict[str, Any]]:
+    """Show events as the feed does, each with its custody chain. Raises `Unavailable`."""
+    chains = await service.custody.of(recorded)
+    return [{**e.as_json(one), "custody": chain} for one, chain in zip(recorded, chains, strict=True)]
+
+
+async def _lines(service: Service, after: int, head: int, limit: int | None) -> AsyncGenerator[bytes]:
     left = head - after if limit is None else min(limit, head - after)
     while left > 0:
-        recorded = await store.read_all(after, min(left, _BATCH))
+        recorded = await service.store.read_all(after, min(left, _BATCH))
         if not recorded:
             return
-        yield b"".join([encode(e.as_json(one)) + b"\n" for one in recorded])
+        yield b"".join([encode(line) + b"\n" for line in await lines(service, recorded)])
         after = recorded[-1].position
         left -= len(recorded)
 
@@ -119,7 +126,7 @@ async def _live(visit: Visit, after: int, limit: int | None) -> AsyncGenerator[b
         async for batch in batches:
             recorded = batch if limit is None else batch[:limit]
             if recorded:
-                yield b"".join([_message(one) for one in recorded])
+                yield b"".join([_message(line) for line in await lines(visit.service, recorded)])
                 spoke_at = clock()
             elif clock() - spoke_at >= visit.door.limits.heartbeat_seconds:
                 yield b": still here\n\n"
@@ -130,12 +137,8 @@ async def _live(visit: Visit, after: int, limit: int | None) -> AsyncGenerator[b
                     return
 
 
-def _message(recorded: Recorded) -> bytes:
-    return b"id: %d\nevent: %s\ndata: %s\n\n" % (
-        recorded.position,
-        recorded.type.encode(),
-        encode(e.as_json(recorded)),
-    )
+def _message(line: dict[str, Any]) -> bytes:
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (line["position"], line["type"].encode(), encode(line))
 
 
 def _resume(request: BaseRequest, after: int | None) -> int:

@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gateway.door import Door, Route, Visit
+from gateway.door import Caller, Door, Route, Visit
 from gateway.metrics import CONTENT_TYPE
 from gateway.render import Readiness
 from ledger.bounds import READY_FRESH_SECONDS, READY_SECONDS
@@ -75,7 +75,7 @@ HEALTH_ROUTES: Final = (
         summary="Is the process alive?",
         handler=alive,
         answers={200: Readiness},
-        public=True,
+        caller=Caller.EVERYBODY,
     ),
     Route(
         method="GET",
@@ -84,7 +84,7 @@ HEALTH_ROUTES: Final = (
         summary="May it be sent work?",
         handler=ready,
         answers={200: Readiness, 503: Readiness},
-        public=True,
+        caller=Caller.EVERYBODY,
     ),
     Route(
         method="GET",
@@ -94,7 +94,7 @@ HEALTH_ROUTES: Final = (
         handler=metrics,
         answers={200: None},
         media=("text/plain",),
-        public=True,
+        caller=Caller.EVERYBODY,
     ),
     Route(
         method="GET",
@@ -103,6 +103,6 @@ HEALTH_ROUTES: Final = (
         summary="This document",
         handler=document,
         answers={200: None},
-        public=True,
+        caller=Caller.EVERYBODY,
     ),
 )

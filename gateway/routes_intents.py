@@ -12,23 +12,27 @@ from aiohttp.web import BaseRequest
 
 from coordinator.coordinator import settled
 from coordinator.intake import Request, RequestedAction
-from gateway.door import Route, Visit
-from gateway.models import CancelIntent, IntentQuery, NewIntent, ResolveIntent, UndoIntent
+from gateway.door import Caller, Route, Visit
+from gateway.models import ApproveIntent, CancelIntent, IntentQuery, NewIntent, RejectIntent, ResolveIntent, UndoIntent
 from gateway.render import EventPage, ShownIntent, encode, show_intent
+from gateway.routes_feed import lines
+from gateway.visibility import seen, sees, unseen
 from gateway.waiting import ledger_has
-from ledger import events as e
 from ledger.bounds import IDEMPOTENCY_KEY_LENGTH, WAIT_SECONDS_MAX
 from ledger.canonical import digest
 from ledger.errors import (
     AlreadyDecided,
+    DigestMismatch,
     Invalid,
     InvalidRequest,
     KeyMissing,
     KeyReused,
     Malformed,
+    NotEligible,
     NotFound,
     NotUndoable,
     NotWaiting,
+    PossibleDuplicate,
     TooLarge,
     TooSlow,
     UnsupportedMedia,
@@ -50,6 +54,8 @@ async def submit(visit: Visit) -> web.Response:
     headers = visit.request.headers
     key = _idempotency_key(visit.request)
     new, value = await visit.body(NewIntent)
+    if new.follows is not None:
+        await _handed_over(visit, new.follows, new.task)
     request = _request(new, key, digest(value), headers.get("traceparent"))
     accepted = await visit.service.coordinator.submit(visit.principal, request)
     state = accepted.state
@@ -72,19 +78,41 @@ async def look(visit: Visit) -> web.Response:
     query: IntentQuery = visit.query or IntentQuery()
     if query.min_position:
         await ledger_has(visit, query.min_position)
-    return visit.answer(show_intent(await visit.service.coordinator.get(intent, query.at)))
+    state = await seen(visit, intent)
+    if state is None or query.at is not None:
+        state = await visit.service.coordinator.get(intent, query.at)
+    return visit.answer(show_intent(state))
 
 
 async def stream(visit: Visit) -> web.Response:
     """Show the events of an intent."""
-    recorded = await visit.service.coordinator.events(intent_of(visit))
-    return visit.answer({"items": [e.as_json(one) for one in recorded], "next": None})
+    intent = intent_of(visit)
+    await seen(visit, intent)
+    recorded = await visit.service.coordinator.events(intent)
+    return visit.answer({"items": await lines(visit.service, recorded), "next": None})
+
+
+async def approve(visit: Visit) -> web.Response:
+    """Approve exactly what a digest names."""
+    intent = intent_of(visit)
+    said, _ = await visit.body(ApproveIntent)
+    coordinator = visit.service.coordinator
+    return visit.answer(show_intent(await coordinator.approve(intent, visit.principal, said.digest, said.note)))
+
+
+async def reject(visit: Visit) -> web.Response:
+    """Reject exactly what a digest names."""
+    intent = intent_of(visit)
+    said, _ = await visit.body(RejectIntent)
+    coordinator = visit.service.coordinator
+    return visit.answer(show_intent(await coordinator.reject(intent, visit.principal, said.digest, said.reason)))
 
 
 async def cancel(visit: Visit) -> web.Response:
     """Abort an intent that is not decided."""
     intent = intent_of(visit)
     said, _ = await visit.body(CancelIntent)
+    await seen(visit, intent)
     by = visit.principal.subject.name
     return visit.answer(show_intent(await visit.service.coordinator.cancel(intent, said.reason, by)))
 
@@ -110,8 +138,19 @@ async def resolve(visit: Visit) -> web.Response:
 def intent_of(visit: Visit) -> str:
     """Return the id in the address. Raises `NotFound` for what cannot be one, so that it goes no further."""
     if not _ID(visit.id):
-        raise NotFound("There is no such intent in this ledger.")
+        raise unseen()
     return visit.id
+
+
+async def _handed_over(visit: Visit, earlier: str, task: str | None) -> None:
+    """Let an intent follow one that the caller sees, or one of the same task. Raises `Invalid`."""
+    try:
+        before = (await visit.service.coordinator.get(earlier)).submitted
+    except NotFound:
+        before = None
+    if before is None or not (sees(visit.principal, before) or (task is not None and task == before.task)):
+        place = {"path": "/follows", "message": "There is no such intent that you may see, or that has the same task."}
+        raise Invalid("The intent follows one that it cannot. Nothing was recorded.", errors=[place])
 
 
 async def _rest(visit: Visit, intent: str, seconds: int) -> IntentState:
@@ -136,6 +175,8 @@ def _request(new: NewIntent, key: str, request_digest: str, traceparent: str | N
         deadline_seconds=new.deadline,
         context=new.context,
         actions=tuple([RequestedAction(a.id, a.operation, a.params, tuple(a.after)) for a in new.actions]),
+        again=new.again,
+        follows=new.follows,
         traceparent=traceparent if traceparent is not None and _TRACEPARENT(traceparent) else None,
     )
 
@@ -182,7 +223,9 @@ INTENT_ROUTES: Final = (
         body=NewIntent,
         headers=("Idempotency-Key", "Prefer", "traceparent"),
         answers={200: ShownIntent, 202: ShownIntent},
-        errors=(*_BODY_ERRORS, KeyMissing, Invalid, KeyReused),
+        errors=(*_BODY_ERRORS, KeyMissing, Invalid, KeyReused, PossibleDuplicate),
+        caller=Caller.HOLDER,
+        guarded=True,
     ),
     Route(
         method="GET",
@@ -193,6 +236,7 @@ INTENT_ROUTES: Final = (
         query=IntentQuery,
         answers={200: ShownIntent},
         errors=(NotFound,),
+        caller=Caller.HOLDER,
     ),
     Route(
         method="GET",
@@ -202,6 +246,29 @@ INTENT_ROUTES: Final = (
         handler=stream,
         answers={200: EventPage},
         errors=(NotFound,),
+        caller=Caller.HOLDER,
+    ),
+    Route(
+        method="POST",
+        path="/v1/intents/{id}/approve",
+        name="approve_intent",
+        summary="Approve exactly what waits for an answer",
+        handler=approve,
+        body=ApproveIntent,
+        answers={200: ShownIntent},
+        errors=(*_BODY_ERRORS, NotFound, InvalidRequest, DigestMismatch, NotWaiting),
+        refusal=NotEligible,
+    ),
+    Route(
+        method="POST",
+        path="/v1/intents/{id}/reject",
+        name="reject_intent",
+        summary="Reject what waits for an answer",
+        handler=reject,
+        body=RejectIntent,
+        answers={200: ShownIntent},
+        errors=(*_BODY_ERRORS, NotFound, InvalidRequest, DigestMismatch, NotWaiting),
+        refusal=NotEligible,
     ),
     Route(
         method="POST",
@@ -212,6 +279,7 @@ INTENT_ROUTES: Final = (
         body=CancelIntent,
         answers={200: ShownIntent},
         errors=(*_BODY_ERRORS, NotFound, InvalidRequest, AlreadyDecided),
+        caller=Caller.HOLDER,
     ),
     Route(
         method="POST",

@@ -9,19 +9,11 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from gateway.door import Route, Visit
+from gateway.door import Caller, Route, Visit
 from gateway.models import AuditQuery, IntentsQuery
-from gateway.render import (
-    AuditPage,
-    ExposurePage,
-    IntentPage,
-    OperationPage,
-    ProjectionPage,
-    encode,
-    show_intent,
-    show_operation,
-)
+from gateway.render import IntentPage, OperationPage, encode, show_intent, show_operation
 from gateway.routes_feed import form_of, stream
+from gateway.shapes_views import AuditPage, ExposurePage, ProjectionPage
 from gateway.waiting import views_have
 from ledger.bounds import PAGE_LIMIT_MAX
 from ledger.database import connection
@@ -29,7 +21,7 @@ from ledger.errors import InvalidRequest
 from projections.audit import AuditFilter, list_audit
 from projections.exposure import read_exposure
 from projections.intents import IntentFilter, is_cursor, list_intents
-from projections.sentence import COLUMNS, csv_lines, csv_row, entry_json
+from projections.forms import COLUMNS, csv_lines, csv_row, entry_json
 
 _JSON: Final = "application/json"
 _NDJSON: Final = "application/x-ndjson"
@@ -105,7 +97,7 @@ async def _entries(visit: Visit, wanted: AuditFilter, after: int | None, form: s
 
 def _wanted(filter_type: type[Any], query: Any) -> Any:
     """Fill a view's filter from the query parameters of the same names."""
-    return filter_type(**{name: getattr(query, name) for name in filter_type.__struct_fields__})
+    return filter_type(**{name: getattr(query, name, None) for name in filter_type.__struct_fields__})
 
 
 def _number(cursor: str) -> int:
@@ -127,6 +119,7 @@ VIEW_ROUTES: Final = (
         summary="The catalogue: what adapters offer and promise",
         handler=operations,
         answers={200: OperationPage},
+        caller=Caller.HOLDER,
     ),
     Route(
         method="GET",
@@ -136,6 +129,7 @@ VIEW_ROUTES: Final = (
         handler=intents,
         query=IntentsQuery,
         answers={200: IntentPage},
+        caller=Caller.HOLDER,
     ),
     Route(
         method="GET",

@@ -15,6 +15,7 @@
     │   ├── Unauthenticated      no token, or one that is not alive
     │   ├── Forbidden            a live token that may not do this
     │   │   └── NotEligible      a person who may not answer for this intent
+    │   ├── OAuthRefused         a request of an OAuth client, with the code that OAuth has for it
     │   ├── NotFound
     │   └── Conflict             the ledger's state forbids it
     │       ├── KeyReused        the same idempotency key with another body
@@ -114,6 +115,14 @@ class Forbidden(Rejected):
 
 class NotEligible(Forbidden):
     """You may not answer for this intent. Nothing was recorded."""
+
+
+class OAuthRefused(Rejected):
+    """The OAuth request cannot be granted. Nothing was issued or changed."""
+
+    def __init__(self, message: str, error: str) -> None:
+        """`error` is a code of RFC 6749 §5.2 or of the RFC that added it."""
+        super().__init__(message, error=error)
 
 
 class NotFound(Rejected):

@@ -170,7 +170,8 @@ async def test_an_intent_can_be_seen_as_it_was_at_any_position(door):
     _, events, _ = await door.get(f"/v1/intents/{body['id']}/events")
     phases = []
     for event in events["items"]:
-        assert event.keys() == {"position", "version", "type", "at", "stream", "body"}
+        assert event.keys() == {"position", "version", "type", "at", "stream", "body", "custody"}
+        assert event["custody"] == ["grant-operator"]
         _, then, _ = await door.get(f"/v1/intents/{body['id']}?at={event['position']}")
         assert (then["version"], then["position"]) == (event["version"], event["position"])
         phases.append(then["phase"])
@@ -225,7 +226,11 @@ async def test_an_undecided_intent_can_be_cancelled_and_a_decided_one_cannot(doo
     _, body, _ = await door.submit(intent(("bank.post", "88", 1), deadline=300), wait=None)
     status, said, _ = await door.post(f"/v1/intents/{body['id']}/cancel", {"reason": "not today"})
     assert (status, said["phase"]) == (200, "aborting")
-    assert said["setback"] == {"cause": "cancelled", "reason": "not today", "by": "operator"}
+    assert {name: said["setback"][name] for name in ("cause", "reason", "by")} == {
+        "cause": "cancelled",
+        "reason": "not today",
+        "by": "operator",
+    }
     door.bank.gate.set()
 
     async def ended():

@@ -12,6 +12,7 @@ from ledger import events as e
 from ledger.intents import Mode
 from ledger.phases import Step
 from ledger.state import content_digest
+from ledger.tasks import Check
 
 CONTRACT = {
     "id", "ledger", "phase", "mode", "version", "position", "task", "reason", "confidence", "context", "agent",
@@ -35,7 +36,14 @@ def test_an_intent_has_every_field_of_the_contract():
 def test_nothing_is_decided_until_authority_has_spoken():
     assert shown(plan("refund"))["decision"] is None
     decision = shown(plan("refund"), verdict())["decision"]
-    assert decision == {"effect": "allow", "policies": ["P-1"], "policy_set": "sha256:p", "reasons": []}
+    assert decision == {
+        "effect": "allow",
+        "policies": ["P-1"],
+        "policy_set": "sha256:p",
+        "reasons": [],
+        "approvers": [],
+        "quorum": 1,
+    }
 
 
 def test_a_denied_intent_says_why():
@@ -99,10 +107,49 @@ def test_what_turned_an_intent_back_is_shown_with_who_said_so():
         "cause": "deadline",
         "reason": "a test",
         "by": None,
+        "failure_mode": None,
+        "escalated_to": None,
     }
     by = e.CompensateDecided(cause="undo", reason="a mistake", by="operator")
     history = (*committing(plan("refund")), done("refund"), e.IntentCommitted(), by)
-    assert shown(*history)["setback"] == {"cause": "undo", "reason": "a mistake", "by": "operator"}
+    setback = shown(*history)["setback"]
+    assert (setback["cause"], setback["reason"], setback["by"]) == ("undo", "a mistake", "operator")
+
+
+def test_a_failure_that_was_foreseen_names_whom_it_escalates_to():
+    foreseen = e.AbortDecided(cause="refused", reason="no account", failure_mode="unknown", escalated_to="dana")
+    setback = shown(plan("refund"), verdict(), foreseen)["setback"]
+    assert (setback["failure_mode"], setback["escalated_to"]) == ("unknown", "dana")
+
+
+def test_the_money_that_an_action_moves_is_shown_in_minor_units():
+    body = shown(plan("refund", amount_minor=4200, currency="USD"), plan("mail"))
+    assert [action["money"] for action in body["actions"]] == [{"amount": 4200, "currency": "USD"}, None]
+
+
+@pytest.mark.parametrize(
+    ("event", "verdict_shown", "reason"),
+    [
+        (e.OutcomeVerified, "verified", None),
+        (e.OutcomeContradicted, "contradicted", None),
+        (lambda checks: e.OutcomeUnknown(checks=checks, reason="billing was away"), "unknown", "billing was away"),
+    ],
+)
+def test_whether_the_task_is_done_is_shown_with_what_was_found(event, verdict_shown, reason):
+    check = Check(verify="billing.look", expect={"status": "canceled"}, found={"status": "active"}, holds=False)
+    history = (*committing(plan("refund")), done("refund"), e.IntentCommitted())
+    assert shown(*history)["outcome"] is None
+    outcome = shown(*history, event(checks=(check,)))["outcome"]
+    assert (outcome["verdict"], outcome["reason"]) == (verdict_shown, reason)
+    assert outcome["checks"] == [
+        {
+            "verify": "billing.look",
+            "expect": {"status": "canceled"},
+            "found": {"status": "active"},
+            "holds": False,
+            "reason": None,
+        }
+    ]
 
 
 def test_a_mixed_intent_says_what_stands():
@@ -119,21 +166,30 @@ def test_a_mixed_intent_says_what_stands():
     assert body["setback"]["reason"] == "a test Not undone: sim.mail."
 
 
-def test_an_approval_is_shown_from_the_moment_it_is_asked_for():
-    asked = e.ApprovalRequested(digest="sha256:d", expires_at=datetime(2030, 1, 2, tzinfo=UTC))
+def test_an_approval_is_shown_from_the_moment_it_is_asked_for_with_everybody_who_gave_it():
+    asked = e.ApprovalRequested(
+        digest="sha256:d", expires_at=datetime(2030, 1, 2, tzinfo=UTC), approvers=("manager",), quorum=2
+    )
     history = (plan("refund"), verdict("escalate"), prepared("refund"), asked)
     assert shown(*history)["approval"] == {
         "digest": "sha256:d",
+        "requested_at": "2030-01-01T00:00:03Z",
         "expires_at": "2030-01-02T00:00:00Z",
+        "approvers": ["manager"],
+        "quorum": 2,
+        "given": [],
         "by": None,
         "note": None,
     }
-    given_by = e.ApprovalGiven(digest="sha256:d", by="manager-x", note="seen")
-    assert (
-        shown(*history, given_by)["approval"] | {"by": "manager-x", "note": "seen"}
-        == shown(*history, given_by)["approval"]
-    )
-    assert shown(*history, given_by, decided())["phase"] == "committing"
+    first = e.ApprovalGiven(digest="sha256:d", by="manager-x", note="seen")
+    second = e.ApprovalGiven(digest="sha256:d", by="manager-y")
+    approval = shown(*history, first, second)["approval"]
+    assert approval["given"] == [
+        {"by": "manager-x", "note": "seen", "at": "2030-01-01T00:00:04Z"},
+        {"by": "manager-y", "note": None, "at": "2030-01-01T00:00:05Z"},
+    ]
+    assert (approval["by"], approval["note"]) == ("manager-x", "seen")
+    assert shown(*history, first, second, decided())["phase"] == "committing"
 
 
 def test_an_operation_is_shown_with_its_promises():

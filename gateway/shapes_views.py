@@ -1,0 +1,108 @@
+"""What the views show: the audit, what is open, how far each view has come."""
+
+from datetime import datetime
+
+from gateway.render import Shown, ShownAgent
+
+
+class ShownActor(Shown, frozen=True):
+    """Who did it: an agent, or a person."""
+
+    kind: str
+    name: str
+
+
+class ShownAuthority(Shown, frozen=True):
+    """By what right."""
+
+    grant: str
+    policies: tuple[str, ...]
+    policy_set: str | None
+
+
+class ShownDeed(Shown, frozen=True):
+    """What was to be done, in words."""
+
+    action: str
+    operation: str
+    summary: str
+
+
+class ShownEntry(Shown, frozen=True):
+    """One entry of the audit: an intent, or what a person did to one."""
+
+    position: int
+    at: datetime
+    kind: str
+    sentence: str
+    intent: str
+    actor: ShownActor
+    agent: ShownAgent
+    task: str | None
+    commissioned_by: str | None
+    custody: tuple[str, ...]
+    authority: ShownAuthority
+    what: tuple[ShownDeed, ...]
+    whom: tuple[str, ...]
+    outcome: str
+    outcome_position: int
+    outcome_at: datetime
+    reason: str | None
+    attention: str | None
+
+
+class AuditPage(Shown, frozen=True):
+    """Entries of the audit, newest first. `next` is the `after` of the next page."""
+
+    items: tuple[ShownEntry, ...]
+    next: str | None
+
+
+class ShownExposure(Shown, frozen=True):
+    """How much of one agent's work is open at one outside system."""
+
+    agent: str
+    adapter: str
+    held: int
+    promised: int
+    in_doubt: int
+    oldest: datetime
+
+
+class ShownOpenAction(Shown, frozen=True):
+    """One action that is held, promised or in doubt."""
+
+    intent: str
+    action: str
+    agent: str
+    adapter: str
+    operation: str
+    exposure: str
+    since: datetime
+
+
+class ExposurePage(Shown, frozen=True):
+    """What is open in the outside systems at a position; `more`: not every open action is listed."""
+
+    position: int
+    groups: tuple[ShownExposure, ...]
+    actions: tuple[ShownOpenAction, ...]
+    more: bool
+
+
+class ShownProjection(Shown, frozen=True):
+    """How far a view has come. `lag` counts events; `digest` is true at `digest_position`."""
+
+    name: str
+    position: int
+    lag: int
+    digest: str
+    digest_position: int
+    failure: str | None
+
+
+class ProjectionPage(Shown, frozen=True):
+    """All views."""
+
+    items: tuple[ShownProjection, ...]
+    next: None
