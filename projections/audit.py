@@ -1,27 +1,30 @@
 """The audit: who did what to whom, with what authority, and what came of it.
 
-One entry for each intent, opened by `IntentSubmitted` and kept up to date with its outcome, and one for each act of a
-person on it (approve, reject, cancel, undo, resolve), which never changes again. An entry holds facts; the sentence is
-made of them when it is read (`projections/sentence.py`), so that better wording needs no rebuild.
+One entry for each intent, opened by `IntentSubmitted` and kept up to date with its outcome, one for each act of a
+person on it (approve, reject, cancel, undo, resolve), and one for each act on authority itself
+(`projections/audit_authority.py`); acts never change again. An entry holds facts; the sentence is made of them when it
+is read (`projections/sentence.py`), so that better wording needs no rebuild.
 
 Order: newest first, by the position of the event that opened the entry; that position is also the cursor.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 import sql
 from ledger import events as e
-from ledger.bounds import ERROR_LENGTH
 from ledger.errors import IllegalTransition
 from ledger.ids import intent_of
+from ledger.intents import JSON
 from ledger.phases import Phase
+from ledger.tasks import Check
 from ledger.transitions import PHASES, symbol
-from projections.projection import Projection, Row, next_phase
+from projections.audit_authority import opened
+from projections.entry import KIND_OF, Act, AuditRow, Kind, Verification, plain
+from projections.projection import EVENTS_OF_AUTHORITY, Projection, next_phase
 from projections.table import as_row
 
 if TYPE_CHECKING:
@@ -29,55 +32,6 @@ if TYPE_CHECKING:
 
 _PAGE: Final = sql.query("views.audit")
 _FRESH_PLAN: Final = sql.query("views.fresh_plan")
-
-
-class Kind(StrEnum):
-    """What an entry is about: an intent, or what a person did to one."""
-
-    INTENT = "intent"
-    APPROVE = "approve"
-    REJECT = "reject"
-    CANCEL = "cancel"
-    UNDO = "undo"
-    RESOLVE = "resolve"
-
-
-class Act(StrEnum):
-    """The outcome of an act of a person. The outcome of an intent is its phase."""
-
-    APPROVED = "approved"
-    REJECTED = "rejected"
-    CANCELLED = "cancelled"
-    UNDO_DECIDED = "undo_decided"
-    APPLIED = "applied"
-    NOT_APPLIED = "not_applied"
-
-
-class AuditRow(Row, frozen=True):
-    """One entry."""
-
-    version: int  # of the event that opened it
-    position: int
-    at: datetime
-    kind: Kind
-    agent_kind: str
-    agent: str
-    agent_version: str | None
-    by: str | None  # the person of an act
-    task: str | None
-    commissioned_by: str | None
-    grant_id: str
-    custody: tuple[str, ...]
-    policies: tuple[str, ...]
-    policy_set: str | None
-    actions: tuple[str, ...]
-    operations: tuple[str, ...]  # one for each action, like summaries
-    summaries: tuple[str, ...]
-    outcome: str  # a Phase or an Act
-    reason: str | None  # why it came out like that
-    attention: str | None  # why only a person can move the intent on
-    outcome_position: int
-    outcome_at: datetime
 
 
 class AuditFilter(msgspec.Struct, frozen=True):
@@ -100,32 +54,16 @@ class AuditPage(msgspec.Struct, frozen=True):
     next: int | None
 
 
-_KINDS: Final[Mapping[Act, Kind]] = {
-    Act.APPROVED: Kind.APPROVE,
-    Act.REJECTED: Kind.REJECT,
-    Act.CANCELLED: Kind.CANCEL,
-    Act.UNDO_DECIDED: Kind.UNDO,
-    Act.APPLIED: Kind.RESOLVE,
-    Act.NOT_APPLIED: Kind.RESOLVE,
-}
-OUTCOMES: Final = frozenset((*Phase, *Act))
+OUTCOMES: Final = frozenset((*Phase, *Act, *Verification))
 _MOVES: Final[frozenset[type[e.Event]]] = frozenset(
     e.EVENT_TYPES[name.partition(":")[0]] for (phase, name), following in PHASES.items() if following is not phase
 )
-_WORDS: Final[frozenset[type[e.Event]]] = frozenset(
-    {e.IntentSubmitted, e.ApprovalGiven, e.AttentionRaised, e.AttentionResolved}
-)
-
-
-def plain(text: str) -> str:
-    """Return outside words as one bounded line: no line breaks, control characters or NUL."""
-    if not text.isprintable():
-        text = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(text.split())[:ERROR_LENGTH]
 
 
 def apply(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> tuple[AuditRow, ...]:
-    """Fold one event into the entries of its intent. Raises `IllegalTransition`."""
+    """Fold one event into the entries of its stream. Raises `IllegalTransition`."""
+    if intent_of(recorded.stream) is None:
+        return (*rows, opened(rows, recorded))
     if not rows:
         return (_begin(recorded),)
     entry, *acts = rows
@@ -135,61 +73,104 @@ def apply(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> tuple[AuditRow, .
 
 def _updated(entry: AuditRow, recorded: e.Recorded) -> AuditRow:
     """Bring the intent's own entry up to date."""
-    changed: dict[str, object] = {}
-    match recorded.event:
-        case e.PolicyEvaluated() as verdict:
-            changed |= {"policies": verdict.policies, "policy_set": verdict.policy_set}
-            if verdict.effect == "deny":
-                changed["reason"] = plain("; ".join(verdict.reasons)) or None
-        case e.CommitDecided() as decision:
-            changed |= {"policies": decision.policies, "policy_set": decision.policy_set, "grant_id": decision.grant}
-        case e.AbortDecided() as decision:
-            changed |= {"reason": plain(decision.reason), "attention": None}
-        case e.CompensateDecided() | e.IntentMixed() as decision:
-            changed["reason"] = plain(decision.reason)
-        case e.AttentionRaised() as raised:
-            changed["attention"] = plain(raised.reason)
-        case e.AttentionResolved():
-            changed["attention"] = None
-        case _:
-            pass
+    keeps = _KEEPS.get(type(recorded.event))
+    changed = {} if keeps is None else keeps(recorded.event)
     phase = next_phase(Phase(entry.outcome), symbol(recorded.event), recorded)
     return msgspec.structs.replace(
         entry, **changed, outcome=phase.value, outcome_position=recorded.position, outcome_at=recorded.at
     )
 
 
+def _judged(verdict: e.PolicyEvaluated) -> dict[str, Any]:
+    known: dict[str, Any] = {"policies": verdict.policies, "policy_set": verdict.policy_set}
+    return known | {"reason": plain("; ".join(verdict.reasons)) or None} if verdict.effect == "deny" else known
+
+
+def _setback(decision: e.AbortDecided | e.CompensateDecided) -> dict[str, Any]:
+    return {
+        "reason": plain(decision.reason),
+        "failure_mode": decision.failure_mode,
+        "escalated_to": decision.escalated_to,
+    }
+
+
+def _contradicted(outcome: e.OutcomeContradicted) -> dict[str, Any]:
+    missed = "; ".join([_missed(check) for check in outcome.checks if not check.holds])
+    return {"verification": Verification.CONTRADICTED, "reason": plain(missed) or None}
+
+
+def _missed(check: Check) -> str:
+    """Say what a criterion expected and what was found instead."""
+    if check.found is None:
+        return f"{check.verify}: {check.reason or 'nobody could tell'}"
+    wrong = [name for name, expected in check.expect.items() if check.found.get(name) != expected]
+    shown = " and ".join(f"{name} {_value(check.found, name)}, not {_value(check.expect, name)}" for name in wrong)
+    return f"{check.verify} shows {shown}"
+
+
+def _value(fields: JSON, name: str) -> str:
+    value = fields.get(name)
+    return "nothing" if value is None else str(value)
+
+
+_KEEPS: Final[Mapping[type[e.Event], Callable[[Any], dict[str, Any]]]] = {
+    # what an intent's entry keeps of an event, beside the phase to which it leads
+    e.PolicyEvaluated: _judged,
+    e.ApprovalRequested: lambda event: {"digest": event.digest},
+    e.CommitDecided: lambda event: {
+        "policies": event.policies,
+        "policy_set": event.policy_set,
+        "grant_id": event.grant,
+    },
+    e.AbortDecided: lambda event: _setback(event) | {"attention": None},
+    e.CompensateDecided: _setback,
+    e.IntentMixed: lambda event: {"reason": plain(event.reason)},
+    e.AttentionRaised: lambda event: {"attention": plain(event.reason)},
+    e.AttentionResolved: lambda _: {"attention": None},
+    e.OutcomeVerified: lambda _: {"verification": Verification.VERIFIED},
+    e.OutcomeContradicted: _contradicted,
+    e.OutcomeUnknown: lambda event: {"verification": Verification.UNKNOWN, "reason": plain(event.reason)},
+}
+
+
+_OTHERS: Final[frozenset[type[e.Event]]] = frozenset({*_KEEPS, e.IntentSubmitted, e.ApprovalGiven})
+
+
 def _act(entry: AuditRow, recorded: e.Recorded) -> AuditRow | None:
     """Open an entry for what a person did, if a person did something."""
     match recorded.event:
         case e.ApprovalGiven(by=by, note=note):
-            return _opened(entry, recorded, Act.APPROVED, by, note)
+            return _acted(entry, recorded, Act.APPROVED, by, note)
         case e.AbortDecided(cause="rejected", by=str(by), reason=reason):
-            return _opened(entry, recorded, Act.REJECTED, by, reason)
+            return _acted(entry, recorded, Act.REJECTED, by, reason)
         case e.AbortDecided(by=str(by), reason=reason):
-            return _opened(entry, recorded, Act.CANCELLED, by, reason)
+            return _acted(entry, recorded, Act.CANCELLED, by, reason)
         case e.CompensateDecided(by=str(by), reason=reason):
-            return _opened(entry, recorded, Act.UNDO_DECIDED, by, reason)
+            return _acted(entry, recorded, Act.UNDO_DECIDED, by, reason)
         case e.AttentionResolved(action=action, outcome=outcome, note=note, by=by):
-            act = _opened(entry, recorded, Act(outcome), by, note)
+            act = _acted(entry, recorded, Act(outcome), by, note)
             return act if action is None else _about(act, action, recorded)
         case _:
             return None
 
 
-def _opened(entry: AuditRow, recorded: e.Recorded, act: Act, by: str, note: str | None) -> AuditRow:
+def _acted(entry: AuditRow, recorded: e.Recorded, act: Act, by: str, note: str | None) -> AuditRow:
     return msgspec.structs.replace(
         entry,
         version=recorded.version,
         position=recorded.position,
         at=recorded.at,
-        kind=_KINDS[act],
+        kind=KIND_OF[act],
         by=by,
         outcome=act.value,
         reason=(plain(note) or None) if note is not None else None,
         attention=None,
         outcome_position=recorded.position,
         outcome_at=recorded.at,
+        digest=getattr(recorded.event, "digest", entry.digest if act is Act.REJECTED else None),
+        verification=None,
+        failure_mode=None,
+        escalated_to=None,
     )
 
 
@@ -205,11 +186,10 @@ def _about(act: AuditRow, action: str, recorded: e.Recorded) -> AuditRow:
 
 def _begin(recorded: e.Recorded) -> AuditRow:
     event = recorded.event
-    intent = intent_of(recorded.stream)
-    if not isinstance(event, e.IntentSubmitted) or intent is None or recorded.version != 1:
+    if not isinstance(event, e.IntentSubmitted) or intent_of(recorded.stream) is None or recorded.version != 1:
         raise IllegalTransition(f"Stream {recorded.stream} does not begin with IntentSubmitted.")
     return AuditRow(
-        intent=intent,
+        stream=recorded.stream,
         version=1,
         position=recorded.position,
         at=recorded.at,
@@ -232,10 +212,24 @@ def _begin(recorded: e.Recorded) -> AuditRow:
         attention=None,
         outcome_position=recorded.position,
         outcome_at=recorded.at,
+        follows=event.follows,
     )
 
 
-AUDIT: Final = Projection(name="audit", row=AuditRow, key=("intent", "version"), reads=_MOVES | _WORDS, apply=apply)
+def _stream(stream: str) -> str:
+    """Read every stream: somebody may act in each."""
+    return stream
+
+
+AUDIT: Final = Projection(
+    name="audit",
+    row=AuditRow,
+    key=("stream", "version"),
+    reads=_MOVES | _OTHERS | EVENTS_OF_AUTHORITY,
+    apply=apply,
+    revision=2,  # 1 knew intents only
+    subject=_stream,
+)
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -46,6 +46,7 @@ class Exposure(StrEnum):
 class ExposureRow(Row, frozen=True):
     """One action of an intent that has not ended."""
 
+    intent: str
     action: str
     agent: str
     adapter: str

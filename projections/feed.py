@@ -15,7 +15,6 @@ import sql
 from ledger.bounds import VIEW_SLICE_EVENTS
 from ledger.errors import Corrupt
 from ledger.events import EVENT_TYPES, UPCAST, Event, Recorded, decode
-from ledger.ids import intent_of
 
 if TYPE_CHECKING:
     from ledger.database import Connection
@@ -24,9 +23,9 @@ _READ: Final = sql.query("read.all")
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Some of the ledger's events: those of intents that some view reads, and how far all of them were understood."""
+    """Some of the ledger's events: those that some view reads, and how far all of them were understood."""
 
-    events: Mapping[str, list[Recorded]]  # by intent, each in order
+    events: Mapping[str, list[Recorded]]  # by stream, each in order
     end: int  # every event up to this position was looked at
     count: int  # of events looked at, read by a view or not
     failure: str | None = None  # why it ends there, if the next one cannot be understood
@@ -53,13 +52,12 @@ async def read_batch(
         position, stream, type_name = record["position"], record["stream"], record["type"]
         if until is not None and position > until:
             return Batch(found, end, count)
-        intent = intent_of(stream)
-        if type_name not in passed and (intent is not None or type_name not in EVENT_TYPES):
+        if type_name not in passed:
             try:
                 recorded = understand(ledger, record)
             except Corrupt as error:
                 return Batch(found, end, count, stopped(position, error))
-            found.setdefault(intent or "", []).append(recorded)
+            found.setdefault(stream, []).append(recorded)
         end = position
         if count % VIEW_SLICE_EVENTS == 0:
             await asyncio.sleep(0)

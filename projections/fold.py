@@ -15,7 +15,6 @@ import sql
 from ledger.bounds import VIEW_SLICE_EVENTS
 from ledger.errors import Corrupt
 from ledger.events import Recorded
-from ledger.ids import intent_stream
 from projections.feed import Batch, stopped, understand
 from projections.projection import Projection, R
 from projections.table import Table, changes
@@ -23,8 +22,8 @@ from projections.table import Table, changes
 if TYPE_CHECKING:
     from ledger.database import Connection
 
-Rows: TypeAlias = dict[str, tuple[R, ...]]  # by intent, each in key order
-Events: TypeAlias = Mapping[str, list[Recorded]]  # by intent, each in order
+Rows: TypeAlias = dict[str, tuple[R, ...]]  # by subject, each in key order
+Events: TypeAlias = Mapping[str, list[Recorded]]  # by subject, each in order
 
 _EARLIER: Final = sql.query("views.earlier")
 
@@ -42,16 +41,17 @@ async def bring_up(connection: "Connection", ledger: str, table: Table[R], after
         return Reached(after)
     projection = table.projection
     events = {
-        intent: read
-        for intent, of_intent in batch.events.items()
-        if (read := [r for r in of_intent if type(r.event) in projection.reads and r.position > after])
+        subject: read
+        for stream, of_stream in batch.events.items()
+        if (subject := projection.subject(stream)) is not None
+        and (read := [r for r in of_stream if type(r.event) in projection.reads and r.position > after])
     }
-    older = [intent for intent, (first, *_) in events.items() if first.version > 1]
+    older = [subject for subject, (first, *_) in events.items() if first.version > 1]
     stored = await table.load(connection, ledger, older)
     before = stored
     if projection.forgets and len(stored) < len(older):
         before = stored | await _forgotten(
-            connection, ledger, projection, {i: events[i] for i in older if i not in stored}
+            connection, ledger, projection, {s: events[s] for s in older if s not in stored}
         )
     reached = Reached(batch.end, batch.failure)
     while isinstance(folded := await _fold(projection, before, events, reached.position), Reached):
@@ -61,23 +61,23 @@ async def bring_up(connection: "Connection", ledger: str, table: Table[R], after
 
 
 async def _fold(projection: Projection[R], before: Rows[R], events: Events, until: int) -> Rows[R] | Reached:
-    """Return the rows of the touched intents after the events up to `until`, or where an event cannot be applied.
+    """Return the rows of the touched subjects after the events up to `until`, or where an event cannot be applied.
 
-    Intents are folded one after the other, so another event may fail at an earlier position: fold again up to there.
+    Subjects are folded one after the other, so another event may fail at an earlier position: fold again up to there.
     """
     folded: Rows[R] = {}
     since = 0
-    for intent, of_intent in events.items():
-        rows = before.get(intent, ())
-        for recorded in of_intent:
+    for subject, of_subject in events.items():
+        rows = before.get(subject, ())
+        for recorded in of_subject:
             if recorded.position > until:
                 break
             try:
                 rows = projection.apply(rows, recorded)
             except Corrupt as error:
                 return Reached(recorded.position - 1, stopped(recorded.position, error))
-        folded[intent] = rows
-        since += len(of_intent)
+        folded[subject] = rows
+        since += len(of_subject)
         if since >= VIEW_SLICE_EVENTS:
             since = 0
             await asyncio.sleep(0)
@@ -85,12 +85,13 @@ async def _fold(projection: Projection[R], before: Rows[R], events: Events, unti
 
 
 async def _forgotten(connection: "Connection", ledger: str, projection: Projection[R], events: Events) -> Rows[R]:
-    """Fold anew the rows that are not stored although their intents have earlier events."""
-    streams = [intent_stream(intent) for intent in events]
-    firsts = [of_intent[0].version for of_intent in events.values()]
+    """Fold anew the rows that are not stored although their subjects have earlier events."""
+    of_stream = {first.stream: subject for subject, (first, *_) in events.items()}
+    firsts = [first.version for first, *_ in events.values()]
     rows: Rows[R] = dict.fromkeys(events, ())
-    of_stream = dict(zip(streams, events, strict=True))
-    for record in await connection.fetch(_EARLIER, ledger, streams, firsts):
-        intent = of_stream[record["stream"]]
-        rows[intent] = projection.apply(rows[intent], understand(ledger, record))
+    for record in await connection.fetch(_EARLIER, ledger, list(of_stream), firsts):
+        recorded = understand(ledger, record)
+        if type(recorded.event) in projection.reads:
+            subject = of_stream[recorded.stream]
+            rows[subject] = projection.apply(rows[subject], recorded)
     return rows

@@ -39,6 +39,7 @@ _FRESH_PLAN: Final = sql.query("views.fresh_plan")
 class IntentRow(Row, frozen=True):
     """What an intent can be searched by."""
 
+    intent: str
     phase: Phase
     agent: str
     task: str | None
@@ -49,6 +50,9 @@ class IntentRow(Row, frozen=True):
     position: int
     submitted_at: datetime
     updated_at: datetime
+    custody: tuple[str, ...]
+    follows: str | None  # the intent that handed over to this one
+    escalated_to: str | None  # the person to whom a foreseen failure of it went
 
 
 class IntentFilter(msgspec.Struct, frozen=True):
@@ -60,6 +64,9 @@ class IntentFilter(msgspec.Struct, frozen=True):
     commissioned_by: str | None = None
     operation: str | None = None
     attention: bool | None = None
+    follows: str | None = None
+    escalated_to: str | None = None  # and no other intent follows it yet: it waits for that person
+    custody: str | None = None  # a grant in whose chain it was submitted
 
 
 class IntentPage(msgspec.Struct, frozen=True):
@@ -86,6 +93,7 @@ def apply(rows: tuple[IntentRow, ...], recorded: Recorded) -> tuple[IntentRow, .
             version=recorded.version,
             position=recorded.position,
             updated_at=recorded.at,
+            escalated_to=getattr(recorded.event, "escalated_to", None) or row.escalated_to,
         ),
     )
 
@@ -118,10 +126,20 @@ def _begin(recorded: Recorded) -> IntentRow:
         position=recorded.position,
         submitted_at=recorded.at,
         updated_at=recorded.at,
+        custody=event.custody,
+        follows=event.follows,
+        escalated_to=None,
     )
 
 
-INTENTS: Final = Projection(name="intents", row=IntentRow, key=("intent",), reads=EVERY_EVENT_OF_AN_INTENT, apply=apply)
+INTENTS: Final = Projection(
+    name="intents",
+    row=IntentRow,
+    key=("intent",),
+    reads=EVERY_EVENT_OF_AN_INTENT,
+    apply=apply,
+    revision=2,  # 1 had no custody, follows and escalated_to
+)
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────

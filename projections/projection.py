@@ -2,12 +2,13 @@
 
 Rules of this file and of every projection:
 
-1. `apply(rows, recorded)` gets all the rows of *one intent*, in key order, and one event of that intent's stream. It
-   answers with all the rows as they are after it. The same rows and the same event give the same answer, always: no
-   clock, no chance, no configuration, no look at another intent.
+1. `apply(rows, recorded)` gets all the rows of *one subject* (an intent, or whatever else has a stream), in key order,
+   and one event of that subject's stream. It answers with all the rows as they are after it. The same rows and the same
+   event give the same answer, always: no clock, no chance, no configuration, no look at another subject.
 2. An event that cannot stand where it stands raises `Corrupt` (or a child of it). Nothing is skipped because it looks
    odd: a view that guesses is worse than a view that stops.
 3. A row holds only what PostgreSQL compares byte for byte: texts, integers, booleans, times and arrays of texts.
+4. Whoever changes what `apply` answers raises `revision`: rows of an older one are rebuilt before they are followed.
 
 A projection does not know how it is stored (`projections/table.py`), followed or rebuilt.
 """
@@ -18,18 +19,30 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from ledger.errors import IllegalTransition
-from ledger.events import EVENT_TYPES, Event, GrantIssued, Recorded
+from ledger.events import (
+    EVENT_TYPES,
+    Event,
+    GrantIssued,
+    GrantRevoked,
+    PolicySetActivated,
+    PolicySetAdded,
+    Recorded,
+    TaskDefined,
+    TokenRefused,
+)
+from ledger.ids import intent_of
 from ledger.intents import Value
 from ledger.phases import Phase
 from ledger.transitions import PHASES
 
-EVERY_EVENT_OF_AN_INTENT: Final = frozenset(EVENT_TYPES.values()) - {GrantIssued}
+EVENTS_OF_AUTHORITY: Final[frozenset[type[Event]]] = frozenset(
+    {GrantIssued, GrantRevoked, TokenRefused, PolicySetAdded, PolicySetActivated, TaskDefined}
+)
+EVERY_EVENT_OF_AN_INTENT: Final = frozenset(EVENT_TYPES.values()) - EVENTS_OF_AUTHORITY
 
 
 class Row(Value, frozen=True):
     """One row of a view. The ledger is not in it: a row never leaves its ledger."""
-
-    intent: str
 
 
 R = TypeVar("R", bound=Row)
@@ -41,18 +54,20 @@ def always(_row: Row) -> bool:
 
 
 class Projection(msgspec.Struct, Generic[R], frozen=True):
-    """A view of the ledger. `name` is also the name of its table; `key` begins with `intent`."""
+    """A view of the ledger. `name` is also the name of its table; `key` begins with the subject."""
 
     name: str
     row: type[R]
     key: tuple[str, ...]
-    reads: frozenset[type[Event]]  # others of an intent's stream go by unread
+    reads: frozenset[type[Event]]  # others go by unread
     apply: Callable[[tuple[R, ...], Recorded], tuple[R, ...]]
+    revision: int = 1  # of what `apply` answers
+    subject: Callable[[str], str | None] = intent_of  # whose stream it is, as the key names it; None: not of this view
     stored: Callable[[R], bool] = always  # rows that are not stored are folded anew from the stream when needed
 
     @property
     def forgets(self) -> bool:
-        """Tell whether an intent may have no stored rows although it has events."""
+        """Tell whether a subject may have no stored rows although it has events."""
         return self.stored is not always
 
 

@@ -1,53 +1,76 @@
-"""An audit entry in words and in forms: the sentence, the JSON object, the CSV line. Pure.
+"""An audit entry in one sentence. Pure.
 
 The sentence is made so that it can be read aloud:
 
     Payment Specialist Agent v3.1, task 12A, commissioned by Manager X, under policy P-45: refund 42.00 USD to
     customer 88, committed
+    Manager X issued grant-7 to Payment Specialist Agent v3.1 for task 12A: payments.* where currency is USD, until
+    2030-02-01 12:00:00 UTC
 
-Outside words came in as one bounded line each (`projections/audit.py`), so a sentence cannot be broken into two.
+Outside words came in as one bounded line each (`projections/entry.py`), so a sentence cannot be broken into two.
 """
 
-import csv
-import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 
-from ledger.phases import TERMINAL, Phase
-from projections.audit import AuditRow, Kind
+import msgspec
 
-COLUMNS: Final = (
-    "position",
-    "at",
-    "kind",
-    "sentence",
-    "actor",
-    "agent",
-    "agent_version",
-    "task",
-    "commissioned_by",
-    "grant",
-    "custody",
-    "policies",
-    "operations",
-    "what",
-    "whom",
-    "outcome",
-    "reason",
-    "intent",
-)
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")  # what spreadsheets take for the start of a formula
+from ledger.grants import Limit, Permission, Range
+from ledger.intents import Value
+from ledger.money import money
+from ledger.phases import TERMINAL, Phase
+from ledger.tasks import Criterion, FailureMode, TaskContract
+from projections.entry import AuditRow, Kind, Verification, one_line
+
+
+class GrantTerms(Value, frozen=True):
+    """What an entry of a grant keeps in `detail`."""
+
+    operations: tuple[Permission, ...]
+    limits: tuple[Limit, ...]
+    expires_at: datetime | None
+    may_delegate: bool
 
 
 def sentence(entry: AuditRow) -> str:
     """Say an entry in one sentence."""
-    return _of_intent(entry) if entry.kind is Kind.INTENT else _of_act(entry)
+    return one_line(_sentence(entry))
+
+
+def _sentence(entry: AuditRow) -> str:
+    match entry.kind:
+        case Kind.INTENT:
+            return _of_intent(entry)
+        case Kind.APPROVE | Kind.REJECT | Kind.CANCEL | Kind.UNDO | Kind.RESOLVE:
+            return _of_act(entry)
+        case Kind.REFUSE_TOKEN:
+            return _of_refusal(entry)
+        case _:
+            return _of_authority(entry)
 
 
 def person(name: str) -> str:
     """Write the name of a person for people: `manager-x` is Manager X. An address stays as it is."""
     return name if "@" in name else " ".join(word[:1].upper() + word[1:] for word in re.split(r"[-_\s]+", name) if word)
+
+
+def subject(entry: AuditRow) -> str:
+    """Write the name of the agent (or of the person without one) whose intent or grant it is."""
+    return agent(entry.agent_kind or "agent", entry.agent or "nobody", entry.agent_version)
+
+
+def actor_kind(entry: AuditRow) -> str:
+    """Tell whether an agent or a person did it: agents issue below themselves, and give up what is theirs."""
+    if entry.by is None or (entry.by == entry.agent and entry.kind is not Kind.ISSUE):
+        return entry.agent_kind or "agent"
+    return "agent" if entry.kind is Kind.ISSUE and entry.by != entry.commissioned_by else "person"
+
+
+def actor(entry: AuditRow) -> str:
+    """Write the name of who did it."""
+    return agent(actor_kind(entry), entry.by, None) if entry.by is not None else subject(entry)
 
 
 def agent(kind: str, name: str, version: str | None) -> str:
@@ -58,87 +81,14 @@ def agent(kind: str, name: str, version: str | None) -> str:
     return f"{words} v{version.removeprefix('v')}" if version else words
 
 
-def whom(entry: AuditRow) -> tuple[str, ...]:
-    """Name whom each action reaches: what its summary says after the last " to ", or else the outside system."""
-    return tuple(
-        summary.rpartition(" to ")[2] if " to " in summary else operation.partition(".")[0]
-        for summary, operation in zip(entry.summaries, entry.operations, strict=True)
-    )
-
-
-def entry_json(entry: AuditRow) -> dict[str, Any]:
-    """Return an entry as the outside contract shows it."""
-    by_person = entry.by is not None
-    return {
-        "position": entry.position,
-        "at": entry.at,
-        "kind": entry.kind,
-        "sentence": sentence(entry),
-        "intent": entry.intent,
-        "actor": {"kind": "person", "name": entry.by}
-        if by_person
-        else {"kind": entry.agent_kind, "name": entry.agent, "version": entry.agent_version},
-        "agent": {"name": entry.agent, "version": entry.agent_version},
-        "task": entry.task,
-        "commissioned_by": entry.commissioned_by,
-        "custody": entry.custody,
-        "authority": {"grant": entry.grant_id, "policies": entry.policies, "policy_set": entry.policy_set},
-        "what": [
-            {"action": action, "operation": operation, "summary": summary}
-            for action, operation, summary in zip(entry.actions, entry.operations, entry.summaries, strict=True)
-        ],
-        "whom": whom(entry),
-        "outcome": entry.outcome,
-        "outcome_position": entry.outcome_position,
-        "outcome_at": entry.outcome_at,
-        "reason": entry.reason,
-        "attention": entry.attention,
-    }
-
-
-def csv_lines(rows: Iterable[Sequence[object]]) -> str:
-    """Write rows as CSV (RFC 4180). A cell that a spreadsheet would run as a formula gets an apostrophe in front."""
-    text = io.StringIO()
-    csv.writer(text).writerows([_cell(value) for value in row] for row in rows)
-    return text.getvalue()
-
-
-def csv_row(entry: AuditRow) -> tuple[object, ...]:
-    """Return the cells of an entry, in the order of `COLUMNS`."""
-    return (
-        entry.position,
-        entry.at.isoformat(),
-        entry.kind.value,
-        sentence(entry),
-        entry.by if entry.by is not None else entry.agent,
-        entry.agent,
-        entry.agent_version,
-        entry.task,
-        entry.commissioned_by,
-        entry.grant_id,
-        " > ".join(entry.custody),
-        " ".join(entry.policies),
-        " ".join(entry.operations),
-        "; ".join(entry.summaries),
-        "; ".join(whom(entry)),
-        entry.outcome,
-        entry.reason,
-        entry.intent,
-    )
-
-
-def _cell(value: object) -> str:
-    text = "" if value is None else str(value)
-    return "'" + text if text.lstrip(" ").startswith(_FORMULA) else text
-
-
 def _of_intent(entry: AuditRow) -> str:
     who = ", ".join(
         part
         for part in (
-            agent(entry.agent_kind, entry.agent, entry.agent_version),
+            subject(entry),
             entry.task is not None and f"task {entry.task}",
             entry.commissioned_by is not None and f"commissioned by {person(entry.commissioned_by)}",
+            entry.follows is not None and f"following {entry.follows}",
             bool(entry.policies)
             and f"under {'policy' if len(entry.policies) == 1 else 'policies'} {_list(entry.policies)}",
         )
@@ -148,34 +98,138 @@ def _of_intent(entry: AuditRow) -> str:
 
 
 def _outcome(entry: AuditRow) -> str:
+    phase = Phase(entry.outcome)
     words = entry.outcome.replace("_", " ")
-    if entry.attention is not None and Phase(entry.outcome) not in TERMINAL:
+    reason = _clause(entry.reason) if entry.reason is not None else None
+    if entry.attention is not None and phase not in TERMINAL:
         return f"{words}, waiting for a person: {_clause(entry.attention)}"
-    if entry.reason is not None:
-        return f"{words}: {_clause(entry.reason)}"
-    return words
+    if phase is Phase.COMMITTED and entry.verification is not None:
+        words += _VERIFIED[entry.verification]
+    if entry.escalated_to is not None:
+        words += f", escalated to {person(entry.escalated_to)}: {entry.failure_mode}"
+        return words if reason is None else f"{words} ({reason})"
+    return words if reason is None else f"{words}: {reason}"
+
+
+_VERIFIED: Final[Mapping[Verification, str]] = {
+    Verification.VERIFIED: " and verified",
+    Verification.CONTRADICTED: ", but the outside contradicts it",
+    Verification.UNKNOWN: ", and whether the task is done is not known",
+}
 
 
 def _of_act(entry: AuditRow) -> str:
-    who = person(entry.by or "")
-    whose = f"asked for by {agent(entry.agent_kind, entry.agent, entry.agent_version)}"
-    what = _list(entry.summaries)
-    note = f": {_clause(entry.reason)}" if entry.reason else ""
+    what = _list(entry.summaries) + (f" ({_short(entry.digest)})" if entry.digest is not None else "")
+    return f"{actor(entry)} {_did(entry)}: {what}, asked for by {subject(entry)}{_because(entry)}"
+
+
+def _did(entry: AuditRow) -> str:
     match entry.kind:
-        case Kind.APPROVE:
-            return f"{who} approved: {what}, {whose}{note}"
-        case Kind.REJECT:
-            return f"{who} rejected: {what}, {whose}{note}"
-        case Kind.CANCEL:
-            return f"{who} cancelled: {what}, {whose}{note}"
         case Kind.UNDO:
-            return f"{who} decided to undo: {what}, {whose}{note}"
-        case _:  # whether the question was about an effect, a release or an undo, the event does not say
-            return f"{who} answered “{entry.outcome.replace('_', ' ')}” about: {what}, {whose}{note}"
+            return "decided to undo"
+        case Kind.RESOLVE:  # whether the question was about an effect, a release or an undo, the event does not say
+            return f"answered “{entry.outcome.replace('_', ' ')}” about"
+        case _:
+            return entry.outcome
 
 
-def _list(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1] if words else "nothing"
+# ── authority itself ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _of_authority(entry: AuditRow) -> str:
+    who = actor(entry)
+    match entry.kind:
+        case Kind.ISSUE if entry.by is None:
+            return f"The ledger began with {entry.grant_id} for {subject(entry)}: {_terms(entry)}"
+        case Kind.ISSUE:
+            task = f" for task {entry.task}" if entry.task is not None else ""
+            return f"{who} issued {entry.grant_id} to {subject(entry)}{task}: {_terms(entry)}"
+        case Kind.REVOKE:
+            return f"{who} revoked {entry.grant_id} and everything below it{_because(entry)}"
+        case Kind.ADD_POLICY:
+            return f"{who} added policy set {_short(entry.policy_set or '')}: {_list(entry.policies)}"
+        case Kind.ACTIVATE_POLICY:
+            return f"{who} activated policy set {_short(entry.policy_set or '')}"
+        case _:
+            return f"{who} defined task {entry.task}, {_contract(entry)}"
+
+
+def _of_refusal(entry: AuditRow) -> str:
+    cause = entry.outcome.removeprefix("token_")
+    times = msgspec.json.decode(entry.detail or "{}").get("times", 1)
+    of = f" of {entry.grant_id}" if entry.grant_id is not None else ""
+    often = "once" if times == 1 else f"{times} times"
+    return f"{'A' if cause == 'revoked' else 'An'} {cause} token{of} was shown {often}"
+
+
+def _terms(entry: AuditRow) -> str:
+    """Say what a grant permits, how much of it, and until when."""
+    terms = msgspec.json.decode(entry.detail or "{}", type=GrantTerms)
+    words = [_list([_permission(one) for one in terms.operations]), *map(_limit, terms.limits)]
+    if terms.expires_at is not None:
+        words.append(f"until {terms.expires_at:%Y-%m-%d %H:%M:%S} UTC")
+    return ", ".join(words)
+
+
+def _permission(permission: Permission) -> str:
+    name = "every operation" if permission.operation == "*" else permission.operation
+    if not permission.where:
+        return name
+    return f"{name} where {_list([_where(*one) for one in permission.where.items()])}"
+
+
+def _where(name: str, allowed: tuple[Any, ...] | Range) -> str:
+    if not isinstance(allowed, Range):
+        return f"{name} is {_list([_scalar(one) for one in allowed], 'or')}"
+    if allowed.min is not None and allowed.max is not None:
+        return f"{name} is from {allowed.min} to {allowed.max}"
+    return f"{name} is at least {allowed.min}" if allowed.max is None else f"{name} is at most {allowed.max}"
+
+
+def _limit(limit: Limit) -> str:
+    counted = limit.operation if limit.operation != "*" else "operations"
+    much = f"{limit.max} {counted}" if limit.currency is None else f"{money(limit.max, limit.currency)} of {counted}"
+    window = "in all" if limit.per == "total" else f"{'an' if limit.per == 'hour' else 'a'} {limit.per}"
+    return f"at most {much} {window}" + (" for each agent" if limit.each == "agent" else "")
+
+
+def _contract(entry: AuditRow) -> str:
+    """Say who owns a task, what belongs to it, when it is done, and who is asked when it fails."""
+    contract = msgspec.json.decode(entry.detail or "{}", type=TaskContract)
+    words = [f"owned by {person(contract.owner)}: {_list(contract.scope)}"]
+    if contract.success:
+        words.append("done when " + _list([_criterion(one) for one in contract.success]))
+    words += [_mode(one) for one in contract.failure_modes]
+    return "; ".join(words)
+
+
+def _criterion(criterion: Criterion) -> str:
+    return f"{criterion.verify} shows {_list([f'{name} {_scalar(value)}' for name, value in criterion.expect.items()])}"
+
+
+def _mode(mode: FailureMode) -> str:
+    return f"{mode.name} goes to {person(mode.escalate_to)}"
+
+
+# ── words ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _because(entry: AuditRow) -> str:
+    return f": {_clause(entry.reason)}" if entry.reason else ""
+
+
+def _list(words: Sequence[str], last: str = "and") -> str:
+    """Join words as people do; "nothing" for none."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}" if words else "nothing"
+
+
+def _scalar(value: object) -> str:
+    return value if isinstance(value, str) and value else msgspec.json.encode(value).decode()
+
+
+def _short(digest: str) -> str:
+    """Write so much of a digest as tells it from others at a glance."""
+    return digest[: len("sha256:") + 12]
 
 
 def _clause(text: str) -> str:

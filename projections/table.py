@@ -1,4 +1,4 @@
-"""The table of a projection: load rows of some intents, save what changed, read all rows in key order.
+"""The table of a projection: load rows of some subjects, save what changed, read all rows in key order.
 
 The statements are made once from the projection's row type, so a column is written down in two places only: in the
 struct and in the migration. Names come from code, never from outside. The live table is in schema `intent_ledger`; a
@@ -10,6 +10,7 @@ arrays included (which `unnest` would flatten), and encoding is one call for a t
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Generic
 
 import msgspec
@@ -33,7 +34,7 @@ _LOAD: Final = """
     from {table}
     where
         ledger = $1
-        and intent = any($2::text[])
+        and {subject} = any($2::text[])
     order by {key}
 """
 _ALL: Final = """
@@ -110,12 +111,12 @@ class Table(Generic[R]):
         self._create_shadow = _CREATE_SHADOW.format_map(words)
         self._drop_shadow = _DROP_SHADOW.format_map(words)
 
-    async def load(self, connection: "Connection", ledger: str, intents: Sequence[str]) -> dict[str, tuple[R, ...]]:
-        """Return the stored rows of these intents, by intent, each in key order."""
-        records = await connection.fetch(self._load, ledger, intents) if intents else []
+    async def load(self, connection: "Connection", ledger: str, subjects: Sequence[str]) -> dict[str, tuple[R, ...]]:
+        """Return the stored rows of these subjects, by subject, each in key order."""
+        records = await connection.fetch(self._load, ledger, subjects) if subjects else []
         rows = (as_row(self.projection.row, record) for record in records)
-        grouped = groupby(rows, key=lambda row: row.intent)
-        return {intent: tuple(of_intent) for intent, of_intent in grouped}
+        grouped = groupby(rows, key=attrgetter(self.projection.key[0]))
+        return {subject: tuple(of_subject) for subject, of_subject in grouped}
 
     async def save(self, connection: "Connection", ledger: str, changes: Changes[R]) -> None:
         """Write new and changed rows with one statement and delete the gone ones with another."""
@@ -153,12 +154,12 @@ def as_row(row: type[R], record: Record) -> R:
 def changes(
     projection: Projection[R], before: Mapping[str, Sequence[R]], after: Mapping[str, Sequence[R]]
 ) -> Changes[R]:
-    """Compare the stored rows of some intents with what they are to be."""
+    """Compare the stored rows of some subjects with what they are to be."""
     written: list[R] = []
     gone: list[R] = []
-    for intent, rows in after.items():
+    for subject, rows in after.items():
         keep = [row for row in rows if projection.stored(row)]
-        old = before.get(intent, ())
+        old = before.get(subject, ())
         if not old:
             written += keep
             continue
@@ -182,6 +183,7 @@ def _words(projection: Projection[R], schema: str) -> dict[str, str]:
         "shadow": f"{SHADOW}.{projection.name}",
         "columns": ", ".join(columns),
         "key": ", ".join(projection.key),
+        "subject": projection.key[0],
         "news": ", ".join(f"{c} = excluded.{c}" for c in columns if c not in projection.key),
         "sent_rows": f"json_populate_recordset(null::{live}, $2::text::json)",
         "own_key": _of("own", projection.key),

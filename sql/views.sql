@@ -77,9 +77,24 @@ where
     and ($5::text is null or commissioned_by = $5)
     and ($6::text is null or $6 = any(operations))
     and ($7::boolean is null or attention = $7)
-    and ($8::text is null or intent < $8)
+    and ($8::text is null or follows = $8)
+    and (
+        $9::text is null
+        or (
+            escalated_to = $9
+            and not exists (
+                select
+                from intent_ledger.intents as next
+                where
+                    next.ledger = $1
+                    and next.follows = intents.intent
+            )
+        )
+    )
+    and ($10::text is null or custody @> array[$10])
+    and ($11::text is null or intent < $11)
 order by intent desc
-limit $9;
+limit $12;
 
 -- name: streams
 select event.position, event.stream, event.version, event.type, event.at, event.body
@@ -92,17 +107,18 @@ order by event.stream, event.version;
 
 -- name: audit
 select
-    intent, version, position, at, kind, agent_kind, agent, agent_version, by, task, commissioned_by, grant_id, custody,
-    policies, policy_set, actions, operations, summaries, outcome, reason, attention, outcome_position, outcome_at
+    stream, version, position, at, kind, agent_kind, agent, agent_version, by, task, commissioned_by, grant_id, custody,
+    policies, policy_set, actions, operations, summaries, outcome, reason, attention, outcome_position, outcome_at,
+    digest, follows, verification, failure_mode, escalated_to, detail
 from intent_ledger.audit
 where
     ledger = $1
     and ($2::text is null or agent = $2)
     and ($3::text is null or commissioned_by = $3)
     and ($4::text is null or task = $4)
-    and ($5::text is null or $5 = any(operations))
-    and ($6::text is null or $6 = any(policies))
-    and ($7::text is null or outcome = $7)
+    and ($5::text is null or operations && array[$5, split_part($5, '.', 1) || '.*', '*']) -- a grant's are patterns
+    and ($6::text is null or $6 = any(policies) or policy_set = $6)
+    and ($7::text is null or outcome = $7 or verification = $7)
     and ($8::timestamptz is null or at >= $8)
     and ($9::timestamptz is null or at < $9)
     and ($10::bigint is null or position < $10)

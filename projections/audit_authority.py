@@ -1,0 +1,110 @@
+"""The entries of authority itself: who issued and revoked which grant, who set which policy and which task, and which
+dead tokens were shown.
+
+Each event of authority opens one entry, which never changes again. A grant's entries carry the chain of that grant; the
+others carry the chain of whoever did it. What was granted or commissioned stands in `detail` as the event said it.
+"""
+
+from typing import Any
+
+import msgspec
+
+from ledger import events as e
+from ledger.canonical import canonical
+from ledger.errors import IllegalTransition
+from ledger.grants import Permission
+from projections.entry import KIND_OF, Act, AuditRow, Kind, plain
+
+
+def opened(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> AuditRow:
+    """Open the entry of an event of authority; `rows` are the earlier ones of its stream.
+
+    Raises `IllegalTransition` for an event that is none.
+    """
+    match recorded.event:
+        case e.GrantIssued() as issued:
+            return _entry(recorded, Act.ISSUED, **_issued(issued))
+        case e.GrantRevoked(grant=grant, reason=reason, by=by):
+            of_grant = _of_grant(next((row for row in rows if row.kind is Kind.ISSUE), None), grant)
+            return _entry(recorded, Act.REVOKED, by=by, reason=plain(reason) or None, **of_grant)
+        case e.PolicySetAdded(policy_set=digest, policies=policies, by=by, custody=custody):
+            named = {"policies": policies, "policy_set": digest}
+            return _entry(recorded, Act.POLICY_ADDED, by=by, **named, **_under(custody))
+        case e.PolicySetActivated(policy_set=digest, by=by, custody=custody):
+            return _entry(recorded, Act.POLICY_ACTIVATED, by=by, policy_set=digest, **_under(custody))
+        case e.TaskDefined(contract=contract, by=by, custody=custody):
+            scope = {"operations": contract.scope, "detail": _json(contract)}
+            whose = {"by": by, "commissioned_by": by, "task": contract.task}
+            return _entry(recorded, Act.TASK_DEFINED, **whose, **scope, **_under(custody))
+        case e.TokenRefused(cause=cause, grant=grant, times=times, custody=custody):
+            known = custody or ((grant,) if grant is not None else ())
+            return _entry(recorded, Act(f"token_{cause}"), detail=_json({"times": times}), **_under(known))
+        case _:
+            raise IllegalTransition(f"{recorded.type} cannot stand in stream {recorded.stream}.")
+
+
+def _issued(issued: e.GrantIssued) -> dict[str, Any]:
+    permissions = [Permission(one) if isinstance(one, str) else one for one in issued.operations]
+    return {
+        "agent_kind": issued.subject.kind,
+        "agent": issued.subject.name,
+        "agent_version": issued.subject.version,
+        "by": issued.issued_by,
+        "task": issued.task,
+        "commissioned_by": issued.commissioned_by,
+        "operations": tuple(permission.operation for permission in permissions),
+        "detail": _json(
+            {
+                "operations": permissions,
+                "limits": issued.limits,
+                "expires_at": issued.expires_at,
+                "may_delegate": issued.may_delegate,
+            }
+        ),
+        **_under(issued.custody or (issued.grant,)),
+    }
+
+
+def _of_grant(issued: AuditRow | None, grant: str) -> dict[str, Any]:
+    """Return what the entries of a grant have in common; an old release kept the first grant in another stream."""
+    if issued is None:
+        return _under((grant,))
+    names = ("agent_kind", "agent", "agent_version", "task", "commissioned_by", "grant_id", "custody", "operations")
+    return {name: getattr(issued, name) for name in names}
+
+
+def _under(custody: tuple[str, ...]) -> dict[str, Any]:
+    return {"custody": custody, "grant_id": custody[-1] if custody else None}
+
+
+def _entry(recorded: e.Recorded, act: Act, **known: Any) -> AuditRow:
+    entry = AuditRow(
+        stream=recorded.stream,
+        version=recorded.version,
+        position=recorded.position,
+        at=recorded.at,
+        kind=KIND_OF[act],
+        agent_kind=None,
+        agent=None,
+        agent_version=None,
+        by=None,
+        task=None,
+        commissioned_by=None,
+        grant_id=None,
+        custody=(),
+        policies=(),
+        policy_set=None,
+        actions=(),
+        operations=(),
+        summaries=(),
+        outcome=act.value,
+        reason=None,
+        attention=None,
+        outcome_position=recorded.position,
+        outcome_at=recorded.at,
+    )
+    return msgspec.structs.replace(entry, **known)
+
+
+def _json(value: object) -> str:
+    return canonical(value).decode()

@@ -1,0 +1,120 @@
+"""An entry of the audit: one row, and the words for what it is about and how it came out.
+
+An entry holds facts, never a sentence (`projections/sentence.py`). Outside words come in as one bounded line each.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from ledger.bounds import ERROR_LENGTH
+from projections.projection import Row
+
+
+class Kind(StrEnum):
+    """What an entry is about: an intent, what somebody did to one, or what somebody did to authority itself."""
+
+    INTENT = "intent"
+    APPROVE = "approve"
+    REJECT = "reject"
+    CANCEL = "cancel"
+    UNDO = "undo"
+    RESOLVE = "resolve"
+    ISSUE = "issue"
+    REVOKE = "revoke"
+    ADD_POLICY = "add_policy"
+    ACTIVATE_POLICY = "activate_policy"
+    DEFINE_TASK = "define_task"
+    REFUSE_TOKEN = "refuse_token"  # noqa: S105  not one
+
+
+class Act(StrEnum):
+    """The outcome of an act. The outcome of an intent is its phase."""
+
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+    UNDO_DECIDED = "undo_decided"
+    APPLIED = "applied"
+    NOT_APPLIED = "not_applied"
+    ISSUED = "issued"
+    REVOKED = "revoked"
+    POLICY_ADDED = "policy_added"
+    POLICY_ACTIVATED = "policy_activated"
+    TASK_DEFINED = "task_defined"
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105
+    TOKEN_REVOKED = "token_revoked"  # noqa: S105
+    TOKEN_UNKNOWN = "token_unknown"  # noqa: S105
+
+
+class Verification(StrEnum):
+    """What the outside systems showed after the commit, where a task says what success is."""
+
+    VERIFIED = "verified"
+    CONTRADICTED = "contradicted"
+    UNKNOWN = "unknown"
+
+
+KIND_OF: Final[Mapping[Act, Kind]] = {
+    Act.APPROVED: Kind.APPROVE,
+    Act.REJECTED: Kind.REJECT,
+    Act.CANCELLED: Kind.CANCEL,
+    Act.UNDO_DECIDED: Kind.UNDO,
+    Act.APPLIED: Kind.RESOLVE,
+    Act.NOT_APPLIED: Kind.RESOLVE,
+    Act.ISSUED: Kind.ISSUE,
+    Act.REVOKED: Kind.REVOKE,
+    Act.POLICY_ADDED: Kind.ADD_POLICY,
+    Act.POLICY_ACTIVATED: Kind.ACTIVATE_POLICY,
+    Act.TASK_DEFINED: Kind.DEFINE_TASK,
+    Act.TOKEN_EXPIRED: Kind.REFUSE_TOKEN,
+    Act.TOKEN_REVOKED: Kind.REFUSE_TOKEN,
+    Act.TOKEN_UNKNOWN: Kind.REFUSE_TOKEN,
+}
+
+
+class AuditRow(Row, frozen=True):
+    """One entry."""
+
+    stream: str
+    version: int  # of the event that opened it
+    position: int
+    at: datetime
+    kind: Kind
+    agent_kind: str | None  # of the agent: whose intent it is, or to whom a grant was issued; None where there is none
+    agent: str | None
+    agent_version: str | None
+    by: str | None  # who did it; None in the entry of the intent itself, and where nobody is known
+    task: str | None
+    commissioned_by: str | None
+    grant_id: str | None
+    custody: tuple[str, ...]  # of the agent, or of who did it
+    policies: tuple[str, ...]
+    policy_set: str | None
+    actions: tuple[str, ...]
+    operations: tuple[str, ...]  # of an intent one for each action, like summaries; else patterns
+    summaries: tuple[str, ...]
+    outcome: str  # a Phase or an Act
+    reason: str | None  # why it came out like that
+    attention: str | None  # why only a person can move the intent on
+    outcome_position: int
+    outcome_at: datetime
+    digest: str | None = None  # of what people were asked to approve
+    follows: str | None = None  # the intent that handed over to this one
+    verification: Verification | None = None
+    failure_mode: str | None = None  # which foreseen failure it was
+    escalated_to: str | None = None  # and the person it went to
+    detail: str | None = None  # canonical JSON: a grant's terms, a task's contract, a refusal's count
+
+
+def plain(text: str) -> str:
+    """Return outside words as one bounded line: no line breaks, control characters or NUL."""
+    return one_line(text)[:ERROR_LENGTH]
+
+
+def one_line(text: str) -> str:
+    """Return words without line breaks, control characters or NUL."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(text.split())
