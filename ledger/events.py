@@ -345,6 +345,7 @@ class GrantRevoked(Event, frozen=True):
     grant: str
     reason: str
     by: str
+    custody: tuple[str, ...] = ()  # of who did it
 
 
 class TokenRefused(Event, frozen=True):

@@ -1,0 +1,69 @@
+"""The verdict of authority on one intent: grants, then task, then limits, then policy; the first that says no denies.
+
+Pure, and made of nothing but what events hold (the grants of the chain, the intent, the facts, the time, the text of
+the policy set): whoever has the events can repeat it offline, years later, and must find the same. It never raises for
+what an agent sent: what cannot be judged is denied, with the reason.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from authority.grants import outside, shown
+from authority.limits import charges
+from authority.policy import PolicySet, judge
+from ledger.events import GrantIssued, IntentSubmitted, PolicyEvaluated
+from ledger.grants import covers
+from ledger.intents import JSON
+
+
+def evaluate(
+    chain: Sequence[GrantIssued],
+    policy_set: PolicySet,
+    submitted: IntentSubmitted,
+    facts: Mapping[str, JSON],
+    at: datetime,
+) -> PolicyEvaluated:
+    """Give the verdict on an intent; `facts` are by action, `at` is the time that policy sees.
+
+    An intent that is denied before policy was asked names no policy. `charges` are what a decision to commit has to
+    take from the limits; a denied intent takes nothing.
+    """
+    denied = outside(chain, submitted) or _out_of_scope(submitted)
+    taken = () if denied else charges(chain, submitted)
+    if isinstance(taken, str):
+        denied, taken = (taken,), ()
+    if denied:
+        return PolicyEvaluated(
+            effect="deny",
+            policies=(),
+            policy_set=policy_set.digest,
+            reasons=denied,
+            facts=dict(facts),
+            evaluated_at=at,
+        )
+    judgement = judge(policy_set, submitted, facts, at)
+    return PolicyEvaluated(
+        effect=judgement.effect,
+        policies=judgement.policies,
+        policy_set=policy_set.digest,
+        reasons=judgement.reasons,
+        facts=dict(facts),
+        evaluated_at=at,
+        approvers=judgement.approvers,
+        quorum=judgement.quorum,
+        charges=() if judgement.effect == "deny" else taken,
+    )
+
+
+def _out_of_scope(submitted: IntentSubmitted) -> tuple[str, ...]:
+    """Return why the contract of an intent's task does not cover its actions."""
+    contract = submitted.contract
+    if contract is None:
+        return ()
+    beyond = dict.fromkeys(
+        plan.operation
+        for plan in submitted.actions
+        if not any(covers(pattern, plan.operation) for pattern in contract.scope)
+    )
+    scope = ", ".join(contract.scope) or "nothing"
+    return tuple(f"{operation} is outside task {shown(contract.task)}: its scope is {scope}" for operation in beyond)
