@@ -1,66 +1,224 @@
-"""Authority as the rest of the system sees it: who holds this token, and what is the verdict on this intent."""
+"""Authority as the rest of the system sees it: who holds this token, what is the verdict, and who changed what.
 
-import asyncio
-from collections.abc import Mapping
+The one face of this package. What is permitted is decided by pure functions (`grants`, `delegation`, `limits`,
+`verdict`, `approvals`), and what was permitted becomes true in the store: every change carries the guard that the grant
+of whoever makes it is alive, and an answer that it was made means that it is durable.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
-from authority.grants import GRANTS_STREAM, Principal, fingerprint, operator_grant, principals
-from authority.policy import evaluate
-from ledger.errors import Unauthenticated, Unavailable
-from ledger.events import IntentSubmitted, PolicyEvaluated
-from ledger.intents import JSON
-from ledger.store import Append, Appended, Store, VersionConflict
+import msgspec
 
-_REFRESH_SECONDS: Final = 1.0  # how often an unknown token may make us look for grants issued by another process
+from authority.delegation import child_of, faults, wider
+from authority.grants import GRANTS_STREAM, TOKEN_BYTES, GrantOrder, Principal, grant_stream, operator_grant, token_of
+from authority.policies import KeptPolicySet, Policies
+from authority.policy import PolicySet, parse
+from authority.record import record
+from authority.schema import OperationShape, check
+from authority.tasks import Tasks
+from authority.tokens import Tokens
+from authority.verdict import evaluate
+from ledger import bounds
+from ledger.errors import Forbidden, InvalidPolicy, InvalidRequest, InvariantViolation, NotFound, WiderThanParent
+from ledger.events import GrantIssued, GrantRevoked, IntentSubmitted, PolicyEvaluated
+from ledger.intents import JSON
+from ledger.store import Append, Appended, GrantAlive, Issue, Revoke, StandingGrant, Store
+from ledger.tasks import TaskContract
+
+_GRANT_ID_BYTES: Final = 10  # not a secret: a grant is only named by it
+
+
+class Revoked(msgspec.Struct, frozen=True):
+    """What died with a grant: it and all below it, and the intents that were in flight under them."""
+
+    revoked: tuple[str, ...]
+    in_flight: tuple[str, ...]
 
 
 class Authority:
-    """The grants and the policy of one ledger."""
+    """The grants, the policy sets and the tasks of one ledger, as one process knows them."""
 
     def __init__(self, store: Store) -> None:
-        """Know nothing yet: grants are read when the first token is shown."""
+        """Know nothing yet: everything is read when it is first asked for."""
         self._store = store
-        self._principals: Mapping[str, Principal] = {}
-        self._version = -1  # of the grants stream
-        self._read_at: float | None = None
-        self._reading = asyncio.Lock()
+        self._tokens = Tokens(store)
+        self._policies = Policies(store)
+        self._tasks = Tasks(store)
+
+    async def close(self) -> None:
+        """Stop what runs in the background; before the store stops."""
+        await self._tokens.close()
+
+    # ── who is it? ───────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def authenticate(self, token: str, *, fresh: bool = True) -> Principal:
+        """Return who holds this token. Raises `Unauthenticated`; says no more about why.
+
+        With `fresh` the store is asked each time. Without, the answer may come from memory: only for a request whose
+        append is guarded by the grant.
+        """
+        return await self._tokens.authenticate(token, fresh=fresh)
+
+    async def standing(self, token: str) -> Sequence[StandingGrant]:
+        """Return the chain of a token, dead or alive, the first grant first; empty if unknown. Records no refusal."""
+        return await self._tokens.standing(token)
+
+    def person(self, principal: Principal) -> None:
+        """Raise `Forbidden` for anybody but a person."""
+        if principal.subject.kind != "person":
+            raise Forbidden("Only a person may do this. Nothing was recorded.")
+
+    def dead(self, grant: str) -> None:
+        """Answer no more from memory for a grant whose guard did not hold, or for those below it."""
+        self._tokens.forget(grant)
+
+    # ── what is the verdict? ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def verdict(self, submitted: IntentSubmitted, facts: Mapping[str, JSON], at: datetime) -> PolicyEvaluated:
+        """Give the verdict of the grants, the task, the limits and the policy set that this process holds active.
+
+        The append that rests on it carries the guard that it still is (`ledger.store.PolicyActive`).
+        """
+        policy_set = await self._policies.in_force()
+        chain = await self._tokens.chain(submitted.grant)
+        return evaluate(chain, policy_set, submitted, facts, at)
+
+    async def refresh_policy(self) -> None:
+        """Ask the store which policy set is active, because a guard said that another one is."""
+        self._policies.forget()
+        await self._policies.in_force()
+
+    # ── grants ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def ensure_operator(self, token: str) -> bool:
         """Make the operator's grant for `token` unless the ledger has one; False if it has.
 
         Raises `Unavailable` when it is not known whether the grant was recorded.
         """
-        verdict = await self._store.append(
-            Append(stream=GRANTS_STREAM, expected_version=0, events=(operator_grant(token),))
+        grant = operator_grant(token)
+        append = Append(stream=GRANTS_STREAM, expected_version=0, events=(grant,), change=Issue(grant))
+        return isinstance(await record(self._store, append, "the operator's grant was recorded"), Appended)
+
+    async def issue(
+        self, principal: Principal, order: GrantOrder, entropy: Callable[[int], bytes]
+    ) -> tuple[GrantIssued, str]:
+        """Issue a grant below the principal's own; return it with its token, which nobody can show again.
+
+        Raises `InvalidRequest` and `WiderThanParent` with each place; `Unavailable` if it is not known whether it was
+        recorded: then nobody has its token, and it may be revoked if it turns up among the grants.
+        """
+        found = faults(order)
+        if found:
+            raise InvalidRequest("This is no grant. Nothing was issued.", errors=found)
+        token = token_of(entropy(TOKEN_BYTES))
+        name = f"grant-{entropy(_GRANT_ID_BYTES).hex()}"
+        child = child_of(principal, order, grant=name, token=token, now=self._store.now())
+        found = wider(child, principal.chain[-1])
+        if found:
+            raise WiderThanParent(errors=found)
+        append = Append(
+            stream=grant_stream(child),
+            expected_version=0,
+            events=(child,),
+            guards=(GrantAlive(principal.grant),),
+            change=Issue(child),
         )
-        if isinstance(verdict, Appended):
-            return True
-        if isinstance(verdict, VersionConflict):
-            return False
-        raise Unavailable("Whether the operator's grant was recorded is not known. Start again.")
+        if not isinstance(await record(self._store, append, f"grant {name} was issued"), Appended):
+            raise InvariantViolation(f"The new id {name} was already in use.")
+        return child, token
 
-    async def authenticate(self, token: str) -> Principal:
-        """Return who holds this token. Raises `Unauthenticated`; says no more about why."""
-        name = fingerprint(token)
-        found = self._principals.get(name)
-        if found is None:
-            await self._refresh()
-            found = self._principals.get(name)
-        if found is None:
-            raise Unauthenticated("This token is not alive. Nothing was recorded.")
-        return found
+    async def revoke(self, principal: Principal, grant: str, reason: str) -> Revoked:
+        """Revoke a grant and all below it: the principal's own, or one below it. Doing it again is harmless.
 
-    def evaluate(self, submitted: IntentSubmitted, facts: Mapping[str, JSON]) -> PolicyEvaluated:
-        """Give the verdict of the active policy set."""
-        return evaluate(submitted, facts)
+        Once this returns, no decision is made under any of them. Raises `NotFound`, for agents also where the grant is
+        none of theirs, and `Forbidden`; `Unavailable` if it is not known whether it was recorded: revoke again.
+        """
+        standing = await self._store.chain(grant=grant)
+        if principal.grant not in {one.issued.grant for one in standing}:
+            if standing and principal.subject.kind == "person":
+                raise Forbidden(f"Grant {grant} is not below yours. Nothing was revoked.")
+            raise NotFound(f"There is no grant {grant} here.")
+        if not standing[-1].revoked:
+            event = GrantRevoked(grant=grant, reason=reason, by=principal.subject.name, custody=principal.custody)
+            append = Append(
+                stream=grant_stream(standing[-1].issued),
+                expected_version=1,  # it was issued; at version 2 somebody else has just revoked it
+                events=(event,),
+                guards=(GrantAlive(principal.grant),),
+                change=Revoke(grant),
+            )
+            await record(self._store, append, f"grant {grant} was revoked")
+        self._tokens.forget(grant)
+        dead = await self._all_below(grant)
+        return Revoked(dead, tuple(await self._store.in_flight_under(grant)))
 
-    async def _refresh(self) -> None:
-        async with self._reading:
-            now = asyncio.get_running_loop().time()
-            if self._read_at is not None and now - self._read_at < _REFRESH_SECONDS:
-                return
-            recorded = await self._store.read(GRANTS_STREAM)
-            if len(recorded) != self._version:
-                self._principals = principals(recorded)
-                self._version = len(recorded)
-            self._read_at = now
+    async def grants(self, principal: Principal, after: str | None, limit: int) -> Sequence[StandingGrant]:
+        """Return a person's own grant and all below it, by id, at most `limit` after the id `after`."""
+        self.person(principal)
+        return await self._store.below(principal.grant, after, limit)
+
+    async def grant(self, principal: Principal, grant: str) -> StandingGrant:
+        """Return a grant: a person's own, or one below it. Raises `NotFound`."""
+        self.person(principal)
+        standing = await self._store.chain(grant=grant)
+        if principal.grant not in {one.issued.grant for one in standing}:
+            raise NotFound(f"There is no grant {grant} at or below yours.")
+        return standing[-1]
+
+    async def _all_below(self, grant: str) -> tuple[str, ...]:
+        found: list[str] = []
+        while True:
+            page = await self._store.below(grant, found[-1] if found else None, bounds.PAGE_LIMIT_MAX)
+            found.extend(one.issued.grant for one in page)
+            if len(page) < bounds.PAGE_LIMIT_MAX:
+                return tuple(found)
+
+    # ── policy sets ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def add_policy(
+        self, principal: Principal, cedar: str, operations: Sequence[OperationShape], *, activate: bool
+    ) -> PolicySet:
+        """Check a policy set against the catalogue and keep it; with `activate`, put it in force.
+
+        Adding one that is kept already is harmless. Raises `InvalidPolicy` with each place, and then neither was done.
+        """
+        self.person(principal)
+        policy_set = parse(cedar)
+        found = check(policy_set, operations)
+        if found:
+            raise InvalidPolicy(errors=found)
+        await self._policies.add(principal, policy_set)
+        if activate:
+            await self._policies.activate(principal, policy_set.digest)
+        return policy_set
+
+    async def activate(self, principal: Principal, digest: str) -> PolicySet:
+        """Put a kept policy set in force for every decision from now on. Raises `NotFound`, `Conflict`."""
+        self.person(principal)
+        return await self._policies.activate(principal, digest)
+
+    async def policies(self) -> Sequence[KeptPolicySet]:
+        """Return the policy sets that are or were in force, the active one first."""
+        return await self._policies.activated()
+
+    async def policy(self, digest: str) -> PolicySet:
+        """Return a policy set that was kept, in force or not. Raises `NotFound`."""
+        return await self._policies.find(digest)
+
+    async def active(self) -> PolicySet:
+        """Return the policy set in force, as the store has it now; the built-in one if none was ever activated."""
+        await self.refresh_policy()
+        return await self._policies.in_force()
+
+    # ── tasks ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def define_task(self, principal: Principal, contract: TaskContract) -> TaskContract:
+        """Define what a task is. The same again is harmless; raises `Conflict` if it is defined otherwise."""
+        self.person(principal)
+        return await self._tasks.define(principal, contract)
+
+    async def task(self, task: str) -> TaskContract | None:
+        """Return the contract of a task; None if none was defined."""
+        return await self._tasks.find(task)
