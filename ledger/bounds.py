@@ -115,6 +115,11 @@ WEBHOOK_RETRY_CAP_SECONDS: Final = 3_600.0
 WEBHOOK_AGE_SECONDS: Final = 7 * 86_400.0  # an older message would tell of what nobody waits for any more
 WEBHOOK_DRAIN_SECONDS: Final = 2.0  # for messages under way at the end; what is cut off is sent again
 
+# What people's commands take on.
+CLIENT_SECONDS: Final = 60.0  # for one request; a rehearsal of policies reads much of the past
+CLIENT_ANSWER_BYTES: Final = 64 * 1024 * 1024  # the events of the longest intent
+SHEET_VALUE_LENGTH: Final = 300  # of one value that a person is asked to approve, unless they ask for all of it
+
 # What views take on, in the same process as the hot path.
 PAGE_EVENTS: Final = 20_000  # folded for one page of intents, some 50 ms of Python; a page of poison intents is shorter
 CUSTODIES_KEPT: Final = 20_000  # custody chains of streams, for the feed; some 200 bytes each
