@@ -1,20 +1,240 @@
-"""Policy: the verdict on an intent, from what was asked and what the adapters reported as facts.
+"""Policy: the verdict of a set of Cedar policies on an intent, from what was asked and what adapters reported.
 
-Today there is one fixed policy set, which allows. It answers in the terms that every policy set will answer in, so
-that each decision already names its authority.
+Two questions decide about each action. May it happen by itself (`Action::"payments.refund"`, `context.approved` is
+false)? If not: may it happen once people have approved it (`Action::"payments.refund#with_approval"`, `approved` is
+true)? Yes to the first is *allow*, yes to the second *escalate*, everything else *deny*: a `forbid`, no `permit`, a
+value that is missing, an error in any policy, an answer that Cedar does not give. The strictest action decides for the
+intent. Pure: the same set, intent, facts and time always give the same judgement, in the same words.
+
+It does not know the catalogue of operations (`authority/schema.py`), grants, or what is done with a judgement.
 """
 
-from collections.abc import Mapping
-from typing import Final
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Final, Literal
 
+import cedarpy
+import msgspec
+from cedarpy import pst
+
+from authority.cedar_request import Asked, ask
+from authority.cedar_text import Fault, Statement, dangers, faults, statements
+from authority.policy_notes import rule_faults
+from authority.reasons import Rule, considered, sentence, why
+from ledger import bounds
 from ledger.canonical import digest
-from ledger.events import IntentSubmitted, PolicyEvaluated
+from ledger.errors import InvalidPolicy
+from ledger.events import IntentSubmitted
 from ledger.intents import JSON
 
-_TEXT: Final = '@id("allow-all") permit (principal, action, resource);'
-POLICY_SET: Final = digest(_TEXT)
+Effect = Literal["allow", "escalate", "deny"]
+
+_ERRING: Final = re.compile(r"`policy([0-9]+)`")
 
 
-def evaluate(_submitted: IntentSubmitted, facts: Mapping[str, JSON]) -> PolicyEvaluated:
-    """Give the verdict. Pure: the same intent, facts and policy set always give the same answer."""
-    return PolicyEvaluated(effect="allow", policies=("allow-all",), policy_set=POLICY_SET, facts=dict(facts))
+class PolicySet(msgspec.Struct, frozen=True, eq=False):
+    """A set of policies, parsed once."""
+
+    text: str
+    digest: str
+    policies: tuple[str, ...]  # ids, in the order of the text
+    rules: tuple[Rule, ...]
+    handle: cedarpy.PolicySet
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    """The verdict, the policies that made it, and why; for escalate also who must approve (empty: any eligible)."""
+
+    effect: Effect
+    policies: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    approvers: tuple[str, ...] = ()
+    quorum: int = 1
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """What Cedar said to one question; policies are numbers."""
+
+    approved: bool  # which of the two questions
+    allowed: bool
+    determining: frozenset[int]  # permits if allowed, forbids if not
+    erring: frozenset[int]
+    heard: bool  # False: not every word of the answer was understood
+
+
+class _Finding(msgspec.Struct, frozen=True):
+    """What policy says about one action."""
+
+    effect: Effect
+    policies: frozenset[int]
+    permits: frozenset[int] = frozenset()  # those that let it happen
+    reasons: tuple[str, ...] = ()
+
+
+def judge(policy_set: PolicySet, submitted: IntentSubmitted, facts: Mapping[str, JSON], at: datetime) -> Judgement:
+    """Give the verdict on an intent; `facts` are by action, `at` is the time that policies see."""
+    findings = [_find(policy_set, ask(submitted, one, facts.get(one.id) or {}, at)) for one in submitted.actions]
+    if len(findings) > 1:
+        findings = [
+            msgspec.structs.replace(finding, reasons=tuple(f"{one.id}: {said}" for said in finding.reasons))
+            for one, finding in zip(submitted.actions, findings, strict=True)
+        ]
+    denied = [one for one in findings if one.effect == "deny"]
+    if denied or not findings:
+        return Judgement("deny", _ids(policy_set, denied), _few(denied))
+    escalated = [one for one in findings if one.effect == "escalate"]
+    policies = _ids(policy_set, findings)
+    if not escalated:
+        return Judgement("allow", policies)
+    return _escalate(policy_set, escalated, policies)
+
+
+@lru_cache(maxsize=bounds.POLICY_SETS_KEPT)
+def parse(cedar: str) -> PolicySet:
+    """Read a policy set, at most `bounds.POLICY_BYTES` of Cedar.
+
+    Raises `InvalidPolicy` with the line, the column and the reason of each fault. A set that was read lately is not
+    read again. To be called from threads with a stack of 8 MB, which is the usual size: Cedar's parser recurses.
+    """
+    if len(cedar) > bounds.POLICY_BYTES or len(cedar.encode(errors="replace")) > bounds.POLICY_BYTES:
+        _refuse([Fault(1, 1, f"The policy set is longer than {bounds.POLICY_BYTES} bytes.")])
+    texts = statements(cedar)
+    if not texts:
+        _refuse([Fault(1, 1, "There is no policy in it, and without one nothing would ever be permitted.")])
+    if len(texts) > bounds.POLICIES_MAX:
+        _refuse([texts[bounds.POLICIES_MAX].fault(f"There are more than {bounds.POLICIES_MAX} policies.")])
+    _refuse(dangers(texts))
+    _refuse(faults(texts))
+    try:
+        handle = cedarpy.PolicySet.from_str(cedar)
+        nodes = handle.to_pst()
+    except ValueError as error:
+        raise _invalid([Fault(1, 1, f"The policy set cannot be read: {error}.")]) from error
+    templates = {**nodes.static_policies, **nodes.templates}
+    rules = tuple(_rule(number, text, templates[f"policy{number}"]) for number, text in enumerate(texts))
+    names = [rule.id for rule in rules]
+    again = [rule for rule in rules if rule.id and rule.id in names[: rule.number]]
+    _refuse(fault for rule, text in zip(rules, texts, strict=True) for fault in rule_faults(rule, text))
+    _refuse(texts[rule.number].fault(f"The id {rule.id!r} was given to a policy above already.") for rule in again)
+    return PolicySet(cedar, digest(cedar), tuple(names), rules, handle)
+
+
+# ── one action ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _find(policy_set: PolicySet, asked: Asked) -> _Finding:
+    plain = _answer(policy_set, asked, approved=False)
+    if plain.allowed:
+        return _Finding("allow", plain.determining, plain.determining)
+    approved = _answer(policy_set, asked, approved=True)
+    if approved.allowed:
+        stopped, reasons = _stopped(policy_set, asked, (plain,))
+        return _Finding("escalate", approved.determining | stopped, approved.determining, reasons)
+    stopped, reasons = _stopped(policy_set, asked, (plain, approved))
+    return _Finding("deny", stopped, reasons=reasons)
+
+
+def _answer(policy_set: PolicySet, asked: Asked, *, approved: bool) -> _Answer:
+    (result,) = cedarpy.is_authorized_batch([asked.request(approved=approved)], policy_set.handle, asked.entities)
+    said, errors = result.diagnostics.reasons, result.diagnostics.errors
+    erring = frozenset(int(match[1]) for error in errors if (match := _ERRING.search(error)))
+    return _Answer(
+        approved=approved,
+        allowed=result.allowed and not errors,
+        determining=frozenset() if result.allowed and errors else frozenset(int(one[6:]) for one in said),
+        erring=erring,
+        heard=result.decision is not cedarpy.Decision.NoDecision and len(erring) == len(errors),
+    )
+
+
+def _stopped(
+    policy_set: PolicySet, asked: Asked, answers: tuple[_Answer, ...]
+) -> tuple[frozenset[int], tuple[str, ...]]:
+    """Return the policies that stood against these questions, and a sentence on each.
+
+    Those that forbade or erred; if there are none, the permits that were considered and did not apply.
+    """
+    against: dict[str, int] = {}
+    near: dict[str, int] = {}
+    for answer in answers:
+        if not answer.heard:
+            return frozenset(), (f"Policy could not be asked about {asked.operation}",)
+        found = why(policy_set.rules, asked, approved=answer.approved)
+        guilty = answer.determining | answer.erring
+        for one in found:
+            if one.rule.number in guilty:
+                against[sentence(one, asked, approved=answer.approved)] = one.rule.number
+        for one in considered(found):
+            near[sentence(one, asked, approved=answer.approved)] = one.rule.number
+    told = against or near or {f"No policy permits {asked.operation} to {asked.told['principal']['name']}": -1}
+    return frozenset(told.values()) - {-1}, tuple(told)
+
+
+# ── the whole intent ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _escalate(policy_set: PolicySet, escalated: list[_Finding], policies: tuple[str, ...]) -> Judgement:
+    """Every policy that lets an action happen with approval has its say: the most people, and those whom all name."""
+    rules = [policy_set.rules[number] for number in sorted({one for finding in escalated for one in finding.permits})]
+    naming = [rule for rule in rules if rule.approvers]
+    approvers = tuple(
+        name for name in (naming[0].approvers if naming else ()) if all(name in rule.approvers for rule in naming)
+    )
+    if naming and not approvers:
+        names = " and ".join(rule.id for rule in naming)
+        return Judgement(
+            "deny", policies, (*_few(escalated), f"{names} name no approver in common, so nobody may approve")
+        )
+    return Judgement("escalate", policies, _few(escalated), approvers, max(rule.quorum for rule in rules))
+
+
+def _ids(policy_set: PolicySet, findings: list[_Finding]) -> tuple[str, ...]:
+    return tuple(policy_set.policies[one] for one in sorted({one for each in findings for one in each.policies}))
+
+
+def _few(findings: list[_Finding]) -> tuple[str, ...]:
+    reasons = tuple(dict.fromkeys(said for finding in findings for said in finding.reasons))
+    if len(reasons) <= bounds.DECISION_REASONS:
+        return reasons
+    shown = bounds.DECISION_REASONS - 1
+    return (*reasons[:shown], f"and {len(reasons) - shown} more")
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _rule(number: int, text: Statement, template: pst.Template) -> Rule:
+    notes = template.annotations
+    return Rule(
+        id=notes.get("id", ""),
+        number=number,
+        line=text.fault("").line,
+        effect=template.effect,
+        template=template,
+        description=notes.get("description"),
+        approvers=tuple(dict.fromkeys(name.strip() for name in notes["approvers"].split(",")))
+        if "approvers" in notes
+        else (),
+        quorum=int(notes["quorum"]) if re.fullmatch(r"[0-9]{1,3}", notes.get("quorum", "")) else 1,
+    )
+
+
+def _invalid(found: Iterable[Fault]) -> InvalidPolicy:
+    errors: list[dict[str, str | int]] = [
+        {"line": one.line, "column": one.column, "message": one.message} for one in found
+    ]
+    places = "; ".join(f"line {one['line']}: {one['message']}" for one in errors[:3])
+    return InvalidPolicy(f"The policy set cannot be used ({places}). It was neither kept nor activated.", errors)
+
+
+def _refuse(found: Iterable[Fault]) -> None:
+    faults_found = list(itertools.islice(found, bounds.POLICY_FAULTS))
+    if faults_found:
+        raise _invalid(faults_found)
+
+
+DEFAULT: Final = parse('@id("allow-all") permit (principal, action, resource);')
+"""What is in force while no set was ever activated."""

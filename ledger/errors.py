@@ -88,7 +88,7 @@ class NoSuchMethod(Rejected):
 class Invalid(Rejected):
     """The request does not follow the contract. Nothing was recorded."""
 
-    def __init__(self, message: str | None = None, errors: Sequence[Mapping[str, str]] = (), **extras: Any) -> None:
+    def __init__(self, message: str | None = None, errors: Sequence[Mapping[str, str | int]] = (), **extras: Any) -> None:
         """`errors` name each place: `{"path": "/actions/0/params/amount", "message": "…"}`."""
         super().__init__(message, **({"errors": list(errors)} if errors else {}), **extras)
 

@@ -1,0 +1,174 @@
+"""A condition of a policy as a person reads it: Cedar text without needless brackets, and the values it looks at.
+
+It takes Cedar's own syntax tree. Whatever node a newer Cedar adds is written as "…", never an error: words explain a
+decision and do not make it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from cedarpy import pst
+
+from ledger import bounds
+
+_INFIX: Final[Mapping[str, str]] = {
+    "eq": "==", "not_eq": "!=", "less": "<", "less_eq": "<=", "greater": ">", "greater_eq": ">=", "and": "&&",
+    "or": "||", "add": "+", "sub": "-", "mul": "*", "in": "in",
+}  # fmt: skip
+_METHOD: Final[Mapping[str, str]] = {
+    "contains": "contains", "contains_all": "containsAll", "contains_any": "containsAny", "get_tag": "getTag",
+    "has_tag": "hasTag", "is_in_range": "isInRange", "offset": "offset", "duration_since": "durationSince",
+    "decimal_less_than": "lessThan", "decimal_less_eq": "lessThanOrEqual", "decimal_greater": "greaterThan",
+    "decimal_greater_eq": "greaterThanOrEqual", "is_empty": "isEmpty", "is_ipv4": "isIpv4", "is_ipv6": "isIpv6",
+    "is_loopback": "isLoopback", "is_multicast": "isMulticast", "to_date": "toDate", "to_time": "toTime",
+    "to_milliseconds": "toMilliseconds", "to_seconds": "toSeconds", "to_minutes": "toMinutes", "to_hours": "toHours",
+    "to_days": "toDays",
+}  # fmt: skip
+_FUNCTIONS: Final = frozenset({"datetime", "decimal", "duration", "ip"})
+_UNKNOWN: Final = object()
+
+Path = tuple[str, ...]
+
+
+def conjuncts(expr: pst.Expr) -> Iterator[pst.Expr]:
+    """Yield the conditions that an expression joins by `&&`, in the order in which they are tried."""
+    if isinstance(expr, pst.BinaryOp) and expr.op == "and":
+        yield from conjuncts(expr.left)
+        yield from conjuncts(expr.right)
+    else:
+        yield expr
+
+
+def text(expr: pst.Expr) -> str:
+    """Write an expression."""
+    match expr:
+        case pst.Var(name):
+            return name
+        case pst.BoolLit() | pst.LongLit() | pst.StringLit():
+            return json.dumps(expr.value, ensure_ascii=False)
+        case pst.EntityLit(uid):
+            return f"{uid.type}::{json.dumps(uid.id, ensure_ascii=False)}"
+        case pst.GetAttr(base, attr):
+            return f"{_operand(base)}.{attr}" if attr.isidentifier() else f"{_operand(base)}[{json.dumps(attr)}]"
+        case pst.HasAttr(base, attrs):
+            return f"{_operand(base)} has {'.'.join(attrs)}"
+        case pst.Like(base, pattern):
+            return f"{_operand(base)} like {json.dumps(''.join(map(_element, pattern)), ensure_ascii=False)}"
+        case pst.Is(base, entity_type, in_expr):
+            return f"{_operand(base)} is {entity_type}" + (f" in {_operand(in_expr)}" if in_expr else "")
+        case _:
+            return _compound(expr)
+
+
+def _compound(expr: pst.Expr) -> str:
+    match expr:
+        case pst.Set(elements):
+            return f"[{', '.join(map(text, elements))}]"
+        case pst.Record(fields):
+            return "{" + ", ".join(f"{json.dumps(name)}: {text(value)}" for name, value in fields.items()) + "}"
+        case pst.UnaryOp(op, arg):
+            return _unary(op, arg)
+        case pst.BinaryOp(op, left, right) if op in _INFIX:
+            return f"{_operand(left)} {_INFIX[op]} {_operand(right)}"
+        case pst.BinaryOp(op, left, right) if op in _METHOD:
+            return f"{_operand(left)}.{_METHOD[op]}({text(right)})"
+        case pst.IfThenElse(cond, then_expr, else_expr):
+            return f"if {text(cond)} then {text(then_expr)} else {text(else_expr)}"
+        case _:
+            return "…"
+
+
+def paths(expr: object) -> Iterator[Path]:
+    """Yield what an expression looks at, as ("context", "facts", "age"), except what it asks for with `has`."""
+    if isinstance(expr, pst.GetAttr) and (path := _path(expr)) is not None:
+        yield path
+    elif isinstance(expr, tuple):
+        for part in expr:
+            yield from paths(part)
+    elif isinstance(expr, Mapping):
+        yield from paths(tuple(expr.values()))
+    elif isinstance(expr, pst.Expr) and not isinstance(expr, pst.HasAttr):
+        yield from paths(tuple(getattr(expr, field) for field in expr.__dataclass_fields__))
+
+
+def roots(expr: object) -> frozenset[str]:
+    """Return which of principal, action, resource and context an expression looks at."""
+    if isinstance(expr, pst.Var):
+        return frozenset({expr.name})
+    if isinstance(expr, Mapping):
+        return roots(tuple(expr.values()))
+    if isinstance(expr, tuple):
+        return frozenset[str]().union(*map(roots, expr))
+    if isinstance(expr, pst.Expr):
+        return roots(tuple(getattr(expr, field) for field in expr.__dataclass_fields__))
+    return frozenset()
+
+
+def values(expr: pst.Expr, seen: Mapping[str, Any]) -> str:
+    """Say what an expression found where it looked: " (it is 12000)"; empty if it looks at no value."""
+    looked = {path: _look(path, seen) for path in paths(expr) if path[0] in seen}
+    if not looked:
+        return ""
+    if len(looked) == 1:
+        (value,) = looked.values()
+        return " (it is not known)" if value is _UNKNOWN else f" (it is {visible(value)})"
+    told = (
+        f"{'.'.join(path)} is {'not known' if value is _UNKNOWN else visible(value)}" for path, value in looked.items()
+    )
+    return f" ({', '.join(told)})"
+
+
+def missing(expr: pst.Expr, seen: Mapping[str, Any]) -> str | None:
+    """Return the first value that an expression looks at and that is not there, by its name."""
+    for path in paths(expr):
+        if path[0] in seen and _look(path, seen) is _UNKNOWN:
+            return ".".join(path)
+    return None
+
+
+def visible(value: Any) -> str:
+    """Write a value on one bounded line, with every character that cannot be seen as its code."""
+    written = json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+    if len(written) > bounds.SUMMARY_VALUE_LENGTH:
+        written = written[: bounds.SUMMARY_VALUE_LENGTH - 1] + "…"
+    return "".join(one if one.isprintable() else f"\\u{{{ord(one):x}}}" for one in written)
+
+
+def _operand(expr: pst.Expr) -> str:
+    compound = isinstance(expr, pst.IfThenElse | pst.HasAttr | pst.Like | pst.Is) or (
+        isinstance(expr, pst.BinaryOp) and expr.op in _INFIX
+    )
+    return f"({text(expr)})" if compound else text(expr)
+
+
+def _unary(op: str, arg: pst.Expr) -> str:
+    if op in _FUNCTIONS:
+        return f"{op}({text(arg)})"
+    if op in _METHOD:
+        return f"{_operand(arg)}.{_METHOD[op]}()"
+    return {"not": "!", "neg": "-"}.get(op, "…") + _operand(arg)
+
+
+def _element(element: pst.PatternElem) -> str:
+    if isinstance(element, pst.Wildcard):
+        return "*"
+    return "\\*" if element.value == "*" else element.value
+
+
+def _path(expr: pst.Expr) -> Path | None:
+    if isinstance(expr, pst.Var):
+        return (expr.name,)
+    if isinstance(expr, pst.GetAttr):
+        base = _path(expr.base)
+        return None if base is None else (*base, expr.attr)
+    return None
+
+
+def _look(path: Path, seen: Mapping[str, Any]) -> Any:
+    value: Any = seen
+    for name in path:
+        if not isinstance(value, Mapping) or value.get(name) is None:
+            return _UNKNOWN
+        value = value[name]
+    return value
