@@ -4,7 +4,8 @@ Two lanes take turns at the ledger's head: while the batch of one commits, that 
 sent, and a lane sends its next batch before the waiters of its last are woken. How large a batch is follows the load:
 a lone append leaves at once; while a batch is under way the next gathers OVERLAP_ITEMS before it leaves beside it,
 because a call costs PostgreSQL as much as some fifteen items; under more load both lanes carry alike.
-A batch never holds two items of one stream or one submission key: the later one goes with a later batch.
+A batch never holds two items of one stream, one submission key or one likeness: the later one goes with a later batch.
+A change of authority travels alone, so that every decision is in a transaction before it or in one after it.
 
 What happens when something fails is told in `ledger/lane.py`.
 """
@@ -140,16 +141,16 @@ class Appender:
             item = waiting.popleft()
             if item.answer.done():  # cancelled before it was sent
                 continue
-            key = None if item.key is None else (item.key.subject, item.key.key)
-            if item.append.stream in names or (key is not None and key in names):
+            if not names.isdisjoint(item.names):
                 postponed.append(item)
                 continue
             size += item.size
-            if batch and size > bounds.BATCH_BYTES:
+            if batch and (item.is_alone or size > bounds.BATCH_BYTES):
                 waiting.appendleft(item)
                 break
             batch.append(item)
-            names.add(item.append.stream)
-            names.add(key)
+            names.update(item.names)
+            if item.is_alone:
+                break
         waiting.extendleft(reversed(postponed))
         return batch

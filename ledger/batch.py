@@ -1,11 +1,12 @@
 """A batch of appends on its way to PostgreSQL: what goes down and what comes back.
 
 Pure. Everything here runs for each item of the hottest path of the system, so nothing is built or encoded twice.
-What goes down is the argument of `intent_ledger.append` (sql/migrations/007_append.sql), which explains the fields.
+What goes down is the argument of `intent_ledger.append`; sql/migrations/007_append.sql and
+018_append_under_authority.sql explain the fields.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from datetime import datetime
 from typing import Any, Final, Literal, assert_never
 
@@ -13,24 +14,55 @@ import msgspec
 
 from ledger.errors import InvariantViolation
 from ledger.events import Recorded, encode
+from ledger.grants import Charge
 from ledger.ids import intent_of
+from ledger.laws import check
 from ledger.store import (
+    Activate,
     Append,
     Appended,
+    Change,
     Due,
     EpochCurrent,
     Finished,
+    GrantAlive,
+    Guard,
     GuardFailed,
+    Issue,
     KeyUnused,
     Parked,
+    PolicyActive,
+    Restore,
+    Revoke,
     Take,
+    Unlike,
     Verdict,
     VersionConflict,
+    WithinLimits,
     Work,
 )
 
 ANY_VERSION: Final = -1
 """As `expected_version` of an append without events: the version of the stream does not matter."""
+
+_GUARDS: Final[dict[str, type[Guard]]] = {
+    "epoch": EpochCurrent,
+    "grant": GrantAlive,
+    "key": KeyUnused,
+    "policy": PolicyActive,
+    "likeness": Unlike,
+    "limits": WithinLimits,
+}
+"""The guard of which each verdict says that it did not hold."""
+
+
+class _Beside(msgspec.Struct, omit_defaults=True):
+    """What an item does beside its events."""
+
+    change: dict[str, Any] | None = None
+    restore: Restore | None = None
+    notify: int | None = None
+    besides: tuple[str, ...] = ()
 
 
 class _Wire(msgspec.Struct, omit_defaults=True):
@@ -41,16 +73,25 @@ class _Wire(msgspec.Struct, omit_defaults=True):
     types: list[str] = []
     intent: str | None = None
     epoch: int | None = None
+    grant: str | None = None
     subject: str | None = None
     key: str | None = None
     digest: str | None = None
+    policy: str | None = None
+    likeness: str | None = None
+    window_seconds: float | None = None
+    besides: tuple[str, ...] = ()
+    charges: tuple[Charge, ...] = ()
     work: Literal["take", "due", "parked", "finished"] | None = None
     worker: str | None = None
     lease_seconds: float | None = None
     due_at: datetime | None = None
+    beside: _Beside | None = None
 
 
+_NOTHING_BESIDE: Final = _Beside()
 _to_json = msgspec.json.Encoder().encode
+_lacking_from_json = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Item(msgspec.Struct, gc=False):
@@ -60,33 +101,40 @@ class Item(msgspec.Struct, gc=False):
     answer: asyncio.Future[Verdict]
     wire: bytes  # JSON
     bodies: list[bytes]
-    epoch: EpochCurrent | None
-    key: KeyUnused | None
+    names: list[Hashable]  # what no other item of its batch may name
 
     @property
     def size(self) -> int:
         """Return how many bytes go down for this item, about."""
         return len(self.wire) + sum(map(len, self.bodies))
 
+    @property
+    def is_alone(self) -> bool:
+        """Tell whether it shares a batch with no other."""
+        return self.append.change is not None
+
 
 def item_of(append: Append, answer: asyncio.Future[Verdict]) -> Item:
     """Encode an append, once. Raises `InvariantViolation` if no ledger can take it."""
+    check(append)
     wire = _Wire(append.stream, types=[type(event).__name__ for event in append.events])
     if append.expected_version != ANY_VERSION:
         wire.version = append.expected_version
-    epoch, key = None, None
     for guard in append.guards:
-        if isinstance(guard, EpochCurrent):
-            epoch, wire.epoch = guard, guard.epoch
-        else:
-            key, wire.subject, wire.key, wire.digest = guard, guard.subject, guard.key, guard.request_digest
+        _set_guard(wire, guard)
     if append.guards or append.work is not None:
         wire.intent = intent_of(append.stream)
         _set_work(wire, append.work)
-        if wire.intent is None:
-            raise InvariantViolation(f"The stream {append.stream!r} is no intent's: it has neither guards nor work.")
+    beside = _Beside(_change(append), append.restore, append.notify, wire.besides)
+    if beside != _NOTHING_BESIDE:
+        wire.beside = beside
+    names: list[Hashable] = [append.stream]
+    if wire.key is not None:
+        names.append((wire.subject, wire.key))
+    if wire.likeness is not None:
+        names.append(("likeness", wire.likeness))
     try:
-        return Item(append, answer, _to_json(wire), [encode(event) for event in append.events], epoch, key)
+        return Item(append, answer, _to_json(wire), [encode(event) for event in append.events], names)
     except UnicodeEncodeError as error:
         raise InvariantViolation(f"This append is no valid text: {error}. Nothing was written.") from error
 
@@ -99,16 +147,25 @@ def arguments(ledger: str, batch: Sequence[Item]) -> tuple[str, str, list[bytes]
 
 def verdict_of(ledger: str, item: Item, row: tuple[Any, ...]) -> Verdict:
     """Return what the answered row says about an item."""
-    verdict, position, at, epoch, version, key_intent, key_digest = row
+    verdict, position, at, epoch, version, key_intent, key_digest, like_intent, lacking = row
     if verdict == "appended":
         return Appended(recorded(ledger, item, position, at), epoch)
     if verdict == "version":
         return VersionConflict(version)
-    if verdict == "epoch" and item.epoch is not None:
-        return GuardFailed(item.epoch)
-    if verdict == "key" and item.key is not None:
-        return GuardFailed(item.key, key_intent, key_digest)
-    raise InvariantViolation(f"The database answered an append by {verdict!r}, which is no verdict on it.")
+    guard = next((guard for guard in item.append.guards if isinstance(guard, _GUARDS.get(verdict, ()))), None)
+    match guard:
+        case KeyUnused():
+            return GuardFailed(guard, key_intent, key_digest)
+        case Unlike():
+            return GuardFailed(guard, like_intent)
+        case WithinLimits():
+            return GuardFailed(guard, **_lacking_from_json(lacking))
+        case EpochCurrent() | GrantAlive() | PolicyActive():
+            return GuardFailed(guard)
+        case None:
+            raise InvariantViolation(f"The database answered an append by {verdict!r}, which is no verdict on it.")
+        case _:
+            assert_never(guard)
 
 
 def recorded(ledger: str, item: Item, position: int, at: datetime) -> tuple[Recorded, ...]:
@@ -122,6 +179,24 @@ def recorded(ledger: str, item: Item, position: int, at: datetime) -> tuple[Reco
             for n, (event, body) in enumerate(zip(item.append.events, item.bodies, strict=True))
         ]
     )
+
+
+def _set_guard(wire: _Wire, guard: Guard) -> None:
+    match guard:
+        case EpochCurrent(epoch):
+            wire.epoch = epoch
+        case GrantAlive(grant):
+            wire.grant = grant
+        case KeyUnused(subject, key, request_digest):
+            wire.subject, wire.key, wire.digest = subject, key, request_digest
+        case PolicyActive(policy_set):
+            wire.policy = policy_set or ""
+        case Unlike(likeness, window_seconds, besides):
+            wire.likeness, wire.window_seconds, wire.besides = likeness, window_seconds, besides
+        case WithinLimits(charges):
+            wire.charges = charges
+        case _:
+            assert_never(guard)
 
 
 def _set_work(wire: _Wire, work: Work | None) -> None:
@@ -138,3 +213,25 @@ def _set_work(wire: _Wire, work: Work | None) -> None:
             pass
         case _:
             assert_never(work)
+
+
+def _change(append: Append) -> dict[str, Any] | None:
+    change: Change | None = append.change
+    match change:
+        case Issue(issued):
+            return {
+                "verb": "issue",
+                "grant_id": issued.grant,
+                "parent": issued.parent,
+                "token_sha256": issued.token_sha256,
+                "expires_at": issued.expires_at,
+                "version": append.expected_version + 1 + append.events.index(issued),
+            }
+        case Revoke(grant):
+            return {"verb": "revoke", "grant_id": grant}
+        case Activate(policy_set):
+            return {"verb": "activate", "policy_set": policy_set}
+        case None:
+            return None
+        case _:
+            assert_never(change)

@@ -7,8 +7,9 @@ What can go wrong, and what each waiter is then told:
     the bad one raises `InvariantViolation`.
   * The connection breaks: the batch may have been written, or may be written later by a server that still has it.
     It is sent again on a new connection. What had not been written is written now, and the late original meets a
-    version conflict; what had been written conflicts now, and is recognised by its bytes and by the item's own epoch.
-    Where another worker could have written the same bytes, the answer is `Unknown`.
+    version conflict; what had been written conflicts now, before any other guard is judged, and is recognised by its
+    bytes and by the item's own epoch. Where another worker could have written the same bytes, the answer is `Unknown`.
+    It is `Unknown`, too, where a guard fails now that may hold when the late original arrives.
   * The database stays away for AWAY_SECONDS: what was sent is `Unknown`, and what was not raises `Overloaded`.
 
 A waiter that was cancelled is skipped and changes nothing for the others.
@@ -29,7 +30,19 @@ from ledger.batch import Item, arguments, recorded, verdict_of
 from ledger.database import DRIVER_ERRORS, Fate, describe, fate_of
 from ledger.errors import InvariantViolation, LedgerError, Overloaded
 from ledger.ids import intent_of
-from ledger.store import Appended, Finished, Take, Unknown, Verdict, VersionConflict
+from ledger.store import (
+    Appended,
+    EpochCurrent,
+    Finished,
+    GuardFailed,
+    PolicyActive,
+    Take,
+    Unknown,
+    Unlike,
+    Verdict,
+    VersionConflict,
+    WithinLimits,
+)
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -38,6 +51,8 @@ if TYPE_CHECKING:
     from ledger.database import Pool
 
 _RETRY_SECONDS: Final = 0.1
+_PASSING: Final = (PolicyActive, Unlike, WithinLimits)
+"""Guards that fail now and may hold later. The others, once they have failed, fail for ever."""
 
 _BATCH = sql.query("append.batch")
 _WRITTEN = sql.query("append.written")
@@ -127,6 +142,8 @@ class Lane:
 
     async def _recognise(self, item: Item, verdict: Verdict) -> Verdict:
         """Correct the verdict on an item that was sent twice, whose conflict may be with itself."""
+        if isinstance(verdict, GuardFailed) and isinstance(verdict.guard, _PASSING):
+            return Unknown("The connection broke, and what was sent over it may still be written. Read its stream.")
         if not isinstance(verdict, VersionConflict) or not item.bodies or self._connection is None:
             return verdict
         stream, before = item.append.stream, item.append.expected_version
@@ -136,13 +153,14 @@ class Lane:
             return verdict
         standing = await self._connection.fetchrow(_STANDING, self._ledger, intent_of(stream))
         epoch, worker = standing or (None, None)
+        own_epoch = next((guard.epoch for guard in item.append.guards if isinstance(guard, EpochCurrent)), None)
         match item.append.work:
             case Take(own_name):
                 is_own = worker == own_name
-            case Finished() if item.epoch is not None:
-                is_own = standing is None or epoch == item.epoch.epoch
+            case Finished() if own_epoch is not None:
+                is_own = standing is None or epoch == own_epoch
             case _:
-                is_own = item.epoch is None or epoch == item.epoch.epoch
+                is_own = own_epoch is None or epoch == own_epoch
         if not is_own:
             return Unknown("The connection broke, and the intent has been taken over since. Read its stream.")
         taken = epoch if isinstance(item.append.work, Take) else None

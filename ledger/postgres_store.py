@@ -16,8 +16,8 @@ from ledger import bounds
 from ledger.appender import Appender
 from ledger.batch import ANY_VERSION
 from ledger.database import connection
-from ledger.errors import Unavailable
-from ledger.events import Recorded, decode
+from ledger.errors import Corrupt, Unavailable
+from ledger.events import GrantIssued, Recorded, decode
 from ledger.ids import intent_stream
 from ledger.store import (
     Append,
@@ -25,7 +25,10 @@ from ledger.store import (
     Claimed,
     Due,
     EpochCurrent,
+    GrantAlive,
+    Guard,
     Parked,
+    StandingGrant,
     Submission,
     Unknown,
     Verdict,
@@ -38,6 +41,11 @@ if TYPE_CHECKING:
 _STREAM = sql.query("read.stream")
 _ALL = sql.query("read.all")
 _SUBMISSION = sql.query("read.submission")
+_POLICY_SET = sql.query("read.policy_set")
+_CHAIN_OF_GRANT = sql.query("grants.chain_of_grant")
+_CHAIN_OF_TOKEN = sql.query("grants.chain_of_token")
+_BELOW = sql.query("grants.below")
+_IN_FLIGHT_UNDER = sql.query("grants.in_flight_under")
 _HEAD = sql.query("read.head")
 _TIME = sql.query("read.time")
 _CLAIM = sql.query("work.claim")
@@ -93,6 +101,34 @@ class PostgresStore:
             row = await reader.fetchrow(_SUBMISSION, self.ledger, subject, key)
         return None if row is None else Submission(row["intent"], row["request_digest"])
 
+    async def chain(self, *, grant: str | None = None, token_sha256: str | None = None) -> Sequence[StandingGrant]:
+        """Return a grant, named by itself or by its token, and those above it, the first one first; empty if unknown.
+
+        Raises `Unavailable`.
+        """
+        query, name = (_CHAIN_OF_TOKEN, token_sha256) if grant is None else (_CHAIN_OF_GRANT, grant)
+        async with connection(self._pool) as reader:
+            rows = await reader.fetch(query, self.ledger, name)
+        return [_standing(row) for row in rows]
+
+    async def below(self, grant: str, after: str | None, limit: int) -> Sequence[StandingGrant]:
+        """Return a grant and all below it, by id, at most `limit` after the id `after`. Raises `Unavailable`."""
+        async with connection(self._pool) as reader:
+            rows = await reader.fetch(_BELOW, self.ledger, grant, after or "", limit)
+        return [_standing(row) for row in rows]
+
+    async def in_flight_under(self, grant: str) -> Sequence[str]:
+        """Return the intents in flight submitted under a grant or any below it, by id. Raises `Unavailable`."""
+        async with connection(self._pool) as reader:
+            rows = await reader.fetch(_IN_FLIGHT_UNDER, self.ledger, grant)
+        return [row["intent"] for row in rows]
+
+    async def active_policy(self) -> str | None:
+        """Return the digest of the active policy set; None while none is. Raises `Unavailable`."""
+        async with connection(self._pool) as reader:
+            policy_set: str | None = await reader.fetchval(_POLICY_SET, self.ledger)
+        return policy_set
+
     async def read_all(self, after_position: int, limit: int) -> Sequence[Recorded]:
         """Return at most `limit` of the ledger's events after a position, oldest first."""
         async with connection(self._pool) as reader:
@@ -130,16 +166,21 @@ class PostgresStore:
         """Take over at most `limit` intents that are due, oldest first, under new epochs. Raises `Unavailable`."""
         async with connection(self._pool) as writer:
             rows = await writer.fetch(_CLAIM, self.ledger, worker, limit, lease_seconds)
-        return [Claimed(row["intent"], row["epoch"]) for row in rows]
+        return [Claimed(row["intent"], row["epoch"], row["alive"]) for row in rows]
 
-    async def reschedule(self, intent: str, epoch: int, work: Due | Parked, version: int | None = None) -> bool:
-        """Change when an intent is due; False if its epoch or version is no longer current. Raises `Unavailable`."""
+    async def reschedule(
+        self, intent: str, epoch: int, work: Due | Parked, version: int | None = None, grant: str | None = None
+    ) -> bool:
+        """Change when an intent is due; False if its epoch, version or grant no longer stands. Raises `Unavailable`."""
+        guards: tuple[Guard, ...] = (
+            (EpochCurrent(epoch),) if grant is None else (EpochCurrent(epoch), GrantAlive(grant))
+        )
         verdict = await self._appender.append(
             Append(
                 stream=intent_stream(intent),
                 expected_version=ANY_VERSION if version is None else version,
                 events=(),
-                guards=(EpochCurrent(epoch),),
+                guards=guards,
                 work=work,
             )
         )
@@ -173,3 +214,10 @@ class PostgresStore:
             event=decode(type_name, body),
             body=body,
         )
+
+
+def _standing(row: Any) -> StandingGrant:
+    issued = decode(GrantIssued.__name__, row["issued"])
+    if not isinstance(issued, GrantIssued):
+        raise Corrupt("A grant does not say how it was issued. Nothing was read; a person must look.")
+    return StandingGrant(issued, row["revoked"])

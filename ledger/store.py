@@ -61,7 +61,8 @@ class WithinLimits(msgspec.Struct, frozen=True):
 class Unlike(msgspec.Struct, frozen=True):
     """Guard: within the window no other intent was submitted with the same likeness; the append claims it.
 
-    `besides` are intents of which the caller knows that they ended without an effect: those do not count.
+    `besides` are intents of which the caller knows that they ended without an effect: those do not count, and from
+    this append on for nobody. A window of 0 claims whatever else is like it. Goes with `KeyUnused`.
     """
 
     likeness: str  # a digest of task and actions
@@ -239,11 +240,13 @@ class Store(Protocol):
     async def claim(self, worker: str, limit: int, lease_seconds: float) -> Sequence[Claimed]:
         """Take over intents that are due, oldest first, each under a new epoch, and lease them to `worker`."""
 
-    async def reschedule(self, intent: str, epoch: int, work: Due | Parked, version: int | None = None) -> bool:
+    async def reschedule(
+        self, intent: str, epoch: int, work: Due | Parked, version: int | None = None, grant: str | None = None
+    ) -> bool:
         """Change when an intent is due without an event.
 
-        False, and nothing changed, if the epoch is no longer current or its stream is no longer at `version`: what
-        was appended since may be exactly what it must not wait for (None: whatever was appended).
+        False, and nothing changed, if the epoch is no longer current, if its stream is no longer at `version`, or if
+        `grant` is no longer alive: what happened since may be exactly what it must not wait for (None: whatever did).
         """
 
     async def renew(self, worker: str, intents: Sequence[Claimed], lease_seconds: float) -> Sequence[str]:

@@ -1,7 +1,7 @@
 -- Appending to the ledger: ledger/appender.py.
 
 -- name: batch
-select verdict, first_position, at, epoch, actual_version, key_intent, key_digest
+select verdict, first_position, at, epoch, actual_version, key_intent, key_digest, like_intent, lacking
 from intent_ledger.append($1, $2, $3);
 
 -- name: written

@@ -34,3 +34,8 @@ where ledger = $1;
 
 -- name: time
 select pg_catalog.clock_timestamp();
+
+-- name: policy_set
+select policy_set
+from intent_ledger.heads
+where ledger = $1;

@@ -1,7 +1,7 @@
 -- The intents in flight: ledger/postgres_store.py and ledger/appender.py.
 
 -- name: claim
-select intent, epoch
+select intent, epoch, alive
 from intent_ledger.claim($1, $2, $3, $4);
 
 -- name: renew
