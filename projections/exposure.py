@@ -1,6 +1,6 @@
 """What is held, promised and in doubt in the outside systems right now: one row for each action of a moving intent.
 
-    held       a hold is reserved there and nothing is decided, or it is being released
+    held       a hold is reserved there and nothing is decided (people may be looking at it), or it is being released
     promised   it is decided and not yet done: a commit to come, or an effect to undo
     in doubt   a call was made and its outcome is not known
 
@@ -21,7 +21,14 @@ import msgspec
 import sql
 from ledger.bounds import PAGE_LIMIT_MAX
 from ledger.errors import IllegalTransition
-from ledger.events import IntentSubmitted, Recorded
+from ledger.events import (
+    IntentSubmitted,
+    OutcomeContradicted,
+    OutcomeDeferred,
+    OutcomeUnknown,
+    OutcomeVerified,
+    Recorded,
+)
 from ledger.ids import intent_of
 from ledger.intents import JSON, Guarantee, Undo
 from ledger.phases import TERMINAL, Phase, Step
@@ -69,6 +76,7 @@ _IN_DOUBT: Final = frozenset(
         Step.ABORT_STUCK,  # what is held there is not known
     }
 )
+_HELD: Final = frozenset({Step.PREPARED, Step.RELEASE_ATTEMPTED})
 _SWEEPING: Final = frozenset(name for _, name in SWEEPS)
 
 
@@ -84,7 +92,7 @@ def exposure_of(phase: Phase, step: Step, guarantee: Guarantee, undo: Undo) -> E
         case Phase.COMPENSATING if step is Step.UNDO_STUCK or (step is Step.DONE and undo is not Undo.NONE):
             return Exposure.PROMISED
         case _:
-            return Exposure.HELD if step is Step.PREPARED and guarantee is Guarantee.ATOMIC else None
+            return Exposure.HELD if step in _HELD and guarantee is Guarantee.ATOMIC else None
 
 
 def apply(rows: tuple[ExposureRow, ...], recorded: Recorded) -> tuple[ExposureRow, ...]:
@@ -152,6 +160,9 @@ def _begin(recorded: Recorded) -> tuple[ExposureRow, ...]:
     return tuple(sorted(rows, key=lambda row: row.action))
 
 
+_AFTERWARDS: Final = frozenset({OutcomeDeferred, OutcomeVerified, OutcomeContradicted, OutcomeUnknown})
+
+
 def moving(row: ExposureRow) -> bool:
     """Tell whether the row's intent has not ended."""
     return row.phase not in TERMINAL
@@ -161,7 +172,7 @@ EXPOSURE: Final = Projection(
     name="exposure",
     row=ExposureRow,
     key=("intent", "action"),
-    reads=EVERY_EVENT_OF_AN_INTENT,
+    reads=EVERY_EVENT_OF_AN_INTENT - _AFTERWARDS,
     apply=apply,
     stored=moving,
 )

@@ -3,28 +3,41 @@
     events = history(random.Random(7), number=3)
 
 The same seed gives the same events. Every phase, every step and every word of a person can come up; intents end, stay
-in attention or stop half-way, as `decide` and chance will have it.
+in attention or stop half-way, as `decide` and chance will have it. A whole ledger has the events of authority between.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 from adapters.contract import Absent, Applied, Prepared, Preview, Refused, Result, Unknown
 from coordinator import people
-from coordinator.decide import Evaluate, Invocation, Invoke, Record, Rest, Wait, decide
-from coordinator.outcome import event_of
+from coordinator.decide import decide
+from coordinator.moves import Evaluate, Invocation, Invoke, Record, Rest, Verify, Wait
+from coordinator.outcome import event_of, verified
 from ledger import events as e
 from ledger.errors import InDoubt, NotUndoable, Permanent, Transient
+from ledger.grants import Limit, Permission, Range
 from ledger.ids import intent_id, intent_stream
-from ledger.intents import ActionPlan, Guarantee, Mode, Subject, Undo, Verb
+from ledger.intents import JSON, ActionPlan, Guarantee, Mode, Subject, Undo, Verb
 from ledger.phases import TERMINAL, UNDECIDED, Phase, Step
 from ledger.state import IntentState, evolve
+from ledger.tasks import Criterion, FailureMode, TaskContract
 
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
 MOVES_MAX = 120  # an intent that is still moving then stays as it is
 AGENTS = ("payment-specialist", "mail-room", "stock-keeper")
 PEOPLE = ("operator", "manager-x")
+CONTRACT = TaskContract(
+    task="12A",
+    owner="manager-x",
+    scope=("payments.*", "crm.update"),
+    success=(Criterion(verify="crm.customer", params={"customer": "88"}, expect={"status": "refunded"}),),
+    failure_modes=(
+        FailureMode(name="account not found", contains="no cover", escalate_to="dana"),
+        FailureMode(name="must phone retention", contains="closed", escalate_to="erin"),
+    ),
+)
 
 
 def recorded(event: e.Event, stream: str, version: int, position: int, at: datetime = T0) -> e.Recorded:
@@ -34,7 +47,8 @@ def recorded(event: e.Event, stream: str, version: int, position: int, at: datet
 
 
 def submitted(chance: random.Random, number: int) -> e.IntentSubmitted:
-    intent = intent_id(T0 + timedelta(milliseconds=number), number.to_bytes(10, "big"))
+    intent = _intent(number)
+    task = chance.choice(("12A", "12B", None))
     return e.IntentSubmitted(
         intent=intent,
         idempotency_key=f"k-{number}",
@@ -43,14 +57,20 @@ def submitted(chance: random.Random, number: int) -> e.IntentSubmitted:
         grant="grant-7",
         custody=("grant-operator", "grant-7"),
         commissioned_by=chance.choice((*PEOPLE, None)),
-        task=chance.choice(("12A", "12B", None)),
+        task=task,
         reason="a test",
         confidence=chance.choice((None, 0.97)),
         mode=Mode.DRY_RUN if chance.random() < 0.1 else Mode.EXECUTE,
         deadline_seconds=30,
         context={"ticket": f"T-{number}"},
         actions=tuple(_plan(chance, intent, place) for place in range(chance.randint(1, 3))),
+        follows=_intent(chance.randrange(number)) if number and chance.random() < 0.3 else None,
+        contract=CONTRACT if task == "12A" else None,
     )
+
+
+def _intent(number: int) -> str:
+    return intent_id(T0 + timedelta(milliseconds=number), number.to_bytes(10, "big"))
 
 
 def history(chance: random.Random, number: int, moves: int = MOVES_MAX) -> list[e.Event]:
@@ -59,20 +79,23 @@ def history(chance: random.Random, number: int, moves: int = MOVES_MAX) -> list[
 
 
 def ledger_of(seed: int, intents: int) -> list[e.Recorded]:
-    """Return a whole ledger: the streams of many intents, interleaved by chance, with a grant before them."""
+    """Return a whole ledger: the first grant, then the streams of authority and of many intents, mixed by chance."""
     chance = random.Random(seed)
-    grant = e.GrantIssued(
-        grant="grant-7",
+    first = e.GrantIssued(
+        grant="grant-operator",
         parent=None,
         subject=Subject(kind="person", name="operator"),
         token_sha256="0" * 64,
         operations=("*",),
     )
-    waiting = [list(_history(chance, number, _moves(chance))) for number in range(intents)]
-    streams = [intent_stream(events[0][0].intent) for events in waiting]
-    written = [0] * intents
-    everything = [recorded(grant, "grants", 1, 1)]
-    going = list(range(intents))
+    authority = list(_authority().items())
+    waiting = [[(event, T0) for event in events] for _, events in authority]
+    waiting += [list(_history(chance, number, _moves(chance))) for number in range(intents)]
+    streams = [stream for stream, _ in authority]
+    streams += [intent_stream(events[0][0].intent) for events in waiting[len(authority) :]]
+    written = [0] * len(waiting)
+    everything = [recorded(first, "grants", 1, 1)]
+    going = list(range(len(waiting)))
     while going:
         place = chance.choice(going[:8])
         events = waiting[place]
@@ -85,6 +108,48 @@ def ledger_of(seed: int, intents: int) -> list[e.Recorded]:
     return everything
 
 
+def _authority() -> dict[str, list[e.Event]]:
+    """Return the streams of authority: grants, policy sets, a task, and tokens that are dead."""
+    chain = ("grant-operator", "grant-manager-x", "grant-7")
+    manager = e.GrantIssued(
+        grant=chain[1],
+        parent=chain[0],
+        subject=Subject(kind="person", name="manager-x", role="manager"),
+        token_sha256="1" * 64,
+        operations=(Permission("*"),),
+        custody=chain[:2],
+        commissioned_by="operator",
+        issued_by="operator",
+    )
+    agent = e.GrantIssued(
+        grant=chain[2],
+        parent=chain[1],
+        subject=Subject(kind="agent", name="payment-specialist", version="3.1"),
+        token_sha256="2" * 64,
+        operations=(
+            Permission("payments.*", {"currency": ("USD",), "amount": Range(max=5000)}),
+            Permission("crm.update"),
+        ),
+        task="12A",
+        limits=(Limit("payments.refund", "amount", "day", 50_000, "USD"), Limit("*", "count", "hour", 10)),
+        expires_at=T0 + timedelta(days=30),
+        custody=chain,
+        commissioned_by="manager-x",
+        issued_by="manager-x",
+    )
+    below = chain[:2]
+    return {
+        "grant/grant-manager-x": [manager],
+        "grant/grant-7": [agent, e.GrantRevoked(grant="grant-7", reason="The contract ended.", by="operator")],
+        "policy/sha256:p": [e.PolicySetAdded("sha256:p", "permit(…);", ("P-45", "P-46"), "manager-x", below)],
+        "policies": [e.PolicySetActivated(f"sha256:{name}", "manager-x", below) for name in "pqp"],
+        "task/12A": [e.TaskDefined(CONTRACT, "manager-x", below)],
+        "refusal/1": [e.TokenRefused("revoked", "grant-7", 3, chain)],
+        "refusal/2": [e.TokenRefused("expired", "grant-7", 1, chain)],
+        "refusal/3": [e.TokenRefused("unknown", None, 12)],
+    }
+
+
 def _moves(chance: random.Random) -> int:
     return MOVES_MAX if chance.random() < 0.8 else chance.randint(1, 6)
 
@@ -92,6 +157,7 @@ def _moves(chance: random.Random) -> int:
 def _plan(chance: random.Random, intent: str, place: int) -> ActionPlan:
     adapter = chance.choice(("payments", "crm", "email"))
     guarantee = Guarantee.BLIND if adapter == "email" else chance.choice(list(Guarantee))
+    held = guarantee is Guarantee.ATOMIC
     return ActionPlan(
         id=f"a{place}",
         adapter=adapter,
@@ -103,6 +169,8 @@ def _plan(chance: random.Random, intent: str, place: int) -> ActionPlan:
         key=f"{intent}-{place}",
         undo_key=f"{intent}-{place}-undo",
         key_lifetime_seconds=chance.choice((None, 60)),
+        hold_seconds=chance.choice((None, 40)) if held else None,
+        facts=chance.random() < 0.3,
     )
 
 
@@ -138,19 +206,22 @@ def _go_on(teller: _Teller) -> bool:
     if state.phase in UNDECIDED and chance.random() < 0.04:
         teller.tell(people.cancel(state, "No longer needed.", chance.choice(PEOPLE)))
         return True
-    match decide(state, teller.now):
+    match decide(state, teller.now, alive=chance.random() > 0.01):
         case Record(events):
             teller.tell(*events)
-        case Evaluate(preview):
-            teller.tell(*_verdict(teller, preview))
+        case Evaluate(preview, facts):
+            teller.tell(*_verdict(teller, preview, facts))
+        case Verify(criteria, last):
+            answers = [chance.choice((Preview({"status": "refunded"}), Preview({}), InDoubt("?"))) for _ in criteria]
+            teller.tell(verified(state, criteria, answers, teller.now, last=last or chance.random() < 0.3))
         case Invoke(calls):
             teller.tell(*(call.announce for call in calls if call.announce is not None))
             for call in chance.sample(calls, len(calls)):
                 action = teller.state.action(call.action)
                 teller.tell(event_of(call, action, _answer(chance, call, action.plan, action.step), teller.now))
         case Wait(until):
-            if state.phase is Phase.AWAITING_APPROVAL and state.approval is None and chance.random() < 0.8:
-                teller.tell(e.ApprovalGiven(digest=state.approval_requested.digest, by="manager-x", note="Seen."))
+            if state.phase is Phase.AWAITING_APPROVAL and chance.random() < 0.5:
+                teller.tell(_said(teller))
             else:
                 teller.now = until
         case Rest():
@@ -158,13 +229,24 @@ def _go_on(teller: _Teller) -> bool:
     return True
 
 
-def _verdict(teller: _Teller, preview: tuple[str, ...]) -> tuple[e.Event, ...]:
-    effect = teller.chance.choices(("allow", "escalate", "deny"), (8, 2, 1))[0]
+def _said(teller: _Teller) -> e.Event:
+    """Answer what people are asked."""
+    asked = teller.state.approval_requested
+    by = next(name for name in ("dana", "erin", "manager-x") if name not in {a.by for a in teller.state.approvals})
+    if teller.chance.random() < 0.2:
+        return e.AbortDecided(cause="rejected", reason="Too much.", by=by)
+    return e.ApprovalGiven(digest=asked.digest, by=by, note="Seen.", grant=f"grant-{by}")
+
+
+def _verdict(teller: _Teller, preview: tuple[str, ...], facts: Mapping[str, JSON]) -> tuple[e.Event, ...]:
+    effect = teller.chance.choices(("allow", "escalate", "deny"), (8, 3, 1))[0]
     verdict = e.PolicyEvaluated(
         effect=effect,
-        policies=("P-45",) if effect != "deny" else (),
+        policies=("P-45",) if effect != "deny" else ("P-13",),
         policy_set="sha256:p",
         reasons=("the amount is above 50.00",) if effect == "deny" else (),
+        facts=dict(facts) or {action: {"n": 1} for action in preview},
+        quorum=teller.chance.choice((1, 1, 2)),
     )
     if teller.state.submitted.mode is Mode.DRY_RUN and effect != "deny":
         return verdict, e.IntentSimulated(previews={action: {"after": {}} for action in preview})
@@ -175,7 +257,7 @@ def _answer(chance: random.Random, call: Invocation, plan: ActionPlan, step: Ste
     held = plan.guarantee is Guarantee.ATOMIC
     match call.verb:
         case Verb.PREPARE:
-            yes = Prepared({"hold": call.action} if held else None, Preview({}, {"n": 1}, {"n": 2}))
+            yes = Prepared({"hold": call.action} if held else None, Preview({"n": chance.choice((1, 1, 2))}))
             return chance.choices((yes, Refused("no cover"), InDoubt("time-out"), Transient("busy")), (8, 1, 1, 1))[0]
         case Verb.COMMIT if held:
             return chance.choices((Result({"ok": True}), InDoubt("reset\nby peer"), Transient("busy")), (6, 2, 1))[0]

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import asyncpg
 
 from ledger.events import Recorded
-from ledger.ids import intent_of
 from projections.catalogue import PROJECTIONS
 from projections.follower import Follower
 from projections.table import Table, as_row
@@ -31,10 +30,10 @@ def folded(events: Sequence[Recorded]) -> dict[str, list]:
     for projection in PROJECTIONS:
         rows = {}
         for recorded in events:
-            intent = intent_of(recorded.stream)
-            if intent is not None and type(recorded.event) in projection.reads:
-                rows[intent] = projection.apply(rows.get(intent, ()), recorded)
-        kept = [row for of_intent in rows.values() for row in of_intent if projection.stored(row)]
+            subject = projection.subject(recorded.stream)
+            if subject is not None and type(recorded.event) in projection.reads:
+                rows[subject] = projection.apply(rows.get(subject, ()), recorded)
+        kept = [row for of_subject in rows.values() for row in of_subject if projection.stored(row)]
         views[projection.name] = sorted(kept, key=lambda row: [getattr(row, column) for column in projection.key])
     return views
 

@@ -13,15 +13,17 @@ from histories import AGENTS, T0, history, ledger_of, recorded
 from ledger import events as e
 from ledger.canonical import canonical
 from ledger.errors import IllegalTransition
-from ledger.ids import intent_of, intent_stream
+from ledger.ids import intent_stream
 from ledger.intents import ActionPlan, Guarantee, Mode, Subject, Undo
 from ledger.phases import Phase, Step
 from ledger.state import evolve
-from projections.audit import AUDIT, OUTCOMES, Act, Kind, plain
+from projections.audit import AUDIT, OUTCOMES
 from projections.catalogue import PROJECTIONS
+from projections.entry import Act, Kind, plain
 from projections.exposure import EXPOSURE, Exposure, exposure_of
+from projections.forms import COLUMNS, csv_lines, csv_row, entry_json, whom
 from projections.intents import INTENTS, is_cursor
-from projections.sentence import COLUMNS, agent, csv_lines, csv_row, entry_json, person, sentence, whom
+from projections.sentence import agent, person, sentence
 
 INTENT = "01930000-0000-7000-8000-000000000001"
 STREAM = intent_stream(INTENT)
@@ -198,23 +200,27 @@ def test_views_agree_with_the_state_that_evolve_folds(seed):
         (listed,), entry = views["intents"], views["audit"][0]
         assert (listed.phase, listed.version, listed.position) == (state.phase, state.version, state.position)
         assert listed.attention == (state.attention is not None)
+        assert (listed.custody, listed.follows) == (state.submitted.custody, state.submitted.follows)
+        assert listed.escalated_to == getattr(state.compensate or state.abort, "escalated_to", None)
         assert entry.outcome == state.phase.value
+        assert (entry.verification is None) == (state.outcome is None)
+        assert entry.digest == (state.approval_requested.digest if state.approval_requested else None)
         assert (entry.attention is None) == (state.attention is None)
         assert {row.action: row.step for row in views["exposure"]} == {a.plan.id: a.step for a in state.actions}
         assert {row.phase for row in views["exposure"]} == {state.phase}
 
 
 @pytest.mark.parametrize("projection", PROJECTIONS, ids=lambda p: p.name)
-def test_rows_of_an_intent_are_in_key_order_with_keys_of_their_own(projection):
+def test_rows_of_a_subject_are_in_key_order_with_keys_of_their_own(projection):
     views = {}
     for one in ledger_of(3, 60):
-        intent = intent_of(one.stream)
-        if intent is not None and type(one.event) in projection.reads:
-            views[intent] = projection.apply(views.get(intent, ()), one)
-            keys = [[getattr(row, column) for column in projection.key] for row in views[intent]]
+        subject = projection.subject(one.stream)
+        if subject is not None and type(one.event) in projection.reads:
+            views[subject] = projection.apply(views.get(subject, ()), one)
+            keys = [[getattr(row, column) for column in projection.key] for row in views[subject]]
             assert keys == sorted(keys)
             assert len({tuple(key) for key in keys}) == len(keys)
-            assert {row.intent for row in views[intent]} == {intent}
+            assert {key[0] for key in keys} == {subject}
 
 
 @pytest.mark.parametrize("projection", PROJECTIONS, ids=lambda p: p.name)
@@ -273,8 +279,8 @@ def test_what_people_do_has_entries_of_its_own():
     resolved = e.AttentionResolved(action="refund", outcome="not_applied", note="I called them.", by="operator")
     raised = e.AttentionRaised(action="refund", reason="Nobody knows.")
     assert said(submitted(), cancelled)[1] == f"Operator cancelled: {what}, {by}: No longer needed"
-    assert said(*asked, rejected)[1] == f"Manager X rejected: {what}, {by}: Too much"
-    assert said(*asked, approved)[1] == f"Manager X approved: {what}, {by}"
+    assert said(*asked, rejected)[1] == f"Manager X rejected: {what} (sha256:d), {by}: Too much"
+    assert said(*asked, approved)[1] == f"Manager X approved: {what} (sha256:d), {by}"
     assert said(*COMMITTED, UNDO)[1] == f"Operator decided to undo: {what}, {by}: A mistake"
     assert said(*COMMITTED[:4], IN_DOUBT, raised, resolved)[1] == (
         f"Operator answered “not applied” about: {what}, {by}: I called them"
