@@ -155,7 +155,7 @@ def aborting(state: IntentState, now: datetime) -> Move:
     return Record((e.IntentAborted(),))
 
 
-_MAY_HOLD = frozenset({Step.PLANNED, Step.PREPARE_IN_DOUBT, Step.PREPARED, Step.REFUSED})
+_MAY_HOLD = frozenset({Step.PLANNED, Step.PREPARE_IN_DOUBT, Step.PREPARED, Step.RELEASE_ATTEMPTED, Step.REFUSED})
 
 
 def _stuck_abort(state: IntentState) -> Move | None:

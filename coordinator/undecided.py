@@ -122,6 +122,9 @@ def awaiting_approval(state: IntentState, now: datetime) -> Move:
     open_actions = [a for a in state.actions if a.step is not Step.PREPARED]
     if not approved:
         return _keep_waiting(state, now)
+    releasing = [a for a in open_actions if a.step is Step.RELEASE_ATTEMPTED]
+    if releasing:
+        return _let_go(releasing, now) or wait_for(releasing, deadline(state))
     if open_actions:
         return invoke_due(open_actions, now, Verb.PREPARE, latest=deadline(state))
     return _prepared(state, now)
@@ -129,14 +132,30 @@ def awaiting_approval(state: IntentState, now: datetime) -> Move:
 
 def _keep_waiting(state: IntentState, now: datetime) -> Move:
     """Wait for people, and let go of every hold that would not last until they answer and the commit arrives."""
-    until = {a.plan.id: max(at, a.retry_at or at) for a in state.actions if (at := _let_go_at(a)) is not None}
+    until = {a.plan.id: at for a in state.actions if (at := _let_go_at(a)) is not None}
     due = [a for a in state.actions if a.plan.id in until and until[a.plan.id] <= now]
-    if due:
-        return Invoke(tuple(Invocation(Verb.ABORT, a.plan.id, next_key=retaken_key(a.key)) for a in due))
-    return Wait(min([deadline(state), *until.values()]))
+    return _let_go(due, now) or Wait(min([deadline(state), *until.values()]))
+
+
+def _let_go(actions: list[ActionState], now: datetime) -> Move | None:
+    """Release these holds. It is announced first: from then on nobody commits what may be gone."""
+    calls = tuple(
+        Invocation(
+            Verb.ABORT,
+            a.plan.id,
+            announce=e.ReleaseAttempted(action=a.plan.id) if a.step is Step.PREPARED else None,
+            next_key=retaken_key(a.key),
+        )
+        for a in actions
+        if is_due(a, now)
+    )
+    return Invoke(calls) if calls else None
 
 
 def _let_go_at(action: ActionState) -> datetime | None:
+    """Return when a hold is let go, or the letting go is tried again; None where nothing needs to be."""
+    if action.step is Step.RELEASE_ATTEMPTED:
+        return action.retry_at or action.touched_at
     seconds = action.plan.hold_seconds
     if action.step is not Step.PREPARED or seconds is None or action.touched_at is None or not has_hold(action.plan):
         return None

@@ -103,8 +103,14 @@ class ApprovalGiven(Event, frozen=True):
     grant: str | None = None  # the authority under which they approved
 
 
+class ReleaseAttempted(Event, frozen=True):
+    """A hold that would not last until a person answers is about to be let go: it can no longer be committed."""
+
+    action: str
+
+
 class HoldReleased(Event, frozen=True):
-    """A hold was let go because it would not have lasted until a person answers; it is taken again under `key`."""
+    """The hold was let go; the action is to be prepared again, under `key`."""
 
     action: str
     key: str

@@ -38,6 +38,7 @@ class Step(StrEnum):
     PLANNED = "planned"
     PREPARE_IN_DOUBT = "prepare_in_doubt"
     PREPARED = "prepared"
+    RELEASE_ATTEMPTED = "release_attempted"  # the hold is being let go while people look
     REFUSED = "refused"  # but an earlier prepare, sent by a worker that crashed, may still arrive and take a hold
     REFUSED_FOR_GOOD = "refused_for_good"  # a tombstone keeps it out
     COMMIT_ATTEMPTED = "commit_attempted"
@@ -59,6 +60,7 @@ class Step(StrEnum):
 
 
 _SHOWN: Final[Mapping[Step, str]] = {
+    Step.RELEASE_ATTEMPTED: "planned",
     Step.PREPARE_IN_DOUBT: "in_doubt",
     Step.REFUSED_FOR_GOOD: "refused",
     Step.COMMIT_ATTEMPTED: "attempted",

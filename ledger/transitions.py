@@ -41,6 +41,7 @@ PHASES: Final[Mapping[tuple[Phase, str], Phase]] = {
     # awaiting_approval: everything is prepared and people look at it; a hold that would not last is let go meanwhile
     # and taken again once they have approved, and if that shows them something else they are asked again
     (P.AWAITING_APPROVAL, "ApprovalGiven"): P.AWAITING_APPROVAL,
+    (P.AWAITING_APPROVAL, "ReleaseAttempted"): P.AWAITING_APPROVAL,
     (P.AWAITING_APPROVAL, "HoldReleased"): P.AWAITING_APPROVAL,
     (P.AWAITING_APPROVAL, "AbortFailed"): P.AWAITING_APPROVAL,
     (P.AWAITING_APPROVAL, "CallDeferred"): P.AWAITING_APPROVAL,
@@ -103,7 +104,11 @@ STEPS: Final[Mapping[tuple[Step, str], Step]] = {
     (S.PREPARE_IN_DOUBT, "ActionPrepared"): S.PREPARED,
     (S.PREPARE_IN_DOUBT, "ActionRefused"): S.REFUSED,
     # a hold let go while people look; the action is prepared again, under another key
-    (S.PREPARED, "HoldReleased"): S.PLANNED,
+    (S.PREPARED, "ReleaseAttempted"): S.RELEASE_ATTEMPTED,
+    (S.RELEASE_ATTEMPTED, "CallDeferred"): S.RELEASE_ATTEMPTED,
+    (S.RELEASE_ATTEMPTED, "HoldReleased"): S.PLANNED,
+    (S.RELEASE_ATTEMPTED, "ActionAborted"): S.ABORTED,
+    (S.RELEASE_ATTEMPTED, "AbortFailed"): S.ABORT_STUCK,
     # abort
     (S.PLANNED, "ActionAborted"): S.ABORTED,
     (S.PLANNED, "AbortFailed"): S.ABORT_STUCK,

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from unit.given import T0
 
-from adapters.contract import Absent, Applied, Prepared, Refused, Result, Unknown
-from coordinator.decide import Invocation
+from adapters.contract import Absent, Applied, Prepared, Preview, Refused, Result, Unknown
+from coordinator.moves import Invocation
 from ledger.errors import InDoubt, Permanent, Transient
 from ledger.intents import ActionPlan, Guarantee, Verb, has_hold, undo_guarantee
 from ledger.state import IntentState
@@ -68,11 +68,15 @@ def answers(asked: Asked, *, late: bool, breaks_promises: bool) -> list[tuple[Tr
 
 
 def _prepare(plan, truth, *, late):
+    seen = [Preview(facts={"v": v}) for v in (1, 2)] if plan.facts else [Preview()]  # 2: not what policy saw first
     if not has_hold(plan):
-        return [(truth, Prepared()), (truth, Refused("no")), (truth, Transient("later")), (truth, InDoubt("?"))]
+        votes = [(truth, Prepared(preview=preview)) for preview in seen]
+        return [*votes, (truth, Refused("no")), (truth, Transient("later")), (truth, InDoubt("?"))]
+    if truth.tombstone:
+        return [(truth, Refused("aborted")), (truth, Transient("later")), (truth, InDoubt("?"))]
     held = truth._replace(hold=True)
     ways = [
-        (held, Prepared({"hold": plan.id})),
+        *((held, Prepared({"hold": plan.id}, preview)) for preview in seen),
         (truth, Transient("later")),
         (truth, InDoubt("?")),
         (held, InDoubt("?")),

@@ -12,6 +12,7 @@ from typing import Any
 from ledger import events as e
 from ledger.intents import ActionPlan, Guarantee, Mode, Subject, Undo
 from ledger.state import IntentState, evolve
+from ledger.tasks import TaskContract
 
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -45,7 +46,12 @@ def plan(
     )
 
 
-def submitted(*plans: ActionPlan, mode: Mode = Mode.EXECUTE, deadline_seconds: int = 30) -> e.IntentSubmitted:
+def submitted(
+    *plans: ActionPlan,
+    mode: Mode = Mode.EXECUTE,
+    deadline_seconds: int = 30,
+    contract: TaskContract | None = None,
+) -> e.IntentSubmitted:
     return e.IntentSubmitted(
         intent="01930000-0000-7000-8000-000000000001",
         idempotency_key="k-1",
@@ -61,6 +67,7 @@ def submitted(*plans: ActionPlan, mode: Mode = Mode.EXECUTE, deadline_seconds: i
         deadline_seconds=deadline_seconds,
         context={},
         actions=plans,
+        contract=contract,
     )
 
 

@@ -1,16 +1,19 @@
 """The exhaustive walk of the state machine, for every shape of intent up to three actions."""
 
 import itertools
+from datetime import timedelta
 
 import pytest
+from unit import answers as the_answers
 from unit import walk as the_walk
-from unit.given import plan
+from unit.given import T0, plan
 from unit.walk import Violation, walk
 
-from coordinator.decide import Invocation, Invoke
+from coordinator.moves import Invocation, Invoke
 from ledger import bounds
 from ledger.intents import Mode, Verb
-from ledger.phases import Phase
+from ledger.phases import Phase, Step
+from ledger.tasks import Criterion, TaskContract
 
 GUARANTEES = ("atomic", "idempotent", "verifiable", "blind")
 KINDS = tuple(itertools.product(GUARANTEES, ("exact", "none")))
@@ -25,6 +28,7 @@ def named(kinds):
 def few_attempts(monkeypatch):
     monkeypatch.setattr(bounds, "ONE_SHOT_ATTEMPTS", the_walk.ATTEMPTS)
     monkeypatch.setattr(bounds, "INQUIRY_ATTEMPTS", the_walk.ATTEMPTS)
+    monkeypatch.setattr(bounds, "OUTCOME_ATTEMPTS", the_walk.ATTEMPTS)
 
 
 @pytest.mark.parametrize(
@@ -37,6 +41,34 @@ def test_one_action_with_facts_approval_and_a_forgetful_key(kind):
     )
     assert report.ends >= ENDS_OF_ANYTHING | {Phase.DENIED}
     assert report.nodes > 100
+
+
+SHORT = (T0 + timedelta(seconds=1), T0 + timedelta(hours=2), T0 + timedelta(days=30))  # between them a hold is let go
+
+
+@pytest.fixture
+def short_holds(monkeypatch):
+    monkeypatch.setattr(the_walk, "MOMENTS", SHORT)
+    monkeypatch.setattr(the_answers, "MOMENTS", SHORT)
+
+
+@pytest.mark.parametrize("quorum", [1, 2])
+@pytest.mark.parametrize("other", [None, ("atomic", "exact"), ("blind", "none")], ids=["alone", "atomic", "blind"])
+def test_a_hold_that_is_let_go_while_people_look(short_holds, quorum, other):
+    plans = [plan("a", "atomic", facts=True, hold_seconds=600)]
+    plans += [plan("b", *other)] if other else []
+    report = walk(*plans, effects=("allow", "escalate", "deny"), quorum=quorum, breaks_promises=False)
+    assert report.ends >= {Phase.COMMITTED, Phase.ABORTED, Phase.DENIED}
+    assert (Step.RELEASE_ATTEMPTED, "HoldReleased") in report.steps
+    assert (Phase.AWAITING_APPROVAL, "ApprovalRequested") in report.phases, "nobody was asked again"
+
+
+@pytest.mark.parametrize("criteria", [1, 2])
+def test_a_task_whose_outcome_is_verified(criteria):
+    success = tuple(Criterion("sim.look", {"n": n}, {"v": 1}) for n in range(criteria))
+    report = walk(plan("a", "idempotent"), contract=TaskContract("12A", "dana", ("sim.*",), success))
+    for outcome in ("OutcomeVerified", "OutcomeContradicted", "OutcomeUnknown", "OutcomeDeferred"):
+        assert (Phase.COMMITTED, outcome) in report.phases
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: named([kind]))
@@ -87,10 +119,10 @@ def test_a_broken_rule_is_found_and_the_way_to_it_is_told(monkeypatch):
     """The walk can fail: forget that a blind commit in doubt must not be repeated."""
     real = the_walk.the_decide
 
-    def forgetful(state, now):
+    def forgetful(state, now, **_):
         if any(a.step == "commit_in_doubt" for a in state.actions) and state.attention is None:
             return Invoke((Invocation(Verb.COMMIT, "a"),))
-        return real(state, now)
+        return real(state, now, **_)
 
     monkeypatch.setattr(the_walk, "the_decide", forgetful)
     with pytest.raises(Violation, match="is sent again although it happened"):

@@ -9,10 +9,12 @@ forbids to the *coordinator* (a blind commit sent twice, an abort after a commit
 Abstractions: retries are always due at once, bounds on attempts are small, and attempts of a hold are not counted.
 """
 
+import asyncio
 import contextlib
 import itertools
 from collections.abc import Iterator
-from typing import NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import msgspec
 from unit.answers import MOMENTS, Asked, Truth, Violation, answers
@@ -20,18 +22,22 @@ from unit.given import T0, recorded, submitted, verdict
 
 from adapters.contract import Preview
 from coordinator import people
-from coordinator.decide import Evaluate, Invoke, Record, Rest, Wait
 from coordinator.decide import decide as the_decide
+from coordinator.decide import forbidden
+from coordinator.moves import Evaluate, Invoke, Record, Rest, Verify, Wait
 from coordinator.outcome import event_of as the_event_of
+from coordinator.outcome import verified
 from coordinator.runner import Runner
 from ledger import events as e
 from ledger.errors import InDoubt, NotUndoable, Permanent, Transient
-from ledger.intents import ActionPlan, Mode, Undo, Verb, has_hold
+from ledger.grants import Charge
+from ledger.intents import ActionPlan, Undo, Verb, has_hold
 from ledger.phases import TERMINAL, UNDECIDED, Phase, Step
-from ledger.state import IntentState, evolve
+from ledger.state import IntentState, content_digest, evolve
+from ledger.store import GrantAlive, GuardFailed, PolicyActive, WithinLimits
 from ledger.transitions import PHASES, STEPS, SWEEPS, symbol
 
-ATTEMPTS = 2  # what the walk sets ONE_SHOT_ATTEMPTS and INQUIRY_ATTEMPTS to
+ATTEMPTS = 2  # what the walk sets ONE_SHOT_ATTEMPTS, INQUIRY_ATTEMPTS and OUTCOME_ATTEMPTS to
 
 
 class Node(NamedTuple):
@@ -52,6 +58,8 @@ class Node(NamedTuple):
                 a.attempts,
                 _place(a.plan.id, s.done_order),
                 a.plan.id == asked,
+                a.key != a.plan.key,
+                repr(a.preview and a.preview.get("facts")),
                 truth,
             )
             for a, truth in zip(s.actions, self.truths, strict=True)
@@ -62,8 +70,12 @@ class Node(NamedTuple):
             s.phase,
             tuple(actions),
             s.policy.effect if s.policy else None,
-            s.approval_requested is not None,
-            s.approval is not None,
+            repr(s.policy.facts) if s.policy else None,
+            s.approval_requested.digest if s.approval_requested else None,
+            len(s.approvals),
+            s.approved_at,
+            type(s.outcome).__name__,
+            s.outcome_attempts,
             s.compensate.cause if s.compensate else None,
             s.decided_at,
             self.moment,
@@ -79,18 +91,23 @@ class Report(NamedTuple):
 
 
 def walk(
-    *plans: ActionPlan, mode: Mode = Mode.EXECUTE, effects: tuple[str, ...] = ("allow",), breaks_promises: bool = True
+    *plans: ActionPlan,
+    effects: tuple[str, ...] = ("allow",),
+    breaks_promises: bool = True,
+    quorum: int = 1,
+    **how: Any,
 ) -> Report:
     """Visit every reachable node; raise `Violation` with the way that led there."""
-    return _Walk(plans, mode, effects, breaks_promises).go()
+    return _Walk(plans, effects, breaks_promises, quorum, how).go()
 
 
 class _Walk:
-    def __init__(self, plans, mode, effects, breaks_promises):
+    def __init__(self, plans, effects, breaks_promises, quorum, how):
         self.effects = effects
         self.breaks_promises = breaks_promises
+        self.quorum = quorum
         self.late = len(plans) < 3  # late prepares meet nothing in three actions that they do not meet in two
-        first = evolve(None, recorded(submitted(*plans, mode=mode), 1, T0))
+        first = evolve(None, recorded(submitted(*plans, **how), 1, T0))
         self.first = Node(first, tuple(Truth() for _ in plans), 0)
         self.phases, self.steps, self.sweeps = set(), set(), set()
 
@@ -150,6 +167,7 @@ class _Walk:
         s, truths = node.state, node.truths
         if s.abort is not None and s.decision_position is not None:
             raise Violation("I2: both decided to commit and to abort")
+        self.check_authority(s)
         for action, truth in zip(s.actions, truths, strict=True):
             if truth.effects and s.decision_position is None:
                 raise Violation("I1: an effect before the decision")
@@ -163,6 +181,20 @@ class _Walk:
                 self.check_end(s, action, truth)
         if s.phase is Phase.MIXED and all(t.effects == t.undos for t in truths):
             raise Violation("I3: mixed although everything is undone")
+
+    @staticmethod
+    def check_authority(s):
+        if s.phase is not Phase.COMMITTING or s.policy is None:
+            return
+        if s.policy.effect == "deny":
+            raise Violation("a commit was decided that policy denies")
+        seen = [(a.plan.id, a.preview["facts"]) for a in s.actions if a.plan.facts]
+        if any(facts != s.policy.facts.get(name) for name, facts in seen):
+            raise Violation("I6: the votes saw other facts than policy")
+        if s.policy.effect == "escalate":
+            approved = {given.by for given in s.approvals if given.digest == content_digest(s)}
+            if len(approved) < s.policy.quorum:
+                raise Violation(f"I7: a commit was decided that {len(approved)} of {s.policy.quorum} approved")
 
     @staticmethod
     def check_end(s, action, truth):
@@ -193,8 +225,12 @@ class _Walk:
                     raise Violation(f"{s.phase} waits although everything is due")
             case Record(events):
                 yield self.then(node, events)
-            case Evaluate(actions):
-                yield from self.evaluated(node, actions)
+                if any(isinstance(event, e.CommitDecided) for event in events):
+                    yield from self.forbidden(node)
+            case Evaluate(actions, facts):
+                yield from self.evaluated(node, actions, facts)
+            case Verify(criteria, last):
+                yield from self.verified(node, criteria, last)
             case Invoke(calls):
                 yield from self.called(node, calls)
 
@@ -220,14 +256,27 @@ class _Walk:
             self.sweeps.update((a.step, name) for a in before.actions if (a.step, name) in SWEEPS)
         return Node(_forget_times(state), truths or node.truths, node.moment)
 
-    def evaluated(self, node, actions):
-        looked = {name: [Preview(), Permanent("no"), Transient("later"), InDoubt("later")] for name in actions}
+    def forbidden(self, node):
+        """A guard of authority does not hold when the decision is to become durable."""
+        charge = Charge("grant-7/0", "day", 1, 1)
+        for guard in (GrantAlive("grant-7"), PolicyActive("sha256:p"), WithinLimits((charge,))):
+            yield self.then(node, [forbidden(node.state, GuardFailed(guard, limit=charge.limit, used=1))])
+
+    def evaluated(self, node, actions, facts):
+        seen = Preview(facts={"v": 1})
+        looked = {name: [seen, Permanent("no"), Transient("later"), InDoubt("later")] for name in actions}
         now = MOMENTS[node.moment]
         for effect in self.effects:
-            runner = Runner(None, None, _Authority(effect))  # type: ignore[arg-type]
+            runner = Runner(_Clock(now), None, _Authority(effect, self.quorum))  # type: ignore[arg-type]
             for given in itertools.product(*looked.values()):
-                seen = dict(zip(looked, given, strict=True))
-                yield self.then(node, runner._verdict(node.state, seen, now))
+                answered = dict(zip(looked, given, strict=True))
+                yield self.then(node, asyncio.run(runner._verdict(node.state, answered, dict(facts))))
+
+    def verified(self, node, criteria, last):
+        shown = [Preview(facts={"v": 1}), Preview(facts={"v": 2}), InDoubt("?")]
+        for answered in itertools.product(shown, repeat=len(criteria)):
+            now = MOMENTS[node.moment]
+            yield self.then(node, [verified(node.state, criteria, answered, now, last=last)])
 
     def called(self, node, calls):
         announced = self.then(node, [c.announce for c in calls if c.announce])
@@ -251,20 +300,27 @@ class _Walk:
                 the_event_of(call, announced.state.action(call.action), answer, MOMENTS[node.moment])
                 for call, (_, answer) in zip(calls, outcome, strict=True)
             ]
-            yield self.then(announced, events, tuple(truths))
             if tuple(truths) not in crashed:
                 yield announced._replace(truths=tuple(truths))  # a crash before the answers are recorded
             crashed.add(tuple(truths))
+            for event in events:
+                if isinstance(event, e.HoldReleased):  # the old key stays refused; nothing is known of the new one
+                    truths[places[event.action]] = Truth()
+            yield self.then(announced, events, tuple(truths))
 
     def people(self, node):
         s = node.state
         if s.phase in UNDECIDED:
             yield self.then(node, [people.cancel(s, "a test", "operator")])
+            yield self.then(node, the_decide(s, MOMENTS[node.moment], alive=False).events)
         if s.phase is Phase.COMMITTED:
             with contextlib.suppress(NotUndoable):
                 yield self.then(node, [people.undo(s, "a test", "operator", partial=True, now=MOMENTS[node.moment])])
-        if s.phase is Phase.AWAITING_APPROVAL and s.approval is None:
-            yield self.then(node, [e.ApprovalGiven(digest=s.approval_requested.digest, by="operator")])
+        if s.phase is Phase.AWAITING_APPROVAL:
+            asked = s.approval_requested.digest
+            yield self.then(node, [e.ApprovalGiven(digest="sha256:other", by="mallory")])
+            for by in ("dana", "erin")[: self.quorum]:
+                yield self.then(node, [e.ApprovalGiven(digest=asked, by=by)])
         if s.attention is not None:
             yield from self.resolved(node, s.attention.action)
 
@@ -320,15 +376,22 @@ def _forget_times(state: IntentState) -> IntentState:
         )
         for a in state.actions
     )
-    return msgspec.structs.replace(state, actions=actions)
+    return msgspec.structs.replace(state, actions=actions, outcome_retry_at=None)
 
 
 class _Authority:
-    def __init__(self, effect):
-        self.effect = effect
+    def __init__(self, effect, quorum):
+        self.effect, self.quorum = effect, quorum
 
-    def evaluate(self, _submitted, facts):
-        return msgspec.structs.replace(verdict(self.effect), facts=dict(facts))
+    async def verdict(self, _submitted, facts, _at):
+        return msgspec.structs.replace(verdict(self.effect), facts=dict(facts), quorum=self.quorum)
+
+
+class _Clock(NamedTuple):
+    moment: datetime
+
+    def now(self):
+        return self.moment
 
 
 ENTRIES = len(PHASES) + len(STEPS) + len(SWEEPS)
