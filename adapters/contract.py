@@ -13,6 +13,7 @@ What the coordinator promises
   * A `one-shot` operation (idempotent, verifiable, blind) is validated by `prepare` and happens in `commit`.
     A `verifiable` or `blind` commit is announced in the ledger first, and is sent again only after `inquire` answered
     ABSENT (verifiable) or after the adapter itself raised `Transient` (both).
+  * Of an operation that only `reads` nothing but its preview is ever called (`adapters/reading.py`).
   * Several processes may make the same call at the same time, and an old call may arrive long after a newer one.
     `Call.epoch` grows with every process that takes the intent over.
 
@@ -71,6 +72,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     key_lifetime_seconds: int | None = None  # how long a repeated key is recognised; None: for ever
     facts: tuple[str, ...] = ()  # names of the facts that preview reports for policy
     fact_types: Mapping[str, FactType] = {}  # of those that policy may compare; by name
+    reads: bool = False  # it has no effect, and only ever its preview is called; see `reading.py`
     money: MoneyParameter | None = None  # the integer parameter that moves money; None: by convention; see `money.py`
     summary: str | None = None  # "refund {amount|money} to customer {customer}"; None: the name and parameters
     secret_fields: tuple[str, ...] = ()  # top-level fields of answers that are never stored

@@ -48,7 +48,7 @@ from adapters.contract import (
 )
 from adapters.facts import checked_facts
 from adapters.http_client import Answer, HttpClient
-from adapters.http_tables import Endpoint, Exchange, HttpTable, InquiryTable, exchanges
+from adapters.http_tables import Endpoint, Exchange, HttpTable, InquiryTable, exchanges, looks
 from adapters.references import Unrenderable, render_body
 from ledger import bounds
 from ledger.canonical import canonical
@@ -91,7 +91,11 @@ class HttpAdapter:
         self.name = name
         self._url = _checked(name, table, credentials)
         self._exchanges = exchanges(name, table)
-        self.operations: Mapping[str, Operation] = {key: one.operation for key, one in self._exchanges.items()}
+        reads = looks(name, table)
+        self._looks = {key: one.look for key, one in self._exchanges.items() if one.look} | reads
+        self.operations: Mapping[str, Operation] = {
+            key: one.operation for offered in (self._exchanges, reads) for key, one in offered.items()
+        }
         self._client = HttpClient(
             connections=table.connections,
             seconds=table.timeout_seconds,
@@ -109,23 +113,22 @@ class HttpAdapter:
 
     async def preview(self, call: Call) -> Preview:
         """Ask the preview endpoint, and take from its answer what is configured (law 11)."""
-        exchange = self._exchanges[call.operation]
-        table = exchange.table.preview
-        if exchange.preview is None or table is None:
+        look = self._looks.get(call.operation)
+        if look is None:
             return Preview()
         try:
-            answer = await self._send(exchange.preview, call, {}, None)
+            answer = await self._send(look.endpoint, call, {}, None)
         except InDoubt as error:
             raise Transient(f"The preview failed and changed nothing: {error.message}") from error
-        data = _wanted(Verb.PREVIEW, answer, exchange.preview)
-        facts = {fact: pointed(data, pointer) for fact, pointer in table.facts.items()}
+        data = _wanted(Verb.PREVIEW, answer, look.endpoint)
+        facts = {fact: pointed(data, pointer) for fact, pointer in look.table.facts.items()}
         missing = [fact for fact, value in facts.items() if value is None]
         if missing:
             raise Permanent(f"The preview of {call.operation} says nothing about {', '.join(missing)}.")
-        before = {name: pointed(data, pointer) for name, pointer in table.before.items()}
+        before = {name: pointed(data, pointer) for name, pointer in look.table.before.items()}
         if len(canonical([facts, before])) > bounds.PREVIEW_BYTES:
             raise Permanent(f"The preview of {call.operation} is longer than {bounds.PREVIEW_BYTES} bytes.")
-        return Preview(checked_facts(call.operation, facts, exchange.operation.fact_types), before or None)
+        return Preview(checked_facts(call.operation, facts, look.operation.fact_types), before or None)
 
     async def prepare(self, call: Call) -> Vote:
         """Take the hold; for a one-shot make sure that its request can be written (laws 1 to 4)."""
@@ -194,9 +197,7 @@ class HttpAdapter:
         except Permanent:  # the word is given: what can no longer be seen must not turn it into a no
             facts = {}
         except Transient as error:
-            raise InDoubt(
-                f"The hold was taken, and the facts could not be seen then: {error.message}"
-            ) from error
+            raise InDoubt(f"The hold was taken, and the facts could not be seen then: {error.message}") from error
         return Preview(facts, before.before, before.after)
 
     # ── one request ──────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,5 +1,8 @@
 """What `intentledger.toml` says about a system that is spoken to over HTTP, and what becomes of it: compiled endpoints.
 
+    [adapters.<name>.reads.<verb>]
+    method, path, body, facts, before      a request that only looks, as under preview below
+
     [adapters.<name>.operations.<verb>]
     guarantee         atomic: prepare, commit and abort (hold, confirm, release); otherwise commit alone, in one shot
     prepare, commit, abort, compensate     { method, path, body, refused }
@@ -20,8 +23,17 @@ import msgspec
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from adapters.contract import Operation
+from adapters.reading import reading
 from adapters.references import RESERVED, Render, compile_body, compile_path
-from adapters.tables import TIMEOUT_SECONDS_DEFAULT, OperationTable, Secret, Table, TimeoutSeconds
+from adapters.tables import (
+    TIMEOUT_SECONDS_DEFAULT,
+    OperationTable,
+    ReadingTable,
+    Secret,
+    Table,
+    TimeoutSeconds,
+    offered_once,
+)
 from ledger.errors import Misconfigured
 from ledger.intents import Guarantee, Undo
 
@@ -56,6 +68,10 @@ class PreviewTable(Table):
     body: Any = None
     facts: dict[str, Pointer] = Field(default_factory=dict)
     before: dict[str, Pointer] = Field(default_factory=dict)
+
+
+class HttpReading(PreviewTable, ReadingTable):
+    """`[adapters.<name>.reads.<verb>]`."""
 
 
 class InquiryTable(Table):
@@ -110,10 +126,12 @@ class HttpTable(Table):
     allow_private: bool = False
     connections: Annotated[int, Field(ge=1, le=256)] = 16
     timeout_seconds: TimeoutSeconds = TIMEOUT_SECONDS_DEFAULT
-    operations: Annotated[dict[str, HttpOperation], Field(min_length=1)]
+    operations: dict[str, HttpOperation] = Field(default_factory=dict)
+    reads: dict[str, HttpReading] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _safe(self) -> Self:
+        offered_once(self.operations, self.reads)
         parts = urlsplit(self.url)
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("url is https://host or https://host/path, without a query")
@@ -151,13 +169,21 @@ class Endpoint(msgspec.Struct, frozen=True):
     refused: frozenset[int] = frozenset()
 
 
+class Look(msgspec.Struct, frozen=True):
+    """An operation's compiled preview."""
+
+    operation: Operation
+    table: PreviewTable
+    endpoint: Endpoint
+
+
 class Exchange(msgspec.Struct, frozen=True, kw_only=True):
     """An operation with its compiled requests."""
 
     operation: Operation
     table: HttpOperation
     commit: Endpoint
-    preview: Endpoint | None = None
+    look: Look | None = None
     prepare: Endpoint | None = None
     abort: Endpoint | None = None
     compensate: Endpoint | None = None
@@ -170,23 +196,47 @@ def exchanges(name: str, table: HttpTable) -> dict[str, Exchange]:
     return {f"{name}.{verb}": _exchange(name, verb, operation) for verb, operation in table.operations.items()}
 
 
-def _exchange(name: str, verb: str, table: HttpOperation) -> Exchange:
-    where = f"[adapters.{name}.operations.{verb}]"
-    params = set(table.params.get("properties", {}))
+def looks(name: str, table: HttpTable) -> dict[str, Look]:
+    """Compile what only reads; raises `Misconfigured`, naming the place."""
+    return {
+        f"{name}.{verb}": _look(
+            f"[adapters.{name}.reads.{verb}]",
+            reading(
+                f"{name}.{verb}", one.params, facts=tuple(one.facts), fact_types=one.fact_types, summary=one.summary
+            ),
+            one,
+        )
+        for verb, one in table.reads.items()
+    }
+
+
+def _look(where: str, operation: Operation, table: PreviewTable) -> Look:
+    params = _parameters(where, operation.params)
+    return Look(operation, table, _endpoint(where, table, params | {"params"}))
+
+
+def _parameters(where: str, schema: Mapping[str, Any]) -> set[str]:
+    params = set(schema.get("properties", {}))
     if params & RESERVED:
         raise Misconfigured(f"{where}: a parameter cannot be called {', '.join(sorted(params & RESERVED))}.")
-    known = params | {"params", "key"}
+    return params
+
+
+def _exchange(name: str, verb: str, table: HttpOperation) -> Exchange:
+    where = f"[adapters.{name}.operations.{verb}]"
+    known = _parameters(where, table.params) | {"params", "key"}
     with_receipt = known | ({"receipt"} if table.prepare else set())
 
     def endpoint(key: str, known: Collection[str] = known) -> Endpoint | None:
-        one: EndpointTable | PreviewTable | InquiryTable | None = getattr(table, key)
+        one: EndpointTable | InquiryTable | None = getattr(table, key)
         return None if one is None else _endpoint(f"{where} {key}", one, known)
 
+    operation = _operation(f"{name}.{verb}", table)
     return Exchange(
-        operation=_operation(f"{name}.{verb}", table),
+        operation=operation,
         table=table,
         commit=_endpoint(f"{where} commit", table.commit, with_receipt),
-        preview=endpoint("preview", params | {"params"}),
+        look=None if table.preview is None else _look(f"{where} preview", operation, table.preview),
         prepare=endpoint("prepare"),
         abort=endpoint("abort"),
         compensate=endpoint("compensate", with_receipt | {"result"}),

@@ -1,5 +1,8 @@
 """What `intentledger.toml` says about a PostgreSQL participant, and what becomes of it: recipes of compiled statements.
 
+    [adapters.<name>.reads.<verb>]
+    query             one query in a read-only transaction: its first row is the answer and holds the facts
+
     [adapters.<name>.operations.<verb>]
     preview           one query, read-only: its first row is shown to people and holds the facts for policy
     capture           one query inside the transaction (say `for update`): its first row is kept as :captured.column
@@ -16,8 +19,17 @@ import msgspec
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from adapters.contract import Operation
+from adapters.reading import reading
 from adapters.statements import RESERVED, Statement, compile_statement
-from adapters.tables import TIMEOUT_SECONDS_DEFAULT, OperationTable, Secret, Table, TimeoutSeconds
+from adapters.tables import (
+    TIMEOUT_SECONDS_DEFAULT,
+    OperationTable,
+    ReadingTable,
+    Secret,
+    Table,
+    TimeoutSeconds,
+    offered_once,
+)
 from ledger.errors import Misconfigured
 from ledger.intents import Guarantee, Undo
 
@@ -48,6 +60,13 @@ class PostgresOperation(OperationTable):
         return self
 
 
+class PostgresReading(ReadingTable):
+    """`[adapters.<name>.reads.<verb>]`."""
+
+    query: str
+    facts: tuple[str, ...] = ()
+
+
 class PostgresTable(Table):
     """`[adapters.<name>]` with `type = "postgres"`."""
 
@@ -57,22 +76,29 @@ class PostgresTable(Table):
     timeout_seconds: TimeoutSeconds = TIMEOUT_SECONDS_DEFAULT
     lock_timeout_seconds: Annotated[float, Field(ge=0.01, le=5)] = 1.0
     isolation: Literal["read committed", "repeatable read", "serializable"] = "read committed"
-    operations: Annotated[dict[str, PostgresOperation], Field(min_length=1)]
+    operations: dict[str, PostgresOperation] = Field(default_factory=dict)
+    reads: dict[str, PostgresReading] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _offers_something_once(self) -> Self:
+        offered_once(self.operations, self.reads)
+        return self
 
 
 class Recipe(msgspec.Struct, frozen=True):
     """An operation with its compiled statements."""
 
     operation: Operation
-    do: tuple[Statement, ...]
-    undo: tuple[Statement, ...]
-    capture: Statement | None
     preview: Statement | None
+    do: tuple[Statement, ...] = ()
+    undo: tuple[Statement, ...] = ()
+    capture: Statement | None = None
 
 
 def recipes(name: str, table: PostgresTable) -> dict[str, Recipe]:
     """Compile every operation of an adapter; raises `Misconfigured`, naming the place."""
-    return {f"{name}.{verb}": _recipe(name, verb, operation) for verb, operation in table.operations.items()}
+    acting = {f"{name}.{verb}": _recipe(name, verb, operation) for verb, operation in table.operations.items()}
+    return acting | {f"{name}.{verb}": _reading(name, verb, one) for verb, one in table.reads.items()}
 
 
 def _recipe(name: str, verb: str, table: PostgresOperation) -> Recipe:
@@ -98,6 +124,17 @@ def _recipe(name: str, verb: str, table: PostgresOperation) -> Recipe:
         undo=_statements(f"{where} undo_statements", table.undo_statements, params | captured | {"returned"}),
         capture=compile_statement(f"{where} capture", table.capture, params) if table.capture else None,
         preview=compile_statement(f"{where} preview", table.preview, params) if table.preview else None,
+    )
+
+
+def _reading(name: str, verb: str, table: PostgresReading) -> Recipe:
+    return Recipe(
+        operation=reading(
+            f"{name}.{verb}", table.params, facts=table.facts, fact_types=table.fact_types, summary=table.summary
+        ),
+        preview=compile_statement(
+            f"[adapters.{name}.reads.{verb}] query", table.query, set(table.params.get("properties", {}))
+        ),
     )
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from adapters.contract import Adapter, Operation
 from adapters.money import money_of, money_parameter
+from adapters.reading import Reader
 from adapters.summary import Summarise, compile_template
 from ledger.bounds import ERROR_LENGTH, PARAM_FAULTS
 from ledger.errors import Misconfigured
@@ -65,7 +66,8 @@ class Registry:
         summarise = compile_template(key, operation.summary, operation.params)
         money = money_parameter(key, operation.money, operation.params)
         operation = msgspec.structs.replace(operation, money=money)
-        self._offers[key] = _Offer(operation, adapter, validator, summarise)
+        offering: Adapter = Reader(adapter) if operation.reads else adapter
+        self._offers[key] = _Offer(operation, offering, validator, summarise)
 
     def adapter(self, operation: str) -> Adapter:
         """Return the adapter that offers an operation; raises `KeyError` for a name not in `operations`."""
@@ -123,6 +125,10 @@ def _check_promises(operation: Operation) -> None:
         )
     if operation.undo_window_seconds is not None and operation.undo is Undo.NONE:
         raise Misconfigured(f"Operation {operation.name} cannot be undone; it cannot have an undo window.")
+    if operation.reads and (operation.guarantee, operation.undo) != (Guarantee.IDEMPOTENT, Undo.EXACT):
+        raise Misconfigured(f"Operation {operation.name} only reads; so it is idempotent, and its undo is exact.")
+    if operation.reads and operation.money is not False:
+        raise Misconfigured(f"Operation {operation.name} only reads; so it moves no money (money = false).")
     for fact in operation.fact_types:
         if fact not in operation.facts:
             raise Misconfigured(f"Operation {operation.name} has no fact {fact!r}; fact_types names only its facts.")

@@ -4,6 +4,7 @@ A secret is never written into the file. It is named: `{ env = "NAME" }` or `{ f
 the service starts, by whoever loads the file. What an error says never contains what stood in the file.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -42,6 +43,22 @@ class Secret(Table):
         if (self.env is None) is (self.file is None):
             raise ValueError('a secret lies in one place: { env = "NAME" } or { file = "/path" }')
         return self
+
+
+class ReadingTable(Table):
+    """What every configured operation says that only reads; the adapter adds how."""
+
+    params: dict[str, Any]  # the whole JSON Schema
+    summary: str | None = None
+    fact_types: dict[str, FactType] = Field(default_factory=dict)
+
+
+def offered_once(operations: Mapping[str, Any], reads: Mapping[str, Any]) -> None:
+    """Raise `ValueError` unless there is an operation, and none of two kinds."""
+    if not operations and not reads:
+        raise ValueError("there is no operation; an adapter has some under operations or reads")
+    for verb in operations.keys() & reads.keys():
+        raise ValueError(f"{verb} stands under operations and under reads; an operation is one of them")
 
 
 class OperationTable(Table):

@@ -189,7 +189,8 @@ async def _answered(door: Door) -> None:
     """Stop accepting connections, and give the requests in progress half of the time we have to be answered."""
     await door.stop_accepting()
     with suppress(TimeoutError):
-        await asyncio.wait_for(door.idle.wait(), bounds.DRAIN_SECONDS / 2)
+        async with asyncio.timeout(bounds.DRAIN_SECONDS / 2):
+            await door.idle.wait()
 
 
 async def _cancelled(*tasks: "asyncio.Task[object]") -> None:

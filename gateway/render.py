@@ -174,6 +174,7 @@ class ShownOperation(Shown, frozen=True):
     facts: tuple[str, ...]
     fact_types: Mapping[str, str]
     money: str | None
+    reads: bool
     params: Mapping[str, Any]
 
 
@@ -265,6 +266,7 @@ def show_operation(operation: Operation) -> ShownOperation:
         facts=operation.facts,
         fact_types=operation.fact_types,
         money=operation.money or None,
+        reads=operation.reads,
         params=operation.params,
     )
 

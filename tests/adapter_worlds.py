@@ -152,6 +152,19 @@ CRM: dict[str, Any] = {
     "dsn": {"env": "CRM_DSN"},
     "lock_timeout_seconds": 0.2,
     "timeout_seconds": 3,
+    "reads": {
+        "customer": {
+            "query": "select status, age, 'a customer' as what from customers where id = :customer",
+            "facts": ["status", "age"],
+            "fact_types": {"status": "string", "age": "integer"},
+            "params": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["customer"],
+                "properties": {"customer": {"type": "string"}},
+            },
+        }
+    },
     "operations": {
         "update": {
             "summary": "set customer {customer} to {status}",

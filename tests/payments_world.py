@@ -34,6 +34,15 @@ PAYMENTS: dict[str, Any] = {
     "allow_private": True,
     "timeout_seconds": 1,
     "credentials": {"Authorization": {"env": "PAYMENTS_AUTHORIZATION"}},
+    "reads": {
+        "charge": {
+            "path": "/charges/{charge}",
+            "facts": {"charged": "/amount"},
+            "before": {"refunded": "/refunded"},
+            "fact_types": {"charged": "integer"},
+            "params": _schema(charge={"type": "string"}),
+        }
+    },
     "operations": {
         "refund": {
             "guarantee": "atomic",

@@ -90,6 +90,8 @@ def summary(template: str | None, params: dict[str, Any]) -> str:
         ({"settle_seconds": 60}, "cannot have settle_seconds"),
         ({"guarantee": Guarantee.VERIFIABLE, "settle_seconds": -1}, "settle_seconds cannot be negative"),
         ({"facts": ("age",), "fact_types": {"agee": "integer"}}, "has no fact 'agee'"),
+        ({"reads": True}, "only reads; so it is idempotent"),
+        ({"reads": True, "guarantee": Guarantee.IDEMPOTENT}, "only reads; so it moves no money"),
         ({"money": "sum"}, "'sum' beside 'currency' is taken for money, but 'sum' is not declared as an integer"),
         ({"money": "customer"}, "'customer' is not declared as an integer"),
     ],

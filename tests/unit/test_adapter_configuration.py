@@ -101,6 +101,19 @@ def test_what_moves_money_and_what_its_facts_are_can_be_said_in_the_file(tmp_pat
     assert registry.money("payments.credit", {"cents": 5, "currency": "EUR"}) is None
 
 
+def test_what_only_reads_is_offered_beside_what_acts(tmp_path: Path) -> None:
+    account = '[adapters.payments.reads.account]\npath = "/a/{id}"\n' + PARAMS.partition("\n\n")[0].replace(
+        "crm.operations.update", "payments.reads.account"
+    ).replace("customer", "id")
+    customer = "[adapters.crm.reads.customer]\nquery = \"select 1 as a where :customer = '1'\"\n" + PARAMS.replace(
+        "operations.update", "reads.customer"
+    )
+    operations = load(write(tmp_path, PAYMENTS + account + CRM + customer), ENVIRONMENT).operations
+    assert {name for name, one in operations.items() if one.reads} == {"payments.account", "crm.customer"}
+    only = PAYMENTS.partition("[adapters.payments.operations")[0] + account
+    assert set(load(write(tmp_path, only), ENVIRONMENT).operations) == {"payments.account"}
+
+
 def test_an_empty_file_offers_nothing(tmp_path: Path) -> None:
     assert dict(load(write(tmp_path, ""), {}).operations) == {}
 
@@ -140,6 +153,10 @@ def test_an_empty_file_offers_nothing(tmp_path: Path) -> None:
         (PAYMENTS.replace("guarantee", "money = true\nguarantee"), "operations.credit.money"),
         (PAYMENTS.replace("guarantee", "fact_types = { age = 'int' }\nguarantee"), "fact_types]: age: must be"),
         (PAYMENTS.replace("guarantee", "fact_types = { age = 'integer' }\nguarantee"), "has no fact 'age'"),
+        (PAYMENTS.partition("[adapters.payments.op")[0], "[adapters.payments]: there is no operation; "),
+        (PAYMENTS + '[adapters.payments.reads.credit]\npath = "/a"\nparams = {}', "credit stands under operations and"),
+        (PAYMENTS + '[adapters.payments.reads.a]\npath = "/{b}"\nparams = {}', "reads.a]: there is no {b} here"),
+        (PAYMENTS + '[adapters.payments.reads.a]\npath = "/b"\nparams = {}\nundo = "none"', "undo is not a known key"),
         (PAYMENTS.replace("{params}", "{parms}"), "operations.credit] commit: there is no {parms} here"),
         (PAYMENTS.replace("credentials = {", "headers = { X-Key = 's3cret' }\ncredentials = {"), "sounds like a"),
         (PAYMENTS.replace("Authorization", "Host"), "'Host' is not a header that can be set here"),
