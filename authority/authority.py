@@ -7,7 +7,7 @@ of whoever makes it is alive, and an answer that it was made means that it is du
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -16,7 +16,6 @@ from authority.grants import GRANTS_STREAM, TOKEN_BYTES, GrantOrder, Principal, 
 from authority.policies import KeptPolicySet, Policies
 from authority.policy import PolicySet, parse
 from authority.record import record
-from authority.schema import OperationShape, check
 from authority.tasks import Tasks
 from authority.tokens import Tokens
 from authority.verdict import evaluate
@@ -178,13 +177,15 @@ class Authority:
     # ── policy sets ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def add_policy(
-        self, principal: Principal, cedar: str, operations: Sequence[OperationShape], *, activate: bool
+        self, principal: Principal, cedar: str, operations: Sequence[Any], *, activate: bool
     ) -> PolicySet:
         """Check a policy set against the catalogue and keep it; with `activate`, put it in force.
 
         Adding one that is kept already is harmless. Raises `InvalidPolicy` with each place, and then neither was done.
         """
         self.person(principal)
+        from authority.schema import check  # noqa: PLC0415
+
         policy_set = parse(cedar)
         found = check(policy_set, operations)
         if found:

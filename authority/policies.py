@@ -96,14 +96,7 @@ class Policies:
         self._sets.put(policy_set.digest, policy_set)
 
     async def activate(self, principal: Principal, digest: str) -> PolicySet:
-        """Put a policy set in force for every decision from now on. Raises `NotFound`, `Conflict`.
-
-        The built-in one is in force only until the first activation, so that "none" and it are one thing to a guard.
-        """
-        if digest == DEFAULT.digest:
-            raise Conflict(
-                "The built-in policy set cannot be activated. Nothing was changed; add one that says the same."
-            )
+        """Put a policy set in force for every decision from now on. Raises `NotFound`, `Conflict`."""
         policy_set = await self.find(digest)
         for _ in range(_TRIES):
             version = len(await self._store.read(ACTIVATIONS_STREAM))
@@ -113,7 +106,7 @@ class Policies:
                 expected_version=version,
                 events=(event,),
                 guards=(GrantAlive(principal.grant),),
-                change=Activate(digest),
+                change=Activate(None if policy_set is DEFAULT else digest),
             )
             verdict = await record(self._store, append, f"policy set {digest} was activated")
             self.forget()
@@ -131,7 +124,7 @@ class Policies:
             digest = one.event.policy_set
             policies = (await self.find(digest)).policies
             last.pop(digest, None)
-            last[digest] = KeptPolicySet(digest, policies, digest == active, one.at, one.event.by)
+            last[digest] = KeptPolicySet(digest, policies, digest == (active or DEFAULT.digest), one.at, one.event.by)
         return sorted(last.values(), key=lambda one: (one.active, one.activated_at), reverse=True)
 
 
