@@ -13,11 +13,13 @@ from typing import Any
 import msgspec
 from simulation.loop import PROCESS
 from simulation.network import SMOOTH, Fate, Network
+from simulation.standing import Standing
 
 from ledger import bounds
 from ledger.errors import Unavailable
 from ledger.events import AbortDecided, CommitDecided, Recorded, decode, encode
 from ledger.ids import intent_of, intent_stream
+from ledger.laws import check
 from ledger.store import (
     Append,
     Appended,
@@ -25,20 +27,27 @@ from ledger.store import (
     Due,
     EpochCurrent,
     Finished,
+    GrantAlive,
     Guard,
     GuardFailed,
     KeyUnused,
     Parked,
+    PolicyActive,
+    StandingGrant,
     Submission,
     Take,
     Unknown,
+    Unlike,
     Verdict,
     VersionConflict,
+    WithinLimits,
+    Work,
     too_long,
 )
 
 EPOCH_OF_TIME = datetime(2030, 1, 1, tzinfo=UTC)
 NEVER = float("inf")
+JUDGED = (EpochCurrent, GrantAlive, KeyUnused, PolicyActive, Unlike, WithinLimits)  # in this order
 
 
 class InFlight(msgspec.Struct):
@@ -47,6 +56,7 @@ class InFlight(msgspec.Struct):
     due: float
     epoch: int
     worker: str | None
+    grant: str | None
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -70,6 +80,7 @@ class Database:
         self.streams: dict[str, list[Recorded]] = {}
         self.keys: dict[tuple[str, str], tuple[str, str]] = {}
         self.in_flight: dict[str, InFlight] = {}
+        self.standing = Standing()
         self.written: list[Written] = []
         self.epochs = 0
         self._news = asyncio.Event()
@@ -78,30 +89,32 @@ class Database:
         return EPOCH_OF_TIME + timedelta(seconds=self.time())
 
     def append(self, append: Append, process: str = "") -> Verdict:
+        check(append)
         stream = self.streams.get(append.stream, [])
         if append.expected_version != len(stream):
             if _decides(append) and any(isinstance(one.event, AbortDecided) for one in stream):
                 self.counters["decision raced by cancel"] += 1
             return VersionConflict(len(stream))
-        intent = intent_of(append.stream) or append.stream
-        for guard in sorted(append.guards, key=lambda guard: isinstance(guard, KeyUnused)):  # the epoch comes first
-            failed = self._check(guard, intent)
+        intent, at = intent_of(append.stream) or append.stream, self.now()
+        for guard in sorted(append.guards, key=lambda guard: JUDGED.index(type(guard))):
+            failed = self._check(guard, intent, at)
             if failed is not None:
                 return failed
         row = self.in_flight.get(intent)
         before = row.epoch if row else None
-        recorded = tuple(self._write(append, n, event) for n, event in enumerate(append.events, 1))
+        self._do_beside(append, intent, at)
+        recorded = tuple(self._write(append, n, event, at) for n, event in enumerate(append.events, 1))
         self.streams.setdefault(append.stream, stream).extend(recorded)
-        for guard in append.guards:
-            if isinstance(guard, KeyUnused):
-                self.keys[guard.subject, guard.key] = (intent, guard.request_digest)
-        epoch = self._work(intent, append.work)
+        if append.notify is not None:
+            self.standing.outbox.append(recorded[append.notify].position)
+        grant = next((guard.grant for guard in append.guards if isinstance(guard, GrantAlive)), None)
+        epoch = self._work(intent, append.work, grant)
         used = next((g.epoch for g in append.guards if isinstance(g, EpochCurrent)), None)
         self.written.append(Written(process, used, before, recorded[0].position, recorded[-1].position))
         self._news.set()
         return Appended(recorded, epoch)
 
-    def _check(self, guard: Guard, intent: str) -> GuardFailed | None:
+    def _check(self, guard: Guard, intent: str, at: datetime) -> GuardFailed | None:
         match guard:
             case EpochCurrent(epoch):
                 row = self.in_flight.get(intent)
@@ -109,26 +122,55 @@ class Database:
                     return None
                 self.counters["append under an old epoch refused"] += 1
                 return GuardFailed(guard)
+            case GrantAlive(grant):
+                return None if self.standing.is_alive(grant, at) else GuardFailed(guard)
             case KeyUnused(subject, key):
                 used = self.keys.get((subject, key))
                 return None if used is None else GuardFailed(guard, *used)
+            case PolicyActive(policy_set):
+                return None if self.standing.policy_set == policy_set else GuardFailed(guard)
+            case Unlike():
+                like = self.standing.like(guard, at)
+                return None if like is None else GuardFailed(guard, like)
+            case WithinLimits(charges):
+                lacking = self.standing.lacking(charges, at)
+                return None if lacking is None else GuardFailed(guard, limit=lacking[0], used=lacking[1])
 
-    def _write(self, append: Append, number: int, event: Any) -> Recorded:
+    def _do_beside(self, append: Append, intent: str, at: datetime) -> None:
+        """Change the inline tables of authority as a good append asks; raises before anything is changed."""
+        if append.change is not None:
+            dead = self.standing.change(append.change)
+            for row in self.in_flight.values():
+                if row.grant in dead and row.worker is None:
+                    row.due = min(row.due, self.time())
+        for guard in append.guards:
+            match guard:
+                case KeyUnused(subject, key, request_digest):
+                    self.keys[subject, key] = (intent, request_digest)
+                case Unlike():
+                    self.standing.claim_likeness(guard, intent, at)
+                case WithinLimits(charges):
+                    self.standing.charge(charges, at)
+        if append.restore is not None:
+            self.standing.restore(append.restore)
+
+    def _write(self, append: Append, number: int, event: Any, at: datetime) -> Recorded:
         body = encode(event)
         one = Recorded(
             ledger=self.ledger,
             position=len(self.log) + 1,
             stream=append.stream,
             version=append.expected_version + number,
-            at=self.now(),
+            at=at,
             event=decode(type(event).__name__, body),
             body=body,
         )
         self.log.append(one)
         return one
 
-    def _work(self, intent: str, work: Any) -> int | None:
+    def _work(self, intent: str, work: Work | None, grant: str | None = None) -> int | None:
         row = self.in_flight.get(intent)
+        known = row.grant if row else None
         match work:
             case None:
                 return None
@@ -136,14 +178,14 @@ class Database:
                 self.in_flight.pop(intent, None)
                 return None
             case Take(worker, lease_seconds):
-                row = InFlight(self.time() + lease_seconds, self._next_epoch(), worker)
+                row = InFlight(self.time() + lease_seconds, self._next_epoch(), worker, known or grant)
                 self.in_flight[intent] = row
                 return row.epoch
             case Due(at):
                 due = self.time() if at is None else (at - EPOCH_OF_TIME).total_seconds()
             case Parked():
                 due = NEVER
-        self.in_flight[intent] = InFlight(due, row.epoch if row else self._next_epoch(), None)
+        self.in_flight[intent] = InFlight(due, row.epoch if row else self._next_epoch(), None, known)
         return None
 
     def _next_epoch(self) -> int:
@@ -160,15 +202,20 @@ class Database:
         due = sorted((row.due, intent) for intent, row in self.in_flight.items() if row.due <= self.time())
         taken = []
         for _, intent in due[:limit]:
-            if self.in_flight[intent].worker is not None:
+            row = self.in_flight[intent]
+            if row.worker is not None:
                 self.counters["takeover after lease"] += 1
-            self.in_flight[intent] = InFlight(self.time() + lease_seconds, self._next_epoch(), worker)
-            taken.append(Claimed(intent, self.epochs))
+            self.in_flight[intent] = InFlight(self.time() + lease_seconds, self._next_epoch(), worker, row.grant)
+            alive = row.grant is None or self.standing.is_alive(row.grant, self.now())
+            taken.append(Claimed(intent, self.epochs, alive))
         return taken
 
-    def reschedule(self, intent: str, epoch: int, work: Due | Parked, version: int | None) -> bool:
+    def reschedule(self, intent: str, epoch: int, work: Due | Parked, version: int | None, grant: str | None) -> bool:
         row = self.in_flight.get(intent)
         if row is None or row.epoch != epoch:
+            return False
+        if grant is not None and not self.standing.is_alive(grant, self.now()):
+            self.counters["revocation not overslept"] += 1
             return False
         if version is not None and version != len(self.streams.get(intent_stream(intent), [])):
             self.counters["word of a person not overslept"] += 1
@@ -184,6 +231,10 @@ class Database:
                 row.due = self.time() + lease_seconds
                 held.append(claimed.intent)
         return held
+
+    def in_flight_under(self, grant: str) -> list[str]:
+        rows = sorted(self.in_flight.items())
+        return [intent for intent, row in rows if row.grant and self.standing.is_under(row.grant, grant)]
 
     async def news(self) -> None:
         self._news.clear()
@@ -229,6 +280,18 @@ class SimulatedStore:
         used = await self._ask("read", lambda: self._database.keys.get((subject, key)))
         return None if used is None else Submission(*used)
 
+    async def chain(self, *, grant: str | None = None, token_sha256: str | None = None) -> Sequence[StandingGrant]:
+        return await self._ask("read", lambda: self._database.standing.chain(grant, token_sha256))
+
+    async def below(self, grant: str, after: str | None, limit: int) -> Sequence[StandingGrant]:
+        return await self._ask("read", lambda: self._database.standing.below(grant, after, limit))
+
+    async def in_flight_under(self, grant: str) -> Sequence[str]:
+        return await self._ask("read", lambda: self._database.in_flight_under(grant))
+
+    async def active_policy(self) -> str | None:
+        return await self._ask("read", lambda: self._database.standing.policy_set)
+
     async def read_all(self, after_position: int, limit: int) -> Sequence[Recorded]:
         return await self._ask("read", lambda: self._database.log[after_position : after_position + limit])
 
@@ -247,8 +310,10 @@ class SimulatedStore:
     async def claim(self, worker: str, limit: int, lease_seconds: float) -> Sequence[Claimed]:
         return await self._ask("claim", lambda: self._database.claim(worker, limit, lease_seconds))
 
-    async def reschedule(self, intent: str, epoch: int, work: Due | Parked, version: int | None = None) -> bool:
-        return await self._ask("reschedule", lambda: self._database.reschedule(intent, epoch, work, version))
+    async def reschedule(
+        self, intent: str, epoch: int, work: Due | Parked, version: int | None = None, grant: str | None = None
+    ) -> bool:
+        return await self._ask("reschedule", lambda: self._database.reschedule(intent, epoch, work, version, grant))
 
     async def renew(self, worker: str, intents: Sequence[Claimed], lease_seconds: float) -> Sequence[str]:
         return await self._ask("renew", lambda: self._database.renew(worker, intents, lease_seconds))
