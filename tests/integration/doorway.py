@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 
-from adapters.contract import Call, Result, Vote
+from adapters.contract import Adapter, Call, Result, Vote
 from adapters.reference import ReferenceAdapter, World
 from adapters.registry import Registry
 from authority.grants import token_of
@@ -115,11 +115,11 @@ async def eventually(check: Callable[[], Any], seconds: float = 10) -> Any:
 
 
 @asynccontextmanager
-async def doorway(dsn: str, limits: Limits | None = None) -> AsyncIterator[Doorway]:
-    """Serve a migrated database on a free port of this machine."""
+async def doorway(dsn: str, limits: Limits | None = None, *more: Adapter) -> AsyncIterator[Doorway]:
+    """Serve a migrated database on a free port of this machine, over a bank, a mail and `more` participants."""
     bank, mail = Bank("bank", World()), Mail("mail", World(), Guarantee.BLIND)
     async with AsyncExitStack() as parts:
-        service = await open_service(parts, dsn, "main", Registry([bank, mail]))
+        service = await open_service(parts, dsn, "main", Registry([bank, mail, *more]))
         await service.authority.ensure_operator(TOKEN)
         service.coordinator.start()
         parts.push_async_callback(service.coordinator.drain, 2)
