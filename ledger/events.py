@@ -9,6 +9,8 @@ Rules of this file:
 3. An event carries everything its readers need: no view ever looks into configuration to understand an old event.
 4. No event holds a secret: credentials, tokens and connection strings stay in the operator's configuration.
 
+The events of grants, policies and tasks stand in `ledger/authority_events.py`; they are members of the same union.
+
 The stored form of an event is its type name beside the canonical bytes of its fields.
 """
 
@@ -19,16 +21,20 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from ledger.authority_events import (  # noqa: F401  members of the union, found here like all others
+    GrantIssued,
+    GrantRevoked,
+    PolicySetActivated,
+    PolicySetAdded,
+    TaskDefined,
+    TokenRefused,
+)
 from ledger.canonical import canonical
 from ledger.errors import Corrupt, UnknownEventType
-from ledger.grants import Charge, Limit, Permission
-from ledger.intents import JSON, ActionPlan, Mode, Subject, Value, Verb
+from ledger.event import Event
+from ledger.grants import Charge
+from ledger.intents import JSON, ActionPlan, Mode, Subject, Verb
 from ledger.tasks import Check, TaskContract
-
-
-class Event(Value, frozen=True):
-    """A fact."""
-
 
 # ── the way to the decision ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -323,70 +329,6 @@ class OutcomeUnknown(Event, frozen=True):
 
     checks: tuple[Check, ...]
     reason: str
-
-
-# ── authority ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class GrantIssued(Event, frozen=True):
-    """Authority was delegated. The token itself is never recorded, only its SHA-256."""
-
-    grant: str
-    parent: str | None
-    subject: Subject
-    token_sha256: str
-    operations: tuple[Permission | str, ...]  # 0.1 wrote patterns without constraints
-    task: str | None = None  # the only task that may be named under it
-    limits: tuple[Limit, ...] = ()
-    expires_at: datetime | None = None  # None: never
-    may_delegate: bool = True
-    custody: tuple[str, ...] = ()  # grants, from the first down to this one
-    commissioned_by: str | None = None  # the nearest person above
-    issued_by: str | None = None  # the name of who issued it
-
-
-class GrantRevoked(Event, frozen=True):
-    """This grant and every grant below it are dead from this position on."""
-
-    grant: str
-    reason: str
-    by: str
-    custody: tuple[str, ...] = ()  # of who did it
-
-
-class TokenRefused(Event, frozen=True):
-    """Somebody showed a token that is not alive. At most one such event a minute for each cause and grant."""
-
-    cause: Literal["expired", "revoked", "unknown"]
-    grant: str | None
-    times: int  # since the last one
-    custody: tuple[str, ...] = ()  # of that grant
-
-
-class PolicySetAdded(Event, frozen=True):
-    """A policy set was checked and kept under its digest. It has no effect until it is activated."""
-
-    policy_set: str
-    cedar: str
-    policies: tuple[str, ...]
-    by: str
-    custody: tuple[str, ...] = ()  # of who did it
-
-
-class PolicySetActivated(Event, frozen=True):
-    """From this position on, this policy set gives the verdicts."""
-
-    policy_set: str
-    by: str
-    custody: tuple[str, ...] = ()  # of who did it
-
-
-class TaskDefined(Event, frozen=True):
-    """Somebody commissioned a task, and said what counts as success."""
-
-    contract: TaskContract
-    by: str
-    custody: tuple[str, ...] = ()  # of who did it
 
 
 EVENT_TYPES: Final[Mapping[str, type[Event]]] = {cls.__name__: cls for cls in Event.__subclasses__()}
