@@ -33,9 +33,11 @@ from gateway.render import encode
 from gateway.routes import ROUTES
 from gateway.server import listening
 from gateway.settings import Settings
+from gateway.webhooks import Sender
 from ledger import bounds
 from ledger.database import open_pool
 from ledger.migrations import migrate
+from ledger.outbox import Outbox
 from ledger.postgres_store import PostgresStore
 from projections.catalogue import PROJECTIONS
 from projections.custody import Custody
@@ -96,7 +98,7 @@ async def work(settings: Settings, *, stop: asyncio.Event) -> None:
         try:
             await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if opening.done():
-                _begin(parts, opening.result())
+                _begin(parts, opening.result(), settings, Metrics())
                 log.info("working", ledger=settings.ledger)
                 await stopping
         finally:
@@ -123,9 +125,18 @@ def new_door(limits: Limits) -> Door:
 
 
 async def open_service(
-    parts: AsyncExitStack, dsn: str, ledger: str, registry: Registry, lease_seconds: float = bounds.LEASE_SECONDS
+    parts: AsyncExitStack,
+    dsn: str,
+    ledger: str,
+    registry: Registry,
+    lease_seconds: float = bounds.LEASE_SECONDS,
+    *,
+    notify: bool = False,
 ) -> Service:
-    """Open every part on a migrated database; `parts` closes them in reverse. Raises `Unavailable`."""
+    """Open every part on a migrated database; `parts` closes them in reverse. Raises `Unavailable`.
+
+    `notify`: there is a receiver of webhooks, so that what it must be told goes into the outbox.
+    """
     pool = await open_pool(dsn, bounds.POOL_CONNECTIONS)
     parts.push_async_callback(_close, pool)
     store = PostgresStore(pool, ledger)
@@ -138,7 +149,7 @@ async def open_service(
     await follower.start()
     parts.push_async_callback(follower.stop)
     name = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-    coordinator = Coordinator(store, registry, authority, os.urandom, name, lease_seconds=lease_seconds)
+    coordinator = Coordinator(store, registry, authority, os.urandom, name, lease_seconds=lease_seconds, notify=notify)
     return Service(
         store=store,
         registry=registry,
@@ -157,7 +168,7 @@ async def _open(parts: AsyncExitStack, door: Door, settings: Settings, registry:
     service = await _reach(parts, settings, registry)
     file = token_file(settings.data, settings.ledger)
     known = await patiently(lambda: ensure_operator(service.authority, file, secrets.token_bytes))
-    _begin(parts, service)
+    _begin(parts, service, settings, door.metrics)
     door.open(service)
     return file if known else None
 
@@ -169,16 +180,28 @@ async def _reach(parts: AsyncExitStack, settings: Settings, registry: Registry, 
 
     async def attempt() -> Service:
         async with AsyncExitStack() as opened:
-            service = await open_service(opened, dsn, settings.ledger, registry, settings.lease_seconds)
+            service = await open_service(
+                opened,
+                dsn,
+                settings.ledger,
+                registry,
+                settings.lease_seconds,
+                notify=settings.receiver is not None,
+            )
             parts.push_async_exit(opened.pop_all())
             return service
 
     return await patiently(attempt)
 
 
-def _begin(parts: AsyncExitStack, service: Service) -> None:
+def _begin(parts: AsyncExitStack, service: Service, settings: Settings, metrics: Metrics) -> None:
     service.coordinator.start()
     parts.push_async_callback(service.coordinator.drain, bounds.DRAIN_SECONDS)
+    if settings.receiver is not None:
+        outbox = Outbox(service.pool, settings.ledger)
+        sender = Sender(outbox, service.store, settings.receiver, metrics.told)
+        sender.start()
+        parts.push_async_callback(sender.stop)  # before the coordinator: what it still does is told by the next start
 
 
 def _registry(settings: Settings) -> Registry:
