@@ -108,48 +108,44 @@ def foreseen(contract: TaskContract | None, failed: Iterable[ActionState]) -> Fa
 
 
 def awaiting_approval(state: IntentState, now: datetime) -> Move:
-    """Wait for people; once they have approved, make sure that what they approved is still what would happen."""
+    """Wait for people; once they have approved, make sure that what they approved is still what would happen.
+
+    A hold that would not last until they answer and the commit arrives is let go, and taken again afterwards.
+    """
     refused = _refused(state)
     if refused is not None:
         return refused
     if any(a.step is Step.ABORT_STUCK for a in state.actions):
         return abort("refused", "A hold that was to be let go while people look could not be released.")
-    approved = _is_approved(state)
-    if now >= deadline(state):
-        if approved:
+    until = {a.plan.id: at for a in state.actions if (at := _let_go_at(a)) is not None}
+    open_actions = [a for a in state.actions if a.step is not Step.PREPARED]
+    if now >= deadline(state) and (open_actions or not _is_approved(state)):
+        if _is_approved(state):
             return abort("deadline", "It was approved, and could not be prepared again in time.")
         return abort("expired", "Nobody approved in time.")
-    open_actions = [a for a in state.actions if a.step is not Step.PREPARED]
-    if not approved:
-        return _keep_waiting(state, now)
-    releasing = [a for a in open_actions if a.step is Step.RELEASE_ATTEMPTED]
-    if releasing:
-        return _let_go(releasing, now) or wait_for(releasing, deadline(state))
+    due = [a for a in state.actions if a.plan.id in until and until[a.plan.id] <= now]
+    if due:
+        return _let_go(due)
+    if not _is_approved(state) or any(a.step is Step.RELEASE_ATTEMPTED for a in open_actions):
+        return Wait(min([deadline(state), *until.values()]))
     if open_actions:
         return invoke_due(open_actions, now, Verb.PREPARE, latest=deadline(state))
     return _prepared(state, now)
 
 
-def _keep_waiting(state: IntentState, now: datetime) -> Move:
-    """Wait for people, and let go of every hold that would not last until they answer and the commit arrives."""
-    until = {a.plan.id: at for a in state.actions if (at := _let_go_at(a)) is not None}
-    due = [a for a in state.actions if a.plan.id in until and until[a.plan.id] <= now]
-    return _let_go(due, now) or Wait(min([deadline(state), *until.values()]))
-
-
-def _let_go(actions: list[ActionState], now: datetime) -> Move | None:
+def _let_go(actions: list[ActionState]) -> Move:
     """Release these holds. It is announced first: from then on nobody commits what may be gone."""
-    calls = tuple(
-        Invocation(
-            Verb.ABORT,
-            a.plan.id,
-            announce=e.ReleaseAttempted(action=a.plan.id) if a.step is Step.PREPARED else None,
-            next_key=retaken_key(a.key),
+    return Invoke(
+        tuple(
+            Invocation(
+                Verb.ABORT,
+                a.plan.id,
+                announce=e.ReleaseAttempted(action=a.plan.id) if a.step is Step.PREPARED else None,
+                next_key=retaken_key(a.key),
+            )
+            for a in actions
         )
-        for a in actions
-        if is_due(a, now)
     )
-    return Invoke(calls) if calls else None
 
 
 def _let_go_at(action: ActionState) -> datetime | None:

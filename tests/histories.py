@@ -140,7 +140,10 @@ def _authority() -> dict[str, list[e.Event]]:
     below = chain[:2]
     return {
         "grant/grant-manager-x": [manager],
-        "grant/grant-7": [agent, e.GrantRevoked(grant="grant-7", reason="The contract ended.", by="operator")],
+        "grant/grant-7": [
+            agent,
+            e.GrantRevoked(grant="grant-7", reason="The contract ended.", by="operator", custody=chain[:1]),
+        ],
         "policy/sha256:p": [e.PolicySetAdded("sha256:p", "permit(…);", ("P-45", "P-46"), "manager-x", below)],
         "policies": [e.PolicySetActivated(f"sha256:{name}", "manager-x", below) for name in "pqp"],
         "task/12A": [e.TaskDefined(CONTRACT, "manager-x", below)],

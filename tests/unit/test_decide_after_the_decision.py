@@ -3,7 +3,8 @@
 import pytest
 from unit.given import at, attention, committing, compensate, done, given, moment, plan, resolution
 
-from coordinator.decide import Invocation, Invoke, Record, Rest, Wait, decide
+from coordinator.decide import decide
+from coordinator.moves import Invocation, Invoke, Record, Rest, Wait
 from ledger import bounds
 from ledger import events as e
 from ledger.intents import Verb

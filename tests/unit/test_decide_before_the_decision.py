@@ -2,14 +2,20 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
-from unit.given import aborted, at, attention, given, moment, plan, prepared, resolution, verdict
+from unit.given import aborted, at, attention, committing, given, moment, plan, prepared, resolution, verdict
 
-from coordinator.decide import Evaluate, Invocation, Invoke, Record, Rest, Wait, decide
+from coordinator.decide import decide, forbidden
+from coordinator.moves import Evaluate, Invocation, Invoke, Record, Rest, Wait
 from ledger import bounds
 from ledger import events as e
+from ledger.grants import Charge
+from ledger.ids import retaken_key
 from ledger.intents import Mode, Verb
 from ledger.state import content_digest
+from ledger.store import GrantAlive, GuardFailed, PolicyActive, WithinLimits
+from ledger.tasks import FailureMode, TaskContract
 
 
 def prepare(*names):
@@ -132,9 +138,100 @@ def test_an_escalation_asks_for_approval_of_exactly_what_is_prepared():
     assert event.expires_at == moment(3) + timedelta(seconds=bounds.APPROVAL_SECONDS)
 
 
-def test_no_hold_waits_longer_for_a_person_than_it_lives():
-    event = the_event(decide(escalated(hold_seconds=60), moment(10)))
-    assert event.expires_at == moment(2 + 60)  # the hold was taken at 2
+def test_a_hold_that_would_not_last_is_announced_let_go_and_taken_again():
+    request = e.ApprovalRequested(digest=content_digest(escalated(hold_seconds=60)), expires_at=moment(1000))
+    waiting_state = given(plan("a", hold_seconds=60), verdict("escalate"), prepared("a"), request)
+    assert decide(waiting_state, moment(10)) == Wait(moment(2 + 30))  # the hold was taken at 2
+    move = decide(waiting_state, moment(32))
+    next_key = retaken_key("key-a")
+    announced = e.ReleaseAttempted(action="a")
+    assert move == Invoke((Invocation(Verb.ABORT, "a", announced, next_key=next_key),))
+    history = (plan("a", hold_seconds=60), verdict("escalate"), prepared("a"), request, at(32), announced)
+    let_go = (*history, e.HoldReleased(action="a", key=next_key))
+    assert decide(given(*let_go), moment(40)) == Wait(moment(1000))
+    approved = (*let_go, e.ApprovalGiven(digest=request.digest, by="dana"))
+    assert decide(given(*approved), moment(41)) == Invoke((Invocation(Verb.PREPARE, "a"),))
+    assert isinstance(the_event(decide(given(*approved, prepared("a")), moment(42))), e.CommitDecided)
+
+
+def test_what_is_prepared_again_and_is_something_else_asks_again():
+    request = e.ApprovalRequested(digest=content_digest(escalated(hold_seconds=60)), expires_at=moment(1000))
+    other = e.ActionPrepared(action="a", receipt={}, preview={"facts": {}, "before": {"n": 2}, "after": None})
+    state = given(
+        *(plan("a", hold_seconds=60), verdict("escalate"), prepared("a"), request),
+        *(at(32), e.ReleaseAttempted(action="a"), e.HoldReleased(action="a", key="k2")),
+        *(e.ApprovalGiven(digest=request.digest, by="dana"), other),
+    )
+    event = the_event(decide(state, moment(40)))
+    assert isinstance(event, e.ApprovalRequested)
+    assert event.digest == content_digest(state) != request.digest
+
+
+def test_an_approved_hold_that_has_grown_too_old_is_not_committed():
+    request = e.ApprovalRequested(digest=content_digest(escalated(hold_seconds=60)), expires_at=moment(1000))
+    approval = e.ApprovalGiven(digest=request.digest, by="dana")
+    state = given(plan("a", hold_seconds=60), verdict("escalate"), prepared("a"), request, approval)
+    assert isinstance(the_event(decide(state, moment(20))), e.CommitDecided)
+    assert isinstance(decide(state, moment(33)), Invoke), "the worker came late: the hold may be gone"
+
+
+def test_two_of_two_people_must_approve():
+    need_two = msgspec.structs.replace(verdict("escalate"), quorum=2)
+    state = given(plan("a"), need_two, prepared("a"))
+    request = the_event(decide(state, moment(3)))
+    assert request.quorum == 2
+    once = (plan("a"), need_two, prepared("a"), request, e.ApprovalGiven(digest=request.digest, by="dana"))
+    assert isinstance(decide(given(*once), moment(9)), Wait)
+    same = e.ApprovalGiven(digest=request.digest, by="dana")
+    assert isinstance(decide(given(*once, same), moment(9)), Wait), "one person counts once"
+    other = e.ApprovalGiven(digest=request.digest, by="erin")
+    assert the_event(decide(given(*once, other), moment(9))).approved_by == ("dana", "erin")
+
+
+# ── authority while it is under way ──────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("history", [(), (verdict(),), (verdict(), prepared("a"))], ids=["new", "judged", "prepared"])
+def test_a_dead_grant_aborts_whatever_is_undecided(history):
+    assert the_event(decide(given(plan("a"), *history), moment(5), alive=False)).cause == "revoked"
+
+
+def test_a_dead_grant_does_not_touch_what_is_decided():
+    state = given(*committing(plan("a")))
+    assert decide(state, moment(9), alive=False) == decide(state, moment(9))
+
+
+def test_facts_that_the_votes_saw_otherwise_are_judged_again():
+    seen = e.ActionPrepared(action="a", receipt={}, preview={"facts": {"age": 91}, "before": None, "after": None})
+    judged = msgspec.structs.replace(verdict(), facts={"a": {"age": 89}})
+    history = (plan("a", facts=True), judged, seen)
+    assert decide(given(*history), moment(5)) == Evaluate((), {"a": {"age": 91}})
+    again = msgspec.structs.replace(verdict("deny"), facts={"a": {"age": 91}}, reasons=("too old",))
+    event = the_event(decide(given(*history, again), moment(6)))
+    assert (event.cause, event.reason) == ("denied", "too old")
+
+
+@pytest.mark.parametrize(
+    ("guard", "cause"),
+    [
+        (GrantAlive("grant-7"), "revoked"),
+        (PolicyActive("sha256:p"), "guard"),
+        (WithinLimits((Charge("grant-7/0", "day", 2, 10),)), "guard"),
+    ],
+)
+def test_a_guard_that_does_not_hold_decides_against_it_and_says_why(guard, cause):
+    event = forbidden(given(plan("a"), verdict(), prepared("a")), GuardFailed(guard, limit="grant-7/0", used=9))
+    assert event.cause == cause
+    if isinstance(guard, WithinLimits):
+        assert event.reason == "The limit grant-7/0 has no room: 9 of 10 are used (day), and this would take 2."
+
+
+def test_a_refusal_that_the_task_foresaw_escalates_to_the_person_it_names():
+    mode = FailureMode("account-not-found", "Account Not Found", "dana")
+    contract = TaskContract("12A", "erin", ("sim.*",), failure_modes=(mode,))
+    refusal = e.ActionRefused(action="a", reason="the account not found here")
+    event = the_event(decide(given(plan("a"), verdict(), refusal, contract=contract), moment(5)))
+    assert (event.cause, event.failure_mode, event.escalated_to) == ("refused", "account-not-found", "dana")
 
 
 @pytest.mark.parametrize("guarantee", ["idempotent", "verifiable", "blind"])
@@ -156,7 +253,7 @@ def test_nothing_happens_until_a_person_has_spoken_or_the_time_is_over():
 def test_an_approval_of_the_right_digest_commits():
     _, request = waiting()
     state, _ = waiting(e.ApprovalGiven(digest=request.digest, by="manager"))
-    assert isinstance(the_event(decide(state, moment(50))), e.CommitDecided)
+    assert isinstance(the_event(decide(state, moment(50))), e.CommitDecided)  # in time, however late it is found
 
 
 def test_an_approval_of_something_else_changes_nothing():
@@ -169,10 +266,10 @@ def test_without_an_approval_in_time_the_intent_is_aborted():
     assert the_event(decide(state, moment(100))).cause == "expired"
 
 
-def test_an_approval_that_is_found_too_late_is_not_used():
+def test_an_approval_that_came_too_late_counts_nothing():
     _, request = waiting()
-    state, _ = waiting(e.ApprovalGiven(digest=request.digest, by="manager"))
-    assert the_event(decide(state, moment(100))).cause == "expired"
+    state, _ = waiting(at(100), e.ApprovalGiven(digest=request.digest, by="manager"))
+    assert the_event(decide(state, moment(102))).cause == "expired"
 
 
 # ── aborting ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ from unit.given import attention, committing, compensate, done, given, moment, p
 
 from adapters.contract import Absent, Applied, Held, Prepared, Preview, Refused, Result, Unknown
 from coordinator.backoff import retry_at
-from coordinator.decide import Invocation
+from coordinator.moves import Invocation
 from coordinator.outcome import event_of
 from ledger import bounds
 from ledger import events as e

@@ -2,9 +2,11 @@
 
 import itertools
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from unit import answers as the_answers
 from unit import walk as the_walk
 from unit.given import (
     T0,
@@ -31,12 +33,15 @@ from ledger.errors import IllegalTransition
 from ledger.intents import Mode
 from ledger.phases import TERMINAL, UNDECIDED, Phase
 from ledger.state import evolve, fold
+from ledger.tasks import Criterion, TaskContract
 from ledger.transitions import PHASES, STEPS, SWEEPS
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUARANTEES = ("atomic", "idempotent", "verifiable", "blind")
 
-OTHER_STREAMS = {"GrantIssued"}
+OTHER_STREAMS = {
+    "GrantIssued", "GrantRevoked", "TokenRefused", "PolicySetAdded", "PolicySetActivated", "TaskDefined",
+}  # fmt: skip
 BEGINNING = {"IntentSubmitted"}
 
 # Entries that the walk does not take, each with the reason why the table has them all the same.
@@ -58,6 +63,15 @@ def walked():
             walk(plan("a", *kind, facts=True, key_lifetime_seconds=3600), effects=("allow", "escalate", "deny"))
             for kind in itertools.product(GUARANTEES, ("exact", "none"))
         ]
+        patch.setattr(bounds, "OUTCOME_ATTEMPTS", the_walk.ATTEMPTS)
+        contract = TaskContract("12A", "dana", ("sim.*",), (Criterion("sim.look", {}, {"v": 1}),))
+        reports.append(walk(plan("a", "idempotent"), contract=contract))
+        short = (T0 + timedelta(seconds=1), T0 + timedelta(hours=2), T0 + timedelta(days=30))
+        with pytest.MonkeyPatch.context() as moments:
+            moments.setattr(the_walk, "MOMENTS", short)
+            moments.setattr(the_answers, "MOMENTS", short)
+            effects = ("allow", "escalate", "deny")
+            reports.append(walk(plan("a", facts=True, hold_seconds=600), effects=effects, quorum=2))
         reports.append(walk(plan("a"), mode=Mode.DRY_RUN))
         reports += [walk(plan("a"), plan("b", guarantee)) for guarantee in GUARANTEES]
         reports.append(walk(plan("a", "idempotent"), plan("b", "idempotent")))
@@ -95,7 +109,10 @@ def test_every_event_about_an_action_moves_its_step():
 
 
 def test_nothing_leaves_the_end_of_an_intent_but_an_undo():
-    assert {key for key in PHASES if key[0] in TERMINAL} == {(Phase.COMMITTED, "CompensateDecided")}
+    outcomes = {"OutcomeVerified", "OutcomeContradicted", "OutcomeUnknown", "OutcomeDeferred"}  # they stay committed
+    leaving = {key for key, following in PHASES.items() if key[0] in TERMINAL and following is not key[0]}
+    assert leaving == {(Phase.COMMITTED, "CompensateDecided")}
+    assert {name for phase, name in PHASES if phase in TERMINAL} == {*outcomes, "CompensateDecided"}
 
 
 def test_nothing_turns_a_commit_into_an_abort():
