@@ -40,6 +40,11 @@ class Statement(msgspec.Struct, frozen=True):
         line_start = self.text.rfind("\n", 0, start) + 1
         return Fault(self.text.count("\n", 0, start) + 1, start - line_start + 1, message)
 
+    @property
+    def whole(self) -> str:
+        """Return its text, from the first token to the last."""
+        return self.until(len(self.tokens) - 1)
+
     def until(self, token: int) -> str:
         """Return its text up to a token, this one included."""
         return self.text[self.tokens[0][0] : self.tokens[token][1]]
@@ -82,7 +87,7 @@ def faults(policies: tuple[Statement, ...]) -> Iterator[Fault]:
     """Yield the first fault of each policy that the parser does not understand."""
     for policy in policies:
         last = len(policy.tokens) - 1
-        complaint = _complaint(policy.until(last))
+        complaint = _complaint(policy.whole)
         if complaint is None:
             continue
         if complaint == _UNFINISHED:

@@ -83,45 +83,41 @@ def paths(expr: object) -> Iterator[Path]:
     """Yield what an expression looks at, as ("context", "facts", "age"), except what it asks for with `has`."""
     if isinstance(expr, pst.GetAttr) and (path := _path(expr)) is not None:
         yield path
-    elif isinstance(expr, tuple):
-        for part in expr:
+    elif not isinstance(expr, pst.HasAttr):
+        for part in _parts(expr):
             yield from paths(part)
-    elif isinstance(expr, Mapping):
-        yield from paths(tuple(expr.values()))
-    elif isinstance(expr, pst.Expr) and not isinstance(expr, pst.HasAttr):
-        yield from paths(tuple(getattr(expr, field) for field in expr.__dataclass_fields__))
+
+
+def presences(expr: object) -> Iterator[Path]:
+    """Yield what an expression asks for with `has`."""
+    if isinstance(expr, pst.HasAttr) and (path := _path(expr.base)) is not None:
+        yield from ((*path, *expr.attrs[: place + 1]) for place in range(len(expr.attrs)))
+    for part in _parts(expr):
+        yield from presences(part)
 
 
 def roots(expr: object) -> frozenset[str]:
     """Return which of principal, action, resource and context an expression looks at."""
     if isinstance(expr, pst.Var):
         return frozenset({expr.name})
-    if isinstance(expr, Mapping):
-        return roots(tuple(expr.values()))
-    if isinstance(expr, tuple):
-        return frozenset[str]().union(*map(roots, expr))
-    if isinstance(expr, pst.Expr):
-        return roots(tuple(getattr(expr, field) for field in expr.__dataclass_fields__))
-    return frozenset()
+    return frozenset[str]().union(*map(roots, _parts(expr)))
 
 
-def values(expr: pst.Expr, seen: Mapping[str, Any]) -> str:
-    """Say what an expression found where it looked: " (it is 12000)"; empty if it looks at no value."""
-    looked = {path: _look(path, seen) for path in paths(expr) if path[0] in seen}
-    if not looked:
+def values(looked_at: tuple[Path, ...], seen: Mapping[str, Any]) -> str:
+    """Say what was found at these places: " (it is 12000)"; empty where there is no value to look at."""
+    found = {path: _look(path, seen) for path in looked_at if path[0] in seen}
+    if not found:
         return ""
-    if len(looked) == 1:
-        (value,) = looked.values()
-        return " (it is not known)" if value is _UNKNOWN else f" (it is {visible(value)})"
     told = (
-        f"{'.'.join(path)} is {'not known' if value is _UNKNOWN else visible(value)}" for path, value in looked.items()
+        f"{'it' if len(found) == 1 else '.'.join(path)} is {'not known' if value is _UNKNOWN else visible(value)}"
+        for path, value in found.items()
     )
     return f" ({', '.join(told)})"
 
 
-def missing(expr: pst.Expr, seen: Mapping[str, Any]) -> str | None:
-    """Return the first value that an expression looks at and that is not there, by its name."""
-    for path in paths(expr):
+def missing(looked_at: tuple[Path, ...], seen: Mapping[str, Any]) -> str | None:
+    """Return the first of these places where there is nothing, by its name."""
+    for path in looked_at:
         if path[0] in seen and _look(path, seen) is _UNKNOWN:
             return ".".join(path)
     return None
@@ -133,6 +129,14 @@ def visible(value: Any) -> str:
     if len(written) > bounds.SUMMARY_VALUE_LENGTH:
         written = written[: bounds.SUMMARY_VALUE_LENGTH - 1] + "…"
     return "".join(one if one.isprintable() else f"\\u{{{ord(one):x}}}" for one in written)
+
+
+def _parts(expr: object) -> tuple[object, ...]:
+    if isinstance(expr, pst.Expr):
+        return tuple(getattr(expr, field) for field in expr.__dataclass_fields__)
+    if isinstance(expr, Mapping):
+        return tuple(expr.values())
+    return expr if isinstance(expr, tuple) else ()
 
 
 def _operand(expr: pst.Expr) -> str:

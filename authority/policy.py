@@ -23,7 +23,8 @@ from cedarpy import pst
 from authority.cedar_request import Asked, ask
 from authority.cedar_text import Fault, Statement, dangers, faults, statements
 from authority.policy_notes import rule_faults
-from authority.reasons import Rule, considered, sentence, why
+from authority.reasons import considered, sentence, why
+from authority.rules import Rule
 from ledger import bounds
 from ledger.canonical import digest
 from ledger.errors import InvalidPolicy
@@ -42,7 +43,6 @@ class PolicySet(msgspec.Struct, frozen=True, eq=False):
     digest: str
     policies: tuple[str, ...]  # ids, in the order of the text
     rules: tuple[Rule, ...]
-    handle: cedarpy.PolicySet
 
 
 class Judgement(msgspec.Struct, frozen=True):
@@ -62,6 +62,7 @@ class _Answer(msgspec.Struct, frozen=True):
     allowed: bool
     determining: frozenset[int]  # permits if allowed, forbids if not
     erring: frozenset[int]
+    rules: tuple[Rule, ...]  # those that may be about it
     heard: bool  # False: not every word of the answer was understood
 
 
@@ -109,17 +110,20 @@ def parse(cedar: str) -> PolicySet:
     _refuse(dangers(texts))
     _refuse(faults(texts))
     try:
-        handle = cedarpy.PolicySet.from_str(cedar)
-        nodes = handle.to_pst()
+        nodes = cedarpy.policies_to_pst(cedar)
     except ValueError as error:
         raise _invalid([Fault(1, 1, f"The policy set cannot be read: {error}.")]) from error
     templates = {**nodes.static_policies, **nodes.templates}
+    if len(templates) != len(texts):
+        _refuse(
+            [Fault(1, 1, "Where one policy ends and the next begins is not clear; write each on lines of its own.")]
+        )
     rules = tuple(_rule(number, text, templates[f"policy{number}"]) for number, text in enumerate(texts))
     names = [rule.id for rule in rules]
     again = [rule for rule in rules if rule.id and rule.id in names[: rule.number]]
-    _refuse(fault for rule, text in zip(rules, texts, strict=True) for fault in rule_faults(rule, text))
-    _refuse(texts[rule.number].fault(f"The id {rule.id!r} was given to a policy above already.") for rule in again)
-    return PolicySet(cedar, digest(cedar), tuple(names), rules, handle)
+    _refuse(fault for rule in rules for fault in rule_faults(rule))
+    _refuse(rule.statement.fault(f"The id {rule.id!r} was given to a policy above already.") for rule in again)
+    return PolicySet(cedar, digest(cedar), tuple(names), rules)
 
 
 # ── one action ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -131,28 +135,36 @@ def _find(policy_set: PolicySet, asked: Asked) -> _Finding:
         return _Finding("allow", plain.determining, plain.determining)
     approved = _answer(policy_set, asked, approved=True)
     if approved.allowed:
-        stopped, reasons = _stopped(policy_set, asked, (plain,))
+        stopped, reasons = _stopped(asked, (plain,))
         return _Finding("escalate", approved.determining | stopped, approved.determining, reasons)
-    stopped, reasons = _stopped(policy_set, asked, (plain, approved))
+    stopped, reasons = _stopped(asked, (plain, approved))
     return _Finding("deny", stopped, reasons=reasons)
 
 
 def _answer(policy_set: PolicySet, asked: Asked, *, approved: bool) -> _Answer:
-    (result,) = cedarpy.is_authorized_batch([asked.request(approved=approved)], policy_set.handle, asked.entities)
+    request = asked.request(approved=approved)
+    rules, handle = _about(policy_set, request["action"]["id"])
+    (result,) = cedarpy.is_authorized_batch([request], handle, asked.entities)
     said, errors = result.diagnostics.reasons, result.diagnostics.errors
-    erring = frozenset(int(match[1]) for error in errors if (match := _ERRING.search(error)))
+    erring = frozenset(rules[int(match[1])].number for error in errors if (match := _ERRING.search(error)))
     return _Answer(
         approved=approved,
         allowed=result.allowed and not errors,
-        determining=frozenset() if result.allowed and errors else frozenset(int(one[6:]) for one in said),
+        determining=frozenset() if result.allowed and errors else frozenset(rules[int(one[6:])].number for one in said),
         erring=erring,
+        rules=rules,
         heard=result.decision is not cedarpy.Decision.NoDecision and len(erring) == len(errors),
     )
 
 
-def _stopped(
-    policy_set: PolicySet, asked: Asked, answers: tuple[_Answer, ...]
-) -> tuple[frozenset[int], tuple[str, ...]]:
+@lru_cache(maxsize=1024)
+def _about(policy_set: PolicySet, action: str) -> tuple[tuple[Rule, ...], cedarpy.PolicySet]:
+    """Return the policies that may be about an action, in their own words, for Cedar to read."""
+    rules = tuple(rule for rule in policy_set.rules if rule.may_be_about(action))
+    return rules, cedarpy.PolicySet.from_str("\n".join(rule.statement.whole for rule in rules))
+
+
+def _stopped(asked: Asked, answers: tuple[_Answer, ...]) -> tuple[frozenset[int], tuple[str, ...]]:
     """Return the policies that stood against these questions, and a sentence on each.
 
     Those that forbade or erred; if there are none, the permits that were considered and did not apply.
@@ -162,7 +174,7 @@ def _stopped(
     for answer in answers:
         if not answer.heard:
             return frozenset(), (f"Policy could not be asked about {asked.operation}",)
-        found = why(policy_set.rules, asked, approved=answer.approved)
+        found = why(answer.rules, asked, approved=answer.approved)
         guilty = answer.determining | answer.erring
         for one in found:
             if one.rule.number in guilty:
@@ -211,8 +223,7 @@ def _rule(number: int, text: Statement, template: pst.Template) -> Rule:
     return Rule(
         id=notes.get("id", ""),
         number=number,
-        line=text.fault("").line,
-        effect=template.effect,
+        statement=text,
         template=template,
         description=notes.get("description"),
         approvers=tuple(dict.fromkeys(name.strip() for name in notes["approvers"].split(",")))

@@ -10,47 +10,51 @@ from typing import Final
 from cedarpy import pst
 
 from authority.cedar_request import WITH_APPROVAL
-from authority.cedar_text import Fault, Statement
-from authority.reasons import Rule
+from authority.cedar_text import Fault
+from authority.rules import Rule
 from ledger import bounds
 
 _KNOWN: Final = ("id", "description", "approvers", "quorum")
 
 
-def rule_faults(rule: Rule, text: Statement) -> Iterator[Fault]:
+def rule_faults(rule: Rule) -> Iterator[Fault]:
     """Yield what is wrong with one policy beyond its syntax, each at its first line."""
     notes = rule.template.annotations
     for name in sorted(set(notes) - set(_KNOWN)):
-        yield text.fault(f"The annotation @{name} is not known; there are @{', @'.join(_KNOWN)}.")
+        yield rule.statement.fault(f"The annotation @{name} is not known; there are @{', @'.join(_KNOWN)}.")
     if not rule.id:
-        yield text.fault('A policy needs an id, @id("…"), so that decisions can name it.')
+        yield rule.statement.fault('A policy needs an id, @id("…"), so that decisions can name it.')
     elif not _readable(rule.id, bounds.NAME_LENGTH):
-        yield text.fault(f"An id is at most {bounds.NAME_LENGTH} printable characters, without spaces at its ends.")
+        yield rule.statement.fault(
+            f"An id is at most {bounds.NAME_LENGTH} printable characters, without spaces at its ends."
+        )
     if rule.description is not None and not _readable(rule.description, bounds.POLICY_DESCRIPTION_LENGTH):
-        yield text.fault(f"A description is at most {bounds.POLICY_DESCRIPTION_LENGTH} printable characters.")
+        yield rule.statement.fault(f"A description is at most {bounds.POLICY_DESCRIPTION_LENGTH} printable characters.")
     if _has_slot(rule.template):
-        yield text.fault("Templates (?principal, ?resource) are not taken; name whom and what the policy is about.")
-    yield from _approval_faults(rule, text)
+        yield rule.statement.fault(
+            "Templates (?principal, ?resource) are not taken; name whom and what the policy is about."
+        )
+    yield from _approval_faults(rule)
 
 
-def _approval_faults(rule: Rule, text: Statement) -> Iterator[Fault]:
+def _approval_faults(rule: Rule) -> Iterator[Fault]:
     notes = rule.template.annotations
     asked = [name for name in ("approvers", "quorum") if name in notes]
     if not asked:
         return
-    if rule.effect == "forbid" or _never_asked(rule.template.action):
-        yield text.fault(f"@{asked[0]} has an effect only on a permit for an operation's {WITH_APPROVAL}.")
+    if not rule.permits or _never_asked(rule.template.action):
+        yield rule.statement.fault(f"@{asked[0]} has an effect only on a permit for an operation's {WITH_APPROVAL}.")
     if "approvers" in notes and not (
         len(rule.approvers) <= bounds.APPROVERS_MAX
         and all(_readable(name, bounds.NAME_LENGTH) for name in rule.approvers)
     ):
-        yield text.fault(
+        yield rule.statement.fault(
             f"@approvers is a list of names or roles separated by commas, at most {bounds.APPROVERS_MAX}, each "
             f"of at most {bounds.NAME_LENGTH} printable characters."
         )
     quorum = notes.get("quorum")
     if quorum is not None and not (re.fullmatch(r"[1-9][0-9]?", quorum) and rule.quorum <= bounds.QUORUM_MAX):
-        yield text.fault(f'@quorum is a whole number from 1 to {bounds.QUORUM_MAX}, as in @quorum("2").')
+        yield rule.statement.fault(f'@quorum is a whole number from 1 to {bounds.QUORUM_MAX}, as in @quorum("2").')
 
 
 def _never_asked(action: pst.ActionConstraint) -> bool:

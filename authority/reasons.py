@@ -14,70 +14,35 @@ import cedarpy
 import msgspec
 from cedarpy import pst
 
-from authority.cedar_request import Asked, groups
-from authority.cedar_words import conjuncts, missing, roots, text, values
+from authority.cedar_request import Asked
+from authority.cedar_words import missing, values
+from authority.rules import Condition, Rule
 from ledger import bounds
 
 _ANY: Final = pst.ScopeAny()
-
-
-class Rule(msgspec.Struct, frozen=True, eq=False):
-    """One policy of a set, read."""
-
-    id: str
-    number: int  # its place in the set, from 0
-    line: int
-    effect: pst.Effect
-    template: pst.Template
-    description: str | None
-    approvers: tuple[str, ...]
-    quorum: int
-
-
-class Condition(msgspec.Struct, frozen=True):
-    """One thing that must hold (`when`), or must not (`unless`), for a policy to apply."""
-
-    clause: pst.Clause
-
-    @property
-    def about_who(self) -> bool:
-        """Tell whether it only says whom the policy is for."""
-        return roots(self.clause.expr) == {"principal"}
 
 
 class Why(msgspec.Struct, frozen=True):
     """What a policy came to: the condition is the first that fails or errs, if one does."""
 
     rule: Rule
-    came_to: Literal["elsewhere", "applies", "fails", "errs"]  # elsewhere: it is about others' actions
+    came_to: Literal["elsewhere", "applies", "fails", "errs"]  # elsewhere: it is about others, or other systems
     condition: Condition | None = None
 
 
 def why(rules: tuple[Rule, ...], asked: Asked, *, approved: bool) -> tuple[Why, ...]:
-    """Say of every policy of a set what it came to for one request."""
-    request = asked.request(approved=approved)
-    probes, handle = _probes(rules, request["action"]["id"])
-    (answer,) = cedarpy.is_authorized_batch([request], handle, asked.entities)
-    holding = set(answer.diagnostics.reasons)
-    erring = "\n".join(answer.diagnostics.errors)
-    found: list[Why] = []
-    for number in probes:
-        rule = rules[number]
-        if f"{number}.scope" not in holding:
-            found.append(Why(rule, "elsewhere"))
-            continue
-        found.append(Why(rule, "applies"))
-        for place, condition in enumerate(conditions(rule)):
-            name = f"{number}.{place}"
-            if name not in holding:
-                found[-1] = Why(rule, "errs" if f"`{name}`" in erring else "fails", condition)
-                break
-    return tuple(found)
+    """Say of each of these policies, which may be about the action, what it came to for one request."""
+    if not rules:
+        return ()
+    (answer,) = cedarpy.is_authorized_batch([asked.request(approved=approved)], _probes(rules), asked.entities)
+    return tuple(
+        _came_to(rule, set(answer.diagnostics.reasons), "\n".join(answer.diagnostics.errors)) for rule in rules
+    )
 
 
 def considered(found: Iterable[Why]) -> tuple[Why, ...]:
     """Return the permits that are about this action and did not apply; those for somebody else only if no other is."""
-    near = [one for one in found if one.rule.effect == "permit" and one.came_to in ("fails", "errs")]
+    near = [one for one in found if one.rule.permits and one.came_to in ("fails", "errs")]
     ours = [one for one in near if one.condition and not one.condition.about_who]
     return tuple(ours or near)
 
@@ -85,39 +50,35 @@ def considered(found: Iterable[Why]) -> tuple[Why, ...]:
 def sentence(one: Why, asked: Asked, *, approved: bool) -> str:
     """Name the policy and what decided about it."""
     seen = asked.seen(approved=approved)
-    if one.condition is None:
-        return _bounded(_applied(one.rule, asked, approved=approved))
-    expr = one.condition.clause.expr
+    decisive = one.condition
+    if decisive is None:
+        said = f"{one.rule.id} {'permits' if one.rule.permits else 'forbids'} {asked.operation}"
+        because = one.rule.description or _because(one.rule, seen)
+        return _bounded(f"{said}: {because}" if because else said)
     if one.came_to == "errs":
-        absent = missing(expr, seen)
-        cause = f"{absent} is not known" if absent else f"its values do not fit{values(expr, seen)}"
-        return _bounded(f"{one.rule.id}: {text(expr)} could not be evaluated, because {cause}")
-    if isinstance(one.condition.clause, pst.Unless):
-        return _bounded(f"{one.rule.id}: {text(expr)} holds and rules it out{values(expr, seen)}")
-    return _bounded(f"{one.rule.id}: {text(expr)} does not hold{values(expr, seen)}")
+        absent = missing(decisive.looks_at, seen)
+        cause = f"{absent} is not known" if absent else f"its values do not fit{values(decisive.looks_at, seen)}"
+        return _bounded(f"{one.rule.id}: {decisive.text} could not be evaluated, because {cause}")
+    told = "holds and rules it out" if decisive.negated else "does not hold"
+    return _bounded(f"{one.rule.id}: {decisive.text} {told}{values(decisive.looks_at, seen)}")
 
 
-def conditions(rule: Rule) -> tuple[Condition, ...]:
-    """Return what must hold for a policy to apply, in the order in which it is tried."""
-    return tuple(
-        Condition(part)
-        for clause in rule.template.clauses
-        for part in (map(pst.When, conjuncts(clause.expr)) if isinstance(clause, pst.When) else (clause,))
-    )
+def _came_to(rule: Rule, holding: set[str], erring: str) -> Why:
+    if f"{rule.number}.scope" not in holding:
+        return Why(rule, "elsewhere")
+    for place, condition in enumerate(rule.conditions):
+        name = f"{rule.number}.{place}"
+        if name not in holding:
+            return Why(rule, "errs" if f"`{name}`" in erring else "fails", condition)
+    return Why(rule, "applies")
 
 
-def _applied(rule: Rule, asked: Asked, *, approved: bool) -> str:
-    said = f"{rule.id} {'permits' if rule.effect == 'permit' else 'forbids'} {asked.operation}"
-    if rule.description:
-        return f"{said}: {rule.description}"
-    seen = asked.seen(approved=approved)
-    because = [
-        f"{text(one.clause.expr)} {'holds' if isinstance(one.clause, pst.When) else 'does not hold'}"
-        f"{values(one.clause.expr, seen)}"
-        for one in conditions(rule)
+def _because(rule: Rule, seen: dict[str, object]) -> str:
+    return " and ".join(
+        f"{one.text} {'does not hold' if one.negated else 'holds'}{values(one.looks_at, seen)}"
+        for one in rule.conditions
         if not one.about_who
-    ]
-    return f"{said}: {' and '.join(because)}" if because else said
+    )
 
 
 def _bounded(said: str) -> str:
@@ -125,17 +86,18 @@ def _bounded(said: str) -> str:
 
 
 @lru_cache(maxsize=256)
-def _probes(rules: tuple[Rule, ...], action: str) -> tuple[tuple[int, ...], cedarpy.PolicySet]:
-    """Return the policies that may be about an action, and a probe for the scope and each condition of each of them."""
-    numbers = tuple(number for number, rule in enumerate(rules) if _may_be_about(rule.template.action, action))
-    probes: dict[str, pst.Template] = {}
-    for number in numbers:
-        clauses = ((), *((condition.clause,) for condition in conditions(rules[number])))
-        for name, clause in zip(("scope", *range(len(clauses) - 1)), clauses, strict=True):
-            probe = _probe(rules[number].template, f"{number}.{name}", clause)
-            probes[probe.id] = probe
-    nodes = pst.PolicySet(templates=pst.FrozenMap(), static_policies=pst.FrozenMap(probes), template_links=())
-    return numbers, cedarpy.PolicySet.from_pst(nodes)
+def _probes(rules: tuple[Rule, ...]) -> cedarpy.PolicySet:
+    """Return a probe for the scope and for each condition of each policy."""
+    probes = [
+        _probe(rule.template, f"{rule.number}.{name}", clauses)
+        for rule in rules
+        for name, clauses in (
+            ("scope", ()),
+            *((place, (condition.clause,)) for place, condition in enumerate(rule.conditions)),
+        )
+    ]
+    nodes = pst.FrozenMap({probe.id: probe for probe in probes})
+    return cedarpy.PolicySet.from_pst(pst.PolicySet(pst.FrozenMap(), nodes, ()))
 
 
 def _probe(whole: pst.Template, name: str, clauses: tuple[pst.Clause, ...]) -> pst.Template:
@@ -148,12 +110,3 @@ def _probe(whole: pst.Template, name: str, clauses: tuple[pst.Clause, ...]) -> p
         clauses=clauses,
         annotations=pst.FrozenMap(),
     )
-
-
-def _may_be_about(constraint: pst.ActionConstraint, action: str) -> bool:
-    if isinstance(constraint, pst.ScopeAny):
-        return True
-    named = {constraint.entity} if isinstance(constraint, pst.ActionEq) else set(constraint.entities)
-    own = action.partition("#")[0]
-    tree = {action} if isinstance(constraint, pst.ActionEq) else {action, *groups(own)}
-    return any(uid.type == pst.EntityType("Action") and uid.id in tree for uid in named)

@@ -23,6 +23,7 @@ GRANT_OPERATIONS: Final = 64  # permissions of one grant
 GRANT_LIMITS: Final = 16  # every decision below charges each of them
 GRANT_VALUES: Final = 100  # of one parameter's constraint
 GRANT_SECONDS_MAX: Final = 10 * 366 * 86_400
+OAUTH_SECONDS: Final = 3_600  # of a token whose client asked for no lifetime: what OAuth clients are used to
 POLICY_BYTES: Final = 128 * 1024  # of Cedar; about a thousand policies
 POLICIES_MAX: Final = 500
 POLICY_DEPTH: Final = 32  # brackets in brackets; Cedar's parser overflows the stack at several hundred
