@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from gateway.render import Shown, ShownAgent
+from ledger.intents import JSON
 
 
 class ShownActor(Shown, frozen=True):
@@ -15,29 +16,29 @@ class ShownActor(Shown, frozen=True):
 class ShownAuthority(Shown, frozen=True):
     """By what right."""
 
-    grant: str
+    grant: str | None
     policies: tuple[str, ...]
     policy_set: str | None
 
 
 class ShownDeed(Shown, frozen=True):
-    """What was to be done, in words."""
+    """What was to be done, in words. A grant and a task name patterns of operations instead of actions."""
 
-    action: str
+    action: str | None
     operation: str
     summary: str
 
 
 class ShownEntry(Shown, frozen=True):
-    """One entry of the audit: an intent, or what a person did to one."""
+    """One entry of the audit: an intent, what somebody did to one, or what somebody did to authority itself."""
 
     position: int
     at: datetime
     kind: str
     sentence: str
-    intent: str
-    actor: ShownActor
-    agent: ShownAgent
+    intent: str | None
+    actor: ShownActor | None
+    agent: ShownAgent | None
     task: str | None
     commissioned_by: str | None
     custody: tuple[str, ...]
@@ -49,6 +50,12 @@ class ShownEntry(Shown, frozen=True):
     outcome_at: datetime
     reason: str | None
     attention: str | None
+    digest: str | None
+    follows: str | None
+    verification: str | None
+    failure_mode: str | None
+    escalated_to: str | None
+    detail: JSON | None
 
 
 class AuditPage(Shown, frozen=True):

@@ -1,8 +1,9 @@
 """The entries of authority itself: who issued and revoked which grant, who set which policy and which task, and which
 dead tokens were shown.
 
-Each event of authority opens one entry, which never changes again. A grant's entries carry the chain of that grant; the
-others carry the chain of whoever did it. What was granted or commissioned stands in `detail` as the event said it.
+Each event of authority opens one entry, which never changes again. It carries the chain of whoever did it; that of a
+new grant ends with the grant itself, and that of a refused token is its grant's, because nobody else is known. What was
+granted, revoked or commissioned stands in `detail` as the event said it.
 """
 
 from typing import Any
@@ -24,9 +25,8 @@ def opened(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> AuditRow:
     match recorded.event:
         case e.GrantIssued() as issued:
             return _entry(recorded, Act.ISSUED, **_issued(issued))
-        case e.GrantRevoked(grant=grant, reason=reason, by=by):
-            of_grant = _of_grant(next((row for row in rows if row.kind is Kind.ISSUE), None), grant)
-            return _entry(recorded, Act.REVOKED, by=by, reason=plain(reason) or None, **of_grant)
+        case e.GrantRevoked() as revoked:
+            return _entry(recorded, Act.REVOKED, **_revoked(rows, revoked))
         case e.PolicySetAdded(policy_set=digest, policies=policies, by=by, custody=custody):
             named = {"policies": policies, "policy_set": digest}
             return _entry(recorded, Act.POLICY_ADDED, by=by, **named, **_under(custody))
@@ -38,7 +38,8 @@ def opened(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> AuditRow:
             return _entry(recorded, Act.TASK_DEFINED, **whose, **scope, **_under(custody))
         case e.TokenRefused(cause=cause, grant=grant, times=times, custody=custody):
             known = custody or ((grant,) if grant is not None else ())
-            return _entry(recorded, Act(f"token_{cause}"), detail=_json({"times": times}), **_under(known))
+            detail = _json({"grant": grant, "times": times})
+            return _entry(recorded, Act(f"token_{cause}"), detail=detail, **_under(known))
         case _:
             raise IllegalTransition(f"{recorded.type} cannot stand in stream {recorded.stream}.")
 
@@ -55,6 +56,7 @@ def _issued(issued: e.GrantIssued) -> dict[str, Any]:
         "operations": tuple(permission.operation for permission in permissions),
         "detail": _json(
             {
+                "grant": issued.grant,
                 "operations": permissions,
                 "limits": issued.limits,
                 "expires_at": issued.expires_at,
@@ -65,12 +67,14 @@ def _issued(issued: e.GrantIssued) -> dict[str, Any]:
     }
 
 
-def _of_grant(issued: AuditRow | None, grant: str) -> dict[str, Any]:
-    """Return what the entries of a grant have in common; an old release kept the first grant in another stream."""
+def _revoked(rows: tuple[AuditRow, ...], revoked: e.GrantRevoked) -> dict[str, Any]:
+    known = {"by": revoked.by, "reason": plain(revoked.reason) or None, "detail": _json({"grant": revoked.grant})}
+    issued = next((row for row in rows if row.kind is Kind.ISSUE), None)
     if issued is None:
-        return _under((grant,))
-    names = ("agent_kind", "agent", "agent_version", "task", "commissioned_by", "grant_id", "custody", "operations")
-    return {name: getattr(issued, name) for name in names}
+        return known | _under(revoked.custody or (revoked.grant,))
+    names = ("agent_kind", "agent", "agent_version", "task", "commissioned_by", "operations")
+    whose = {name: getattr(issued, name) for name in names}
+    return known | whose | _under(revoked.custody or issued.custody)
 
 
 def _under(custody: tuple[str, ...]) -> dict[str, Any]:

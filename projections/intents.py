@@ -156,10 +156,14 @@ async def list_intents(
     async with connection.transaction(readonly=True):
         await connection.execute(_FRESH_PLAN)
         rows = await connection.fetch(_PAGE, ledger, *msgspec.structs.astuple(wanted), after, limit + 1)
-        shown = _affordable(rows[:limit])
-        states = await _states(connection, ledger, shown)
-    more = len(shown) < len(rows)
-    return IntentPage(states, shown[-1]["intent"] if more else None)
+        return await page_of(connection, ledger, rows, limit)
+
+
+async def page_of(connection: "Connection", ledger: str, rows: list[Record], limit: int) -> IntentPage:
+    """Fold the intents of these rows of the view, one more than `limit` if there is a next page."""
+    shown = _affordable(rows[:limit])
+    states = await _states(connection, ledger, shown)
+    return IntentPage(states, shown[-1]["intent"] if len(shown) < len(rows) else None)
 
 
 def is_cursor(text: str) -> bool:

@@ -26,8 +26,9 @@ from projections.entry import AuditRow, Kind, Verification, one_line
 
 
 class GrantTerms(Value, frozen=True):
-    """What an entry of a grant keeps in `detail`."""
+    """What the entry of a new grant keeps in `detail`."""
 
+    grant: str
     operations: tuple[Permission, ...]
     limits: tuple[Limit, ...]
     expires_at: datetime | None
@@ -145,7 +146,7 @@ def _of_authority(entry: AuditRow) -> str:
             task = f" for task {entry.task}" if entry.task is not None else ""
             return f"{who} issued {entry.grant_id} to {subject(entry)}{task}: {_terms(entry)}"
         case Kind.REVOKE:
-            return f"{who} revoked {entry.grant_id} and everything below it{_because(entry)}"
+            return f"{who} revoked {_grant(entry)} and everything below it{_because(entry)}"
         case Kind.ADD_POLICY:
             return f"{who} added policy set {_short(entry.policy_set or '')}: {_list(entry.policies)}"
         case Kind.ACTIVATE_POLICY:
@@ -157,9 +158,13 @@ def _of_authority(entry: AuditRow) -> str:
 def _of_refusal(entry: AuditRow) -> str:
     cause = entry.outcome.removeprefix("token_")
     times = msgspec.json.decode(entry.detail or "{}").get("times", 1)
-    of = f" of {entry.grant_id}" if entry.grant_id is not None else ""
+    of = f" of {_grant(entry)}" if entry.grant_id is not None else ""
     often = "once" if times == 1 else f"{times} times"
     return f"{'A' if cause == 'revoked' else 'An'} {cause} token{of} was shown {often}"
+
+
+def _grant(entry: AuditRow) -> str:
+    return str(msgspec.json.decode(entry.detail or "{}").get("grant", entry.grant_id))
 
 
 def _terms(entry: AuditRow) -> str:

@@ -54,7 +54,7 @@ join intent_ledger.events as event
     and event.version < wanted.version
 order by event.stream, event.version;
 
--- Reading the views: projections/intents.py, audit.py, exposure.py, status.py.
+-- Reading the views: projections/intents.py, tasks.py, audit.py, exposure.py, custody.py.
 
 -- name: fresh_plan
 set local plan_cache_mode = force_custom_plan;
@@ -95,6 +95,68 @@ where
     and ($11::text is null or intent < $11)
 order by intent desc
 limit $12;
+
+-- name: workflow
+select intent, version
+from intent_ledger.intents
+where
+    ledger = $1
+    and task = $2
+    and ($3::text is null or intent > $3)
+order by intent
+limit $4;
+
+-- name: tasks
+-- Those that are defined, by the range of their streams, and those that intents name, skipping from one to the next.
+with recursive
+    defined as (
+        select substr(stream, length('task/') + 1) as task, body
+        from intent_ledger.events
+        where
+            ledger = $1
+            and stream > 'task/' || $2
+            and stream < 'task0' -- the character after the slash
+            and version = 1
+        order by stream
+        limit $3
+    ),
+    named (task, place) as (
+        (
+            select task, 1
+            from intent_ledger.intents
+            where
+                ledger = $1
+                and task > $2
+            order by task
+            limit 1
+        )
+        union all
+        select later.task, named.place + 1
+        from named
+        cross join lateral (
+            select task
+            from intent_ledger.intents
+            where
+                ledger = $1
+                and task > named.task
+            order by task
+            limit 1
+        ) as later
+        where named.place < $3
+    )
+select task, defined.body
+from defined
+full join named using (task)
+order by task
+limit $3;
+
+-- name: contract
+select body
+from intent_ledger.events
+where
+    ledger = $1
+    and stream = 'task/' || $2
+    and version = 1;
 
 -- name: streams
 select event.position, event.stream, event.version, event.type, event.at, event.body
@@ -148,3 +210,14 @@ where
     and exposure is not null
 order by since, intent, action
 limit $2;
+
+-- name: beginnings
+select position, stream, version, type, at, body
+from intent_ledger.events
+where
+    ledger = $1
+    and stream > $2
+    and stream < $3
+    and version = 1
+order by stream
+limit $4;

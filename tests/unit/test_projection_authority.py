@@ -55,7 +55,7 @@ def issued(**other):
     return e.GrantIssued(**fields | other)
 
 
-REVOKED = e.GrantRevoked(grant="grant-7", reason="The contract ended.", by="operator")
+REVOKED = e.GrantRevoked(grant="grant-7", reason="The contract ended.", by="operator", custody=CHAIN[:1])
 
 
 def entries(*events, stream="grant/grant-7"):
@@ -115,10 +115,10 @@ def test_the_first_grant_is_nobodys_gift():
     assert entry.custody == ("grant-operator",)
 
 
-def test_a_revocation_names_the_grant_its_chain_and_the_reason():
+def test_a_revocation_names_the_grant_the_reason_and_the_chain_of_who_did_it():
     issue, revoke = entries(issued(), REVOKED)
     assert sentence(revoke) == "Operator revoked grant-7 and everything below it: The contract ended"
-    assert (revoke.custody, revoke.agent, revoke.task) == (CHAIN, "payment-specialist", "12A")
+    assert (revoke.custody, revoke.agent, revoke.task) == (CHAIN[:1], "payment-specialist", "12A")
     assert (revoke.kind, revoke.by, revoke.outcome) == (Kind.REVOKE, "operator", "revoked")
     assert issue == entries(issued())[0]
     assert whom(revoke) == ("Payment Specialist Agent v3.1",)
@@ -126,7 +126,8 @@ def test_a_revocation_names_the_grant_its_chain_and_the_reason():
 
 def test_a_revocation_away_from_its_grant_still_says_which():
     (entry,) = entries(REVOKED, stream="grant/grant-operator")
-    assert (entry.grant_id, entry.custody) == ("grant-7", ("grant-7",))
+    assert sentence(entry) == "Operator revoked grant-7 and everything below it: The contract ended"
+    assert entry.custody == CHAIN[:1]
 
 
 # ── policies, tasks, tokens ──────────────────────────────────────────────────────────────────────────────────────
