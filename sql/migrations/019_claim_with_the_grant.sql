@@ -15,6 +15,7 @@ as $$
 #variable_conflict use_column
 declare
     moment timestamptz := clock_timestamp();
+    head intent_ledger.heads;
 begin
     perform 1
     from intent_ledger.in_flight
@@ -25,10 +26,13 @@ begin
         return;  -- the usual case, and it waits for nobody
     end if;
 
-    perform 1
+    select *
+    into head
     from intent_ledger.heads
     where ledger = in_ledger
     for update;
+
+    head.at := greatest(head.at, clock_timestamp());
 
     return query
     with due as materialized (
@@ -55,7 +59,7 @@ begin
     from taken
     join due on due.intent = taken.intent
     left join lateral (
-        select not grants.revoked and grants.expires_at > clock_timestamp() as alive
+        select not grants.revoked and grants.expires_at > head.at as alive
         from intent_ledger.grants
         where grants.ledger = in_ledger and grants.grant_id = taken.grant_id
         limit 1
