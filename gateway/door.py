@@ -28,6 +28,7 @@ import msgspec
 import structlog
 from aiohttp import web
 from multidict import CIMultiDict
+from pydantic import BaseModel
 
 from adapters.registry import Registry
 from authority.authority import Authority
@@ -35,7 +36,7 @@ from authority.grants import Principal
 from coordinator.coordinator import Coordinator
 from gateway import gate
 from gateway.metrics import Metrics
-from gateway.models import Body, NoQuery, Query, checked, checked_query
+from gateway.models import NoQuery, Query, checked, checked_query
 from gateway.problems import extra_headers, oauth_problem, problem
 from gateway.render import Shown, encode
 from ledger import bounds
@@ -114,7 +115,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     handler: Handler
     query: type[Query] = NoQuery
-    body: type[Body] | None = None
+    body: type[BaseModel] | None = None
     headers: tuple[str, ...] = ()  # names of the request headers that matter here
     answers: Mapping[int, type[Shown] | None] = {}  # by status; None: not described by one of our shapes
     media: tuple[str, ...] = ("application/json",)
@@ -149,6 +150,10 @@ class Visit:
         """Return the body, checked against a model, and the value it was checked from."""
         value = await gate.read_json(self.request, self.door.limits.body_seconds)
         return checked(model, value), value
+
+    async def form(self, model: type[Any]) -> Any:
+        """Return the form in the body, checked against a model."""
+        return checked(model, await gate.read_form(self.request, self.door.limits.body_seconds))
 
     def headers(self, content_type: str = "application/json") -> "CIMultiDict[str]":
         """Return the headers that every answer carries."""

@@ -184,6 +184,8 @@ class IntentsQuery(Query):
     commissioned_by: Word | None = None
     operation: Word | None = None
     attention: Truth | None = None
+    follows: Word | None = Field(default=None, description="That were handed over by this intent.")
+    escalated_to: Word | None = Field(default=None, description="That wait for this person, since they failed.")
     after: Cursor | None = Field(default=None, description="The `next` of the page before.")
     limit: Limit = bounds.PAGE_LIMIT_DEFAULT
     min_position: Position | None = Field(default=None, description="Wait until the view has this position.")
@@ -215,7 +217,9 @@ def checked(model: type[_Model], value: object) -> _Model:
         return model.model_validate(value)
     except ValidationError as error:
         fault = Invalid if model is NewIntent else InvalidRequest
-        raise fault("The body does not follow the contract. Nothing was recorded.", errors=_places(error)) from None
+        raise fault(
+            "The body does not follow the contract. Nothing was recorded.", errors=_places(error, value)
+        ) from None
 
 
 def checked_query(model: type[_Model], pairs: Iterable[tuple[str, str]]) -> _Model:
@@ -230,15 +234,32 @@ def checked_query(model: type[_Model], pairs: Iterable[tuple[str, str]]) -> _Mod
         return model.model_validate(found)
     except ValidationError as error:
         raise InvalidRequest(
-            "The query parameters do not follow the contract. Nothing was changed.", errors=_places(error)
+            "The query parameters do not follow the contract. Nothing was changed.", errors=_places(error, found)
         ) from None
 
 
-def _places(error: ValidationError) -> list[dict[str, str]]:
+def _places(error: ValidationError, value: object) -> list[dict[str, str]]:
     return [
-        {"path": _pointer(fault["loc"]), "message": _sentence(fault["type"], fault["msg"])}
+        {"path": _pointer(_placed(fault["loc"], value)), "message": _sentence(fault["type"], fault["msg"])}
         for fault in error.errors(include_url=False, include_context=False, include_input=False)[:_PLACES_MAX]
     ]
+
+
+def _placed(place: tuple[int | str, ...], value: object) -> tuple[int | str, ...]:
+    """Leave out of a place the names of our own alternatives, which are nowhere in the value; not what is missing."""
+    found: list[int | str] = []
+    for count, part in enumerate(place, 1):
+        match value:
+            case dict() if part in value:
+                value = value[part]
+            case list() if isinstance(part, int) and part < len(value):
+                value = value[part]
+            case dict() if count == len(place):
+                pass
+            case _:
+                continue
+        found.append(part)
+    return tuple(found)
 
 
 def _sentence(kind: str, message: str) -> str:

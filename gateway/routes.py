@@ -3,9 +3,22 @@
 from typing import Final
 
 from gateway.door import Route
+from gateway.routes_authority import GRANT_ROUTES
 from gateway.routes_feed import FEED_ROUTES
 from gateway.routes_health import HEALTH_ROUTES
 from gateway.routes_intents import INTENT_ROUTES
+from gateway.routes_oauth import OAUTH_ROUTES
+from gateway.routes_policies import POLICY_ROUTES
+from gateway.routes_tasks import TASK_ROUTES
 from gateway.routes_views import VIEW_ROUTES
 
-ROUTES: Final[tuple[Route, ...]] = (*INTENT_ROUTES, *FEED_ROUTES, *VIEW_ROUTES, *HEALTH_ROUTES)
+ROUTES: Final[tuple[Route, ...]] = (
+    *INTENT_ROUTES,
+    *FEED_ROUTES,
+    *GRANT_ROUTES,
+    *OAUTH_ROUTES,
+    *POLICY_ROUTES,
+    *TASK_ROUTES,
+    *VIEW_ROUTES,
+    *HEALTH_ROUTES,
+)

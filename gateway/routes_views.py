@@ -7,6 +7,7 @@ far as a position that the reader knows.
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
+import msgspec
 from aiohttp import web
 
 from gateway.door import Caller, Route, Visit
@@ -14,14 +15,15 @@ from gateway.models import AuditQuery, IntentsQuery
 from gateway.render import IntentPage, OperationPage, encode, show_intent, show_operation
 from gateway.routes_feed import form_of, stream
 from gateway.shapes_views import AuditPage, ExposurePage, ProjectionPage
+from gateway.visibility import is_agent
 from gateway.waiting import views_have
 from ledger.bounds import PAGE_LIMIT_MAX
 from ledger.database import connection
 from ledger.errors import InvalidRequest
 from projections.audit import AuditFilter, list_audit
 from projections.exposure import read_exposure
-from projections.intents import IntentFilter, is_cursor, list_intents
 from projections.forms import COLUMNS, csv_lines, csv_row, entry_json
+from projections.intents import IntentFilter, is_cursor, list_intents
 
 _JSON: Final = "application/json"
 _NDJSON: Final = "application/x-ndjson"
@@ -37,13 +39,15 @@ async def operations(visit: Visit) -> web.Response:
 async def intents(visit: Visit) -> web.Response:
     """List intents, newest first."""
     query: IntentsQuery = visit.query or IntentsQuery()
-    if query.after is not None and not is_cursor(query.after):
-        raise _no_cursor()
+    after = cursor_of(query)
     if query.min_position:
         await views_have(visit, query.min_position)
     service = visit.service
+    wanted = _wanted(IntentFilter, query)
+    if is_agent(visit.principal):
+        wanted = msgspec.structs.replace(wanted, custody=visit.principal.grant)
     async with connection(service.pool) as reader:
-        page = await list_intents(reader, service.store.ledger, _wanted(IntentFilter, query), query.after, query.limit)
+        page = await list_intents(reader, service.store.ledger, wanted, after, query.limit)
     return visit.answer({"items": [show_intent(state) for state in page.items], "next": page.next})
 
 
@@ -93,6 +97,14 @@ async def _entries(visit: Visit, wanted: AuditFilter, after: int | None, form: s
         after = page.next
         if after is None:
             return
+
+
+def cursor_of(query: Any) -> str | None:
+    """Return the `after` of a query for intents. Raises `InvalidRequest` for what is no id."""
+    after: str | None = query.after
+    if after is not None and not is_cursor(after):
+        raise _no_cursor()
+    return after
 
 
 def _wanted(filter_type: type[Any], query: Any) -> Any:

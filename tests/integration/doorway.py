@@ -54,7 +54,10 @@ class Bank(ReferenceAdapter):
 class Doorway:
     """A client of the service, and a look behind it."""
 
-    def __init__(self, url: str, session: aiohttp.ClientSession, door: Door, bank: Bank, mail: Mail) -> None:
+    def __init__(
+        self, url: str, session: aiohttp.ClientSession, door: Door, bank: Bank, mail: Mail, token: str = TOKEN
+    ) -> None:
+        self.token = token
         self.url = url
         self.session = session
         self.door = door
@@ -67,9 +70,22 @@ class Doorway:
             raise RuntimeError("The door has no service yet.")
         return self.door.service
 
+    def holding(self, token: str) -> "Doorway":
+        """Return a client that shows another token."""
+        return Doorway(self.url, self.session, self.door, self.bank, self.mail, token)
+
+    async def grant(self, name: str, *operations: Any, kind: str = "agent", **more: Any) -> "Holder":
+        """Issue a grant for patterns or permissions; return a client that holds its token, and knows what was said."""
+        permissions = [{"operation": one} if isinstance(one, str) else one for one in operations or ("*",)]
+        body = {"subject": {"kind": kind, "name": name}, "operations": permissions, **more}
+        status, said, _ = await self.post("/v1/grants", body)
+        if status != 201:
+            raise RuntimeError(f"No grant was issued: {said}")
+        return Holder(self, said)
+
     async def ask(self, method: str, path: str, **how: Any) -> tuple[int, dict[str, Any], aiohttp.ClientResponse]:
-        """Send a request with the operator's token; return status, JSON body and the response with its headers."""
-        headers = {"Authorization": f"Bearer {TOKEN}", **how.pop("headers", {})}
+        """Send a request with the token; return status, JSON body and the response with its headers."""
+        headers = {"Authorization": f"Bearer {self.token}", **how.pop("headers", {})}
         async with self.session.request(method, self.url + path, headers=headers, **how) as response:
             text = await response.read()
             json = response.content_type in {"application/json", "application/problem+json"}
@@ -93,11 +109,21 @@ class Doorway:
         return await self.service.store.head()
 
 
+class Holder(Doorway):
+    """A client that holds the token of a grant."""
+
+    def __init__(self, issuer: Doorway, issued: dict[str, Any]) -> None:
+        super().__init__(issuer.url, issuer.session, issuer.door, issuer.bank, issuer.mail, issued["token"])
+        self.issued = issued
+        self.id: str = issued["id"]
+
+
 def intent(*actions: tuple[str, str, int], **more: Any) -> dict[str, Any]:
-    """Write an intent of actions (operation, account, amount)."""
+    """Write an intent of actions (operation, account, amount); tests repeat themselves, and mean it."""
     return {
         "task": "12A",
         "reason": "a test",
+        "again": True,
         "actions": [
             {"id": f"a{number}", "operation": operation, "params": {"account": account, "amount": amount}}
             for number, (operation, account, amount) in enumerate(actions, 1)

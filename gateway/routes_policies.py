@@ -1,0 +1,130 @@
+"""The routes of policy sets: keep one, put it in force, see which one is, and try one on the past. For people."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from aiohttp import web
+
+from adapters.registry import Registry
+from authority.schema import OperationShape
+from gateway.door import Route, Visit
+from gateway.models_authority import NewPolicySet, PoliciesQuery
+from gateway.render import encode
+from gateway.routes_authority import BODY_ERRORS
+from gateway.shapes_authority import PolicyPage, PolicyText, ShownPolicySet
+from ledger.database import connection
+from ledger.errors import Conflict, InvalidPolicy, InvalidRequest, NotFound
+from projections.policies import list_policy_sets
+
+
+async def add(visit: Visit) -> web.Response:
+    """Check a policy set against the catalogue, keep it, and put it in force if that is asked."""
+    new, _ = await visit.body(NewPolicySet)
+    service = visit.service
+    found = await service.authority.add_policy(
+        visit.principal, new.cedar, shapes(service.registry), activate=new.activate
+    )
+    active = new.activate or (await service.authority.active()).digest == found.digest
+    headers = visit.headers()
+    headers["Location"] = f"/v1/policies/{found.digest}"
+    shown = PolicyText(digest=found.digest, policies=found.policies, active=active, cedar=found.text)
+    return web.Response(body=encode(shown), status=201, headers=headers)
+
+
+async def policies(visit: Visit) -> web.Response:
+    """List the policy sets that are kept."""
+    query: PoliciesQuery = visit.query or PoliciesQuery()
+    service = visit.service
+    activated = {one.digest: one for one in await service.authority.policies()}
+    async with connection(service.pool) as reader:
+        page = await list_policy_sets(reader, service.store.ledger, query.after, query.limit)
+    items = []
+    for kept in page.items:
+        last = activated.get(kept.digest)
+        items.append(
+            ShownPolicySet(
+                digest=kept.digest,
+                policies=kept.policies,
+                active=last is not None and last.active,
+                added_at=kept.added_at,
+                added_by=kept.added_by,
+                activated_at=last.activated_at if last else None,
+                activated_by=last.activated_by if last else None,
+            )
+        )
+    return visit.answer({"items": items, "next": page.next})
+
+
+async def active(visit: Visit) -> web.Response:
+    """Show the policy set in force."""
+    found = await visit.service.authority.active()
+    return visit.answer(PolicyText(digest=found.digest, policies=found.policies, active=True, cedar=found.text))
+
+
+async def policy(visit: Visit) -> web.Response:
+    """Show a policy set as it was written."""
+    authority = visit.service.authority
+    found = await authority.policy(visit.id)
+    in_force = (await authority.active()).digest == found.digest
+    return visit.answer(PolicyText(digest=found.digest, policies=found.policies, active=in_force, cedar=found.text))
+
+
+async def activate(visit: Visit) -> web.Response:
+    """Put a policy set in force."""
+    found = await visit.service.authority.activate(visit.principal, visit.id)
+    return visit.answer(PolicyText(digest=found.digest, policies=found.policies, active=True, cedar=found.text))
+
+
+def shapes(registry: Registry) -> Sequence[OperationShape]:
+    """Describe the catalogue in the plain values against which policy sets are checked."""
+    return [OperationShape(one.name, one.params, one.fact_types) for one in registry.operations.values()]
+
+
+POLICY_ROUTES: Final = (
+    Route(
+        method="POST",
+        path="/v1/policies",
+        name="add_policy_set",
+        summary="Keep a policy set, and perhaps put it in force",
+        notes="An invalid one is neither kept nor activated, and each place is named by line and column.",
+        handler=add,
+        body=NewPolicySet,
+        answers={201: PolicyText},
+        errors=(*BODY_ERRORS, InvalidRequest, InvalidPolicy, Conflict),
+    ),
+    Route(
+        method="GET",
+        path="/v1/policies",
+        name="list_policy_sets",
+        summary="The policy sets that are kept, by digest",
+        handler=policies,
+        query=PoliciesQuery,
+        answers={200: PolicyPage},
+    ),
+    Route(
+        method="GET",
+        path="/v1/policies/active",
+        name="get_active_policy_set",
+        summary="The policy set in force",
+        handler=active,
+        answers={200: PolicyText},
+    ),
+    Route(
+        method="GET",
+        path="/v1/policies/{digest}",
+        name="get_policy_set",
+        summary="A policy set as it was written",
+        handler=policy,
+        answers={200: PolicyText},
+        errors=(NotFound,),
+    ),
+    Route(
+        method="POST",
+        path="/v1/policies/{digest}/activate",
+        name="activate_policy_set",
+        summary="Put a policy set in force for every decision from now on",
+        handler=activate,
+        answers={200: PolicyText},
+        errors=(NotFound, Conflict),
+    ),
+)

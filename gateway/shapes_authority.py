@@ -1,0 +1,130 @@
+"""What is shown of authority: grants without their tokens, policy sets, and tasks."""
+
+from datetime import datetime
+from typing import Any
+
+from authority.grants import permissions
+from gateway.render import Shown, ShownIntent
+from ledger.events import GrantIssued
+from ledger.grants import Limit, Permission
+from ledger.intents import Subject
+from ledger.store import StandingGrant
+from ledger.tasks import TaskContract
+
+
+class ShownGrant(Shown, frozen=True):
+    """A grant: who may act, on what, how far, for how long, and who said so."""
+
+    id: str
+    parent: str | None
+    subject: Subject
+    task: str | None
+    operations: tuple[Permission, ...]
+    limits: tuple[Limit, ...]
+    expires_at: datetime | None
+    may_delegate: bool
+    custody: tuple[str, ...]
+    commissioned_by: str | None
+    issued_by: str | None
+
+
+class StandingShown(ShownGrant, frozen=True):
+    """A grant, and whether it, or one above it, was revoked."""
+
+    revoked: bool
+
+
+class IssuedGrant(ShownGrant, frozen=True):
+    """A new grant, with its token. The token is shown this once and kept nowhere."""
+
+    token: str
+
+
+class GrantPage(Shown, frozen=True):
+    """Grants at and below the caller's own. `next` is the `after` of the next page."""
+
+    items: tuple[StandingShown, ...]
+    next: str | None
+
+
+class Revocation(Shown, frozen=True):
+    """What a revocation stopped: no decision is made any more under these grants."""
+
+    revoked: tuple[str, ...]
+    aborting: tuple[str, ...]
+    already_decided: tuple[str, ...]
+
+
+class ShownPolicySet(Shown, frozen=True):
+    """A policy set by its digest, with the ids of its policies."""
+
+    digest: str
+    policies: tuple[str, ...]
+    active: bool
+    added_at: datetime | None
+    added_by: str | None
+    activated_at: datetime | None
+    activated_by: str | None
+
+
+class PolicyText(Shown, frozen=True):
+    """A policy set as it was written."""
+
+    digest: str
+    policies: tuple[str, ...]
+    active: bool
+    cedar: str
+
+
+class PolicyPage(Shown, frozen=True):
+    """Policy sets that are kept. `next` is the `after` of the next page."""
+
+    items: tuple[ShownPolicySet, ...]
+    next: str | None
+
+
+class ShownTask(Shown, frozen=True):
+    """A task: what was commissioned, or null where it was only named in intents."""
+
+    task: str
+    contract: TaskContract | None
+
+
+class Workflow(ShownTask, frozen=True):
+    """A task with its intents, oldest first, each with what it follows. `next` is the `after` of the next page."""
+
+    intents: tuple[ShownIntent, ...]
+    next: str | None
+
+
+class TaskPage(Shown, frozen=True):
+    """Tasks by name. `next` is the `after` of the next page."""
+
+    items: tuple[ShownTask, ...]
+    next: str | None
+
+
+def show_grant(standing: StandingGrant) -> StandingShown:
+    """Show a grant as it stands."""
+    return StandingShown(**_grant(standing.issued), revoked=standing.revoked)
+
+
+def show_issued(issued: GrantIssued, token: str) -> IssuedGrant:
+    """Show a new grant and, this once, its token."""
+    return IssuedGrant(**_grant(issued), token=token)
+
+
+def _grant(issued: GrantIssued) -> dict[str, Any]:
+    return {
+        "id": issued.grant,
+        "parent": issued.parent,
+        "subject": issued.subject,
+        "task": issued.task,
+        "operations": permissions(issued),
+        "limits": issued.limits,
+        "expires_at": issued.expires_at,
+        "may_delegate": issued.may_delegate,
+        "custody": issued.custody or (issued.grant,),  # release 0.1 wrote none for its one grant
+        "commissioned_by": issued.commissioned_by,
+        "issued_by": issued.issued_by,
+    }
