@@ -1,54 +1,46 @@
 """The command line: `intentledger`.
 
-Rules of this file:
+Rules of this file and of `cli_authority.py` and `cli_policy.py` beside it:
 
   * A command reads settings, calls one function of another file and shows what it answers. Nothing is decided here.
   * What a command needs is imported inside it, so that `--help` and a mistyped command answer at once.
   * Answers go to standard output: words for people, or JSON with `--json`. Everything else goes to standard error.
-  * Exit codes: 0 ok; 1 found wrong; 2 bad usage or settings; 3 unavailable, try again.
+  * Exit codes: 0 ok; 1 found wrong, or refused; 2 bad usage or settings; 3 unavailable, try again.
 """
 
 import asyncio
-import gc
 import os
 import sys
-from collections.abc import Callable, Coroutine, Generator, Sequence
-from contextlib import AsyncExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError
 
+from gateway.cli_authority import approve, grant, grants, reject, revoke
+from gateway.cli_policy import policy, verify
+from gateway.command import (
+    BAD_USAGE,
+    FOUND_WRONG,
+    INTERRUPTED,
+    NO_FLAGS,
+    OK,
+    UNAVAILABLE,
+    Flags,
+    Json,
+    Yes,
+    answer,
+    progress,
+    run,
+    settings_of,
+    table,
+)
 from ledger.errors import LedgerError, Misconfigured, Unavailable
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
     from projections.replay import Replayed
-
-OK: Final = 0
-FOUND_WRONG: Final = 1
-BAD_USAGE: Final = 2
-UNAVAILABLE: Final = 3
-_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
-
-T = TypeVar("T")
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer in JSON.")]
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Flags:
-    """Settings that a command line may give; each wins over its INTENTLEDGER_ variable."""
-
-    config: Annotated[Path | None, Parameter(help="The adapters' file.")] = None
-    data: Annotated[Path | None, Parameter(help="The directory of the embedded PostgreSQL and the token.")] = None
-    ledger: Annotated[str | None, Parameter(help="The ledger to work on.")] = None
-    log_level: Annotated[str | None, Parameter(help="debug, info, warning or error.")] = None
-    log_format: Annotated[str | None, Parameter(help="auto, json or text.")] = None
-
-
-_NO_FLAGS: Final = Flags()
 
 
 def _version() -> str:
@@ -63,10 +55,13 @@ app = App(
     version=_version,
     result_action="return_value",
 )
+app.command(grant, version_flags=())  # --version is the agent's there
+for one in (grants, revoke, approve, reject, policy, verify):
+    app.command(one)
 
 
 @app.command
-def serve(flags: Flags = _NO_FLAGS, *, host: str | None = None, port: int | None = None, json: Json = False) -> int:
+def serve(flags: Flags = NO_FLAGS, *, host: str | None = None, port: int | None = None, json: Json = False) -> int:
     """Serve the HTTP API, with a PostgreSQL of its own unless INTENTLEDGER_DSN names one.
 
     Parameters
@@ -79,45 +74,45 @@ def serve(flags: Flags = _NO_FLAGS, *, host: str | None = None, port: int | None
     from gateway.app import Opened, stop_on_signals  # noqa: PLC0415
     from gateway.app import serve as serve_until  # noqa: PLC0415
 
-    settings = _settings(flags, host=host, port=port)
+    settings = settings_of(flags, host=host, port=port)
 
     def opened(process: Opened) -> None:
         token = str(process.token_file) if process.token_file else None
         words = f"Serving the ledger {settings.ledger!r} at {process.url}\n" + (
             f"The operator's token is in {token}" if token else "The operator's token is where it was first made."
         )
-        _answer({"url": process.url, "token_file": token}, words, json)
+        answer({"url": process.url, "token_file": token}, words, json)
 
     async def main() -> None:
         stop = asyncio.Event()
         stop_on_signals(stop)
         await serve_until(settings, stop=stop, opened=opened)
 
-    _run(main())
+    run(main())
     return OK
 
 
 @app.command
-def work(flags: Flags = _NO_FLAGS) -> int:
+def work(flags: Flags = NO_FLAGS) -> int:
     """Work on due intents without a door, beside any number of other processes, until SIGTERM."""
     from gateway.app import stop_on_signals  # noqa: PLC0415
     from gateway.app import work as work_until  # noqa: PLC0415
 
-    settings = _settings(flags)
+    settings = settings_of(flags)
 
     async def main() -> None:
         stop = asyncio.Event()
         stop_on_signals(stop)
         await work_until(settings, stop=stop)
 
-    _run(main())
+    run(main())
     return OK
 
 
 @app.command
-def init(flags: Flags = _NO_FLAGS, *, json: Json = False) -> int:
+def init(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
     """Prepare the database and make the operator's grant; harmless when that is done already."""
-    settings = _settings(flags)
+    settings = settings_of(flags)
 
     async def main() -> tuple[list[str], Path | None]:
         from gateway.database import database  # noqa: PLC0415
@@ -126,17 +121,17 @@ def init(flags: Flags = _NO_FLAGS, *, json: Json = False) -> int:
         async with database(settings, shared=True) as dsn:
             return await migrate_now(dsn), await _make_operator(settings, dsn)
 
-    applied, file = _run(main())
-    answer = {"ledger": settings.ledger, "applied": applied, "token_file": str(file) if file else None}
+    applied, file = run(main())
+    made = {"ledger": settings.ledger, "applied": applied, "token_file": str(file) if file else None}
     where = f"The operator's token is in {file}" if file else "Its operator was made elsewhere, where the token is too."
-    _answer(answer, f"The ledger {settings.ledger!r} is ready. {where}", json)
+    answer(made, f"The ledger {settings.ledger!r} is ready. {where}", json)
     return OK
 
 
 @app.command
-def migrate(flags: Flags = _NO_FLAGS, *, json: Json = False) -> int:
+def migrate(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
     """Bring the database to this release."""
-    settings = _settings(flags)
+    settings = settings_of(flags)
 
     async def main() -> list[str]:
         from gateway.database import database  # noqa: PLC0415
@@ -145,17 +140,17 @@ def migrate(flags: Flags = _NO_FLAGS, *, json: Json = False) -> int:
         async with database(settings, shared=True) as dsn:
             return await migrate_now(dsn)
 
-    applied = _run(main())
-    _answer({"applied": applied}, "\n".join(f"applied {one}" for one in applied) or "Nothing was missing.", json)
+    applied = run(main())
+    answer({"applied": applied}, "\n".join(f"applied {one}" for one in applied) or "Nothing was missing.", json)
     return OK
 
 
 @app.command
 def replay(
-    flags: Flags = _NO_FLAGS,
+    flags: Flags = NO_FLAGS,
     *,
     view: Sequence[str] = (),
-    swap: Annotated[bool, Parameter(negative="")] = False,
+    swap: Yes = False,
     json: Json = False,
 ) -> int:
     """Rebuild views from the events beside the live ones and prove them equal; exit 1 if they are not.
@@ -167,14 +162,14 @@ def replay(
     swap
         Put the rebuilt rows in the place of the live ones.
     """
-    settings = _settings(flags)
-    found = _run(_replayed(settings, view, swap=swap, quiet=json))
-    _answer([_replayed_json(one) for one in found], "\n".join(map(_replayed_words, found)), json)
+    settings = settings_of(flags)
+    found = run(_replayed(settings, view, swap=swap, quiet=json))
+    answer([_replayed_json(one) for one in found], "\n".join(map(_replayed_words, found)), json)
     return OK if all(one.equal for one in found) else FOUND_WRONG
 
 
 @app.command
-def demo(*, keep: Annotated[bool, Parameter(negative="")] = False) -> int:
+def demo(*, keep: Yes = False) -> int:
     """See it work: five intents over HTTP, the coordinator killed -9 twice, and what the outside systems really hold.
 
     Parameters
@@ -188,17 +183,17 @@ def demo(*, keep: Annotated[bool, Parameter(negative="")] = False) -> int:
 
 
 @app.command
-def adapters(flags: Flags = _NO_FLAGS, *, json: Json = False) -> int:
+def adapters(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
     """List the operations that the configured adapters offer, and what each one guarantees."""
     from adapters.configuration import load  # noqa: PLC0415
     from gateway.render import encode, show_operation  # noqa: PLC0415
 
-    settings = _settings(flags)
+    settings = settings_of(flags)
     offered = list(load(settings.config, os.environ).operations.values()) if settings.config else []
     if json:
         sys.stdout.write(encode([show_operation(one) for one in offered]).decode() + "\n")
     elif offered:
-        _table(
+        table(
             ("operation", "guarantee", "undo", "hold", "does"),
             [
                 (
@@ -229,58 +224,28 @@ def _code(arguments: Sequence[str]) -> int:
     except LedgerError as error:
         sys.stderr.write(f"{error.message}\n")
         for fault in error.extras.get("errors", ()):
-            sys.stderr.write(f"  {fault}\n")
+            sys.stderr.write(f"  {_fault(fault)}\n")
         return next((code for kind, code in _CODES.items() if isinstance(error, kind)), FOUND_WRONG)
     except KeyboardInterrupt:
-        return _INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:  # whoever read our answer has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     return code if isinstance(code, int) else OK
 
 
+def _fault(fault: Any) -> str:
+    """Write one place that is wrong: {"path", "message"}, {"line", "column", "message"}, or words."""
+    if not isinstance(fault, dict):
+        return str(fault)
+    place = fault.get("path") or ", ".join(f"{name} {fault[name]}" for name in ("line", "column") if name in fault)
+    return f"{place}: {fault.get('message')}" if place else str(fault.get("message"))
+
+
 _CODES: Final[dict[type[LedgerError], int]] = {Misconfigured: BAD_USAGE, Unavailable: UNAVAILABLE}  # and what is below
 
 
 # ── what the commands share ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def _settings(flags: Flags, **more: Any) -> "Settings":
-    from gateway import logs  # noqa: PLC0415
-    from gateway.settings import load  # noqa: PLC0415
-
-    settings = load(os.environ, Path.cwd(), **asdict(flags), **more)
-    logs.configure(settings.log_level, settings.log_format)
-    return settings
-
-
-def _run(work: Coroutine[Any, Any, T]) -> T:
-    import uvloop  # noqa: PLC0415
-
-    # Nearly everything we make is freed by its count of references; looking for cycles after each 700 objects, as
-    # Python does by itself, costs a busy process a tenth of its time.
-    gc.set_threshold(50_000, 20, 50)
-    return uvloop.run(work)
-
-
-def _answer(value: Any, words: str, as_json: bool) -> None:
-    if as_json:
-        import msgspec  # noqa: PLC0415
-
-        words = msgspec.json.encode(value).decode()
-    sys.stdout.write(words + "\n")
-    sys.stdout.flush()
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table(*headings, box=None)
-    for row in rows:
-        table.add_row(*map(Text, row))  # as text: what an adapter is called is no markup
-    Console().print(table)
 
 
 async def _make_operator(settings: "Settings", dsn: str) -> Path | None:
@@ -316,21 +281,8 @@ async def _replayed(settings: "Settings", views: Sequence[str], *, swap: bool, q
         dsn = await parts.enter_async_context(database(settings, shared=True))
         pool = await open_pool(dsn, len(projections) + 1)
         parts.push_async_callback(pool.close)
-        progress = parts.enter_context(_progress(quiet=quiet))
-        return await replay_now(pool, settings.ledger, projections, progress, swap=swap)
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> "Generator[Callable[[int, int], None]]":
-    """Yield a function that shows how far long work has come, on a terminal; elsewhere it shows nothing."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task("events", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        show = parts.enter_context(progress(quiet=quiet))
+        return await replay_now(pool, settings.ledger, projections, show, swap=swap)
 
 
 def _replayed_json(one: "Replayed") -> dict[str, Any]:

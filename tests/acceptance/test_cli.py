@@ -19,7 +19,10 @@ import pytest
 from gateway.child_process import processes_in
 
 COMMAND = Path(sys.executable).with_name("intentledger")
-COMMANDS = ("adapters", "demo", "init", "migrate", "replay", "serve", "work")
+COMMANDS = (
+    "adapters", "approve", "demo", "grant", "grants", "init", "migrate", "policy", "reject", "replay", "revoke", "serve",
+    "verify", "work",
+)  # fmt: skip
 ADAPTERS = """
 [adapters.example]
 type = "reference"

@@ -1,0 +1,133 @@
+"""What every command shares: exit codes, settings from flags, how to run and how to answer.
+
+* Answers go to standard output: words for people, or JSON with `--json`. Everything else goes to standard error.
+* What is heavy is imported inside functions, so that `--help` and a mistyped command answer at once.
+"""
+
+import gc
+import os
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from gateway.client import Client
+    from gateway.settings import Settings
+
+OK: Final = 0
+FOUND_WRONG: Final = 1
+BAD_USAGE: Final = 2
+UNAVAILABLE: Final = 3
+INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
+
+T = TypeVar("T")
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer in JSON.")]
+Words = Annotated[Sequence[str], Parameter(negative="")]  # a flag that may be given again
+Yes = Annotated[bool, Parameter(negative="")]  # a flag that is given or not
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Flags:
+    """Settings that a command line may give; each wins over its INTENTLEDGER_ variable."""
+
+    config: Annotated[Path | None, Parameter(help="The adapters' file.")] = None
+    data: Annotated[Path | None, Parameter(help="The directory of the embedded PostgreSQL and the token.")] = None
+    ledger: Annotated[str | None, Parameter(help="The ledger to work on.")] = None
+    log_level: Annotated[str | None, Parameter(help="debug, info, warning or error.")] = None
+    log_format: Annotated[str | None, Parameter(help="auto, json or text.")] = None
+
+
+NO_FLAGS: Final = Flags()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Reach:
+    """How a person's command reaches the service; each wins over its INTENTLEDGER_ variable."""
+
+    url: Annotated[str | None, Parameter(help="Where the service is; on this machine by default.")] = None
+    token_file: Annotated[Path | None, Parameter(help="Your token; the operator's by default.")] = None
+    data: Annotated[Path | None, Parameter(help="The directory of the operator's token.")] = None
+    ledger: Annotated[str | None, Parameter(help="The ledger of the operator's token.")] = None
+
+
+NO_REACH: Final = Reach()
+
+
+def settings_of(flags: Flags | Reach, **more: Any) -> "Settings":
+    """Read the settings, flags first, and set up logging. Raises `Misconfigured`."""
+    from gateway import logs  # noqa: PLC0415
+    from gateway.settings import load  # noqa: PLC0415
+
+    settings = load(os.environ, Path.cwd(), **asdict(flags), **more)
+    logs.configure(settings.log_level, settings.log_format)
+    return settings
+
+
+def ask(reach: Reach, question: "Callable[[Client], Awaitable[T]]") -> T:
+    """Put one question to the service, as the person whose token it is. Raises `Misconfigured`, `Unavailable`."""
+    from gateway.client import Client  # noqa: PLC0415
+
+    client = Client(settings_of(reach))
+
+    async def main() -> T:
+        async with client:
+            return await question(client)
+
+    return run(main())
+
+
+def terminal() -> bool:
+    """Tell whether a person sits there to be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end on an event loop that is quick."""
+    import uvloop  # noqa: PLC0415
+
+    # Nearly everything we make is freed by its count of references; looking for cycles after each 700 objects, as
+    # Python does by itself, costs a busy process a tenth of its time.
+    gc.set_threshold(50_000, 20, 50)
+    return uvloop.run(work)
+
+
+def answer(value: Any, words: str, as_json: bool) -> None:
+    """Answer in words, or with a value in JSON."""
+    if as_json:
+        import msgspec  # noqa: PLC0415
+
+        words = msgspec.json.encode(value).decode()
+    sys.stdout.write(words + "\n")
+    sys.stdout.flush()
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Answer with a table."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    shown = Table(*headings, box=None)
+    for row in rows:
+        shown.add_row(*map(Text, row))  # as text: what an adapter is called is no markup
+    Console().print(shown)
+
+
+@contextmanager
+def progress(*, quiet: bool) -> "Generator[Callable[[int, int], None]]":
+    """Yield a function that shows how far long work has come, on a terminal; elsewhere it shows nothing."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("events", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
