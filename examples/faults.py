@@ -1,4 +1,4 @@
-"""Bad days on demand: how the payments service can be told to misbehave on its next answers.
+"""Bad days on demand: how the services of the examples can be told to misbehave on their next answers.
 
 A fault names the endpoint it waits for, whether the effect comes before it or not at all (`moment`), and what the
 caller gets to see (`answer`). Faults are taken in the order in which they were armed, each `count` times.
@@ -20,11 +20,12 @@ class Fault:
     """One way to misbehave; `delay` and `hang` take `seconds`, and a number is an HTTP status.
 
     A `delay` before the effect lets it happen late, when the caller may have given up; a `hang` never lets it happen.
+    A `lie` says yes whatever happened: before the effect, to what never happens.
     A refusal (422) of a one-shot waits for a key that the service has not seen: of one under way it would be a lie.
     """
 
     on: str
-    answer: str  # "delay" | "hang" | "lose" | "rubbish" | "huge" | "409" | "500" | …
+    answer: str  # "delay" | "hang" | "lose" | "lie" | "rubbish" | "huge" | "409" | "500" | …
     moment: str = "after"  # the effect happens first; "before": it does not
     seconds: float = 1.0
     count: int = 1
@@ -88,6 +89,8 @@ async def _misbehave(fault: Fault, request: web.Request, proper: web.StreamRespo
             if request.transport is not None:
                 request.transport.abort()
             return proper
+        case "lie":
+            return web.json_response({"status": "done"})
         case "rubbish":
             return web.Response(body=b'{"refund": \xff\xfe', content_type="application/json")
         case "huge":

@@ -1,12 +1,15 @@
 """A small mail server: it takes messages over SMTP (RFC 5321) and appends each to its journal before it says 250.
 
 Enough of the protocol for an honest client: HELO, EHLO, MAIL, RCPT, DATA with dot-unstuffing, RSET, NOOP, QUIT, and
-limits on lines, recipients and sizes. There is no relaying, no TLS and no login. For bad days, three recipients are
-special: `refuse.…` is never accepted (550), `busy.…` never now (451), and after a message to `lost.…` the connection
-breaks before the answer.
+limits on lines, recipients and sizes. There is no relaying, no TLS and no login. For bad days, four recipients are
+special: `refuse.…` is never accepted (550), `busy.…` never now (451), after a message to `lost.…` the connection
+breaks before the answer, and a message to `swallow.…` is answered 250 and not kept.
 
-Run: python -m examples.mailbox --record FILE [--port N]; the first line on standard output is {"port": N}. It ends when
-its standard input closes.
+What was kept can be looked up over HTTP: GET /messages?to=…&subject=… tells whether such a message was sent and how
+often; a look can misbehave as in examples/faults.py.
+
+Run: python -m examples.mailbox --record FILE [--port N] [--http-port N]; the first line on standard output is
+{"port": N, "http_port": N}. It ends when its standard input closes.
 """
 
 import argparse
@@ -15,10 +18,15 @@ import email
 import email.policy
 import json
 import sys
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
+from aiohttp import web
+
+from examples.faults import Faults
 from examples.journal import Journal
+from examples.service import Answer, fault_routes, get, listen
 
 SIZE_BYTES: Final = 1024 * 1024
 LINE_BYTES: Final = 8 * 1024
@@ -113,7 +121,8 @@ class Session:
         if len(content) > SIZE_BYTES:
             self._say("552 too large")
         else:
-            self._keep(bytes(content))
+            if not all(recipient.startswith("swallow.") for recipient in self._recipients):
+                self._keep(bytes(content))
             if any(recipient.startswith("lost.") for recipient in self._recipients):
                 return False
             self._say("250 kept")
@@ -146,20 +155,42 @@ def _address(argument: str, prefix: str) -> str | None:
     return path[1 : path.index(">")]
 
 
-async def serve(record: Path, port: int) -> None:
-    """Serve on 127.0.0.1 until standard input closes; port 0 chooses a free one."""
-    journal = Journal(record)
-    server = await asyncio.start_server(
+async def receive(journal: Journal, port: int) -> asyncio.Server:
+    """Take messages on 127.0.0.1; port 0 chooses a free one."""
+    return await asyncio.start_server(
         lambda reader, writer: Session(journal, reader, writer).run(), "127.0.0.1", port, limit=LINE_BYTES
     )
-    print(json.dumps({"port": server.sockets[0].getsockname()[1]}), flush=True)
+
+
+def index(journal: Journal) -> web.Application:
+    """Return the service in which messages are looked up."""
+    faults = Faults()
+
+    def find(request: web.Request) -> Answer:
+        to, subject = request.query["to"], request.query["subject"]
+        found = [one for one in journal.lines if to in one["recipients"] and one["headers"].get("subject") == subject]
+        return HTTPStatus.OK, {"sent": bool(found), "count": len(found), "at": found[-1]["at"] if found else None}
+
+    app = web.Application()
+    app.add_routes([get(faults, "/messages", find), *fault_routes(faults)])
+    return app
+
+
+async def serve(record: Path, port: int, http_port: int) -> None:
+    """Serve on 127.0.0.1 until standard input closes; port 0 chooses a free one."""
+    journal = Journal(record)
+    server = await receive(journal, port)
+    runner, http_port = await listen(index(journal), http_port)
+    print(json.dumps({"port": server.sockets[0].getsockname()[1], "http_port": http_port}), flush=True)
     await asyncio.to_thread(sys.stdin.read)
     server.close()
+    await runner.cleanup()
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--record", type=Path, required=True)
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--http-port", type=int, default=0)
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.record, arguments.port))
+    asyncio.run(serve(arguments.record, arguments.port, arguments.http_port))

@@ -1,6 +1,7 @@
 """A small payments service: a process of its own with its own durable record, unaware of who calls it.
 
-    POST /charges                    a charge to refund: {id, customer, amount, currency}
+    POST /charges                    a charge to refund: {id, customer, amount, currency}, and what is known of the
+                                     customer: {since, country}; an unknown one is new and from nowhere
     POST /refunds                    take a hold on a charge, under Idempotency-Key
     POST /refunds/{ref}/confirm      the money moves; `ref` is the refund's id or the key of its hold
     POST /refunds/{ref}/release      the hold is gone; an unknown key is remembered, and a late hold refused
@@ -17,21 +18,15 @@ Run: python -m examples.payments --record FILE [--port N]; the first line on sta
 when its standard input closes, so that it never outlives whoever started it.
 """
 
-import argparse
-import asyncio
-import json
-import sys
-from collections.abc import Callable
+from datetime import UTC, date, datetime
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from examples.faults import Fault, Faults
+from examples.faults import Faults
 from examples.journal import Journal, Line
-
-Body = dict[str, Any]
+from examples.service import Answer, Body, fault_routes, get, plain, post, run
 
 
 class Payments:
@@ -52,35 +47,35 @@ class Payments:
     def app(self) -> web.Application:
         """Return the service with all its addresses."""
         app = web.Application(client_max_size=64 * 1024)
+        faults = self.faults
         app.add_routes(
             [
-                self._post("/charges", "charge", self._charge),
-                self._post("/refunds", "hold", self._hold),
-                self._post("/refunds/{ref}/confirm", "confirm", self._confirm),
-                self._post("/refunds/{ref}/release", "release", self._release),
-                self._post("/credits", "credit", self._credit),
-                self._post("/transfers", "transfer", self._transfer),
-                self._post("/reversals", "reverse", self._reverse),
-                self._get("/keys/{key}", lambda request: self._look_up(request.match_info["key"])),
-                self._get("/transfers", lambda request: self._find_transfers(request.query.get("reference"))),
-                self._get("/charges/{id}", lambda request: self._show_charge(request.match_info["id"])),
-                self._get("/holds", lambda _: (HTTPStatus.OK, {"holds": self._holds()})),
-                self._get("/record", lambda _: (HTTPStatus.OK, {"record": self._journal.lines})),
-                web.post("/faults", self._arm),
-                web.delete("/faults", self._disarm),
-                web.get("/faults", self._show_fired),
+                post(faults, "/charges", "charge", self._charge),
+                post(faults, "/refunds", "hold", self._hold),
+                post(faults, "/refunds/{ref}/confirm", "confirm", self._confirm),
+                post(faults, "/refunds/{ref}/release", "release", self._release),
+                post(faults, "/credits", "credit", self._credit),
+                post(faults, "/transfers", "transfer", self._transfer),
+                post(faults, "/reversals", "reverse", self._reverse),
+                get(faults, "/keys/{key}", lambda request: self._look_up(request.match_info["key"])),
+                get(faults, "/transfers", lambda request: self._find_transfers(request.query.get("reference"))),
+                get(faults, "/charges/{id}", lambda request: self._show_charge(request.match_info["id"])),
+                get(faults, "/holds", lambda _: (HTTPStatus.OK, {"holds": self._holds()})),
+                get(faults, "/record", lambda _: (HTTPStatus.OK, {"record": self._journal.lines})),
+                *fault_routes(faults),
             ]
         )
         return app
 
     # ── endpoints: (key, body, reference in the path) → (status, answer) ─────────────────────────────────────────
 
-    def _charge(self, _: str, body: Body, __: str) -> tuple[int, Body]:
+    def _charge(self, _: str, body: Body, __: str) -> Answer:
         if body["id"] not in self._charges:
-            self._record("charge", **{name: body[name] for name in ("id", "customer", "amount", "currency")})
+            known = {"since": body.get("since") or _today().isoformat(), "country": body.get("country", "")}
+            self._record("charge", **{name: body[name] for name in ("id", "customer", "amount", "currency")}, **known)
         return HTTPStatus.CREATED, self._charges[body["id"]]
 
-    def _hold(self, key: str, body: Body, _: str) -> tuple[int, Body]:
+    def _hold(self, key: str, body: Body, _: str) -> Answer:
         known = self._keys.get(key)
         if known is not None and known["status"] == "released":
             return HTTPStatus.GONE, {"error": "This refund was released and will not be held again."}
@@ -98,7 +93,7 @@ class Payments:
         self._record("hold", key=key, id=self._new_id("re"), **{name: body[name] for name in names})
         return HTTPStatus.CREATED, self._keys[key]
 
-    def _confirm(self, _: str, __: Body, reference: str) -> tuple[int, Body]:
+    def _confirm(self, _: str, __: Body, reference: str) -> Answer:
         refund = self._find(reference)
         if refund is None or refund["status"] == "released":
             return HTTPStatus.GONE, {"error": "There is no such hold."}
@@ -106,7 +101,7 @@ class Payments:
             self._record("confirm", key=refund["key"])
         return HTTPStatus.OK, refund
 
-    def _release(self, _: str, __: Body, reference: str) -> tuple[int, Body]:
+    def _release(self, _: str, __: Body, reference: str) -> Answer:
         refund = self._find(reference)
         if refund is not None and refund["status"] not in {"held", "released"}:
             return HTTPStatus.UNPROCESSABLE_ENTITY, {"error": f"The refund is {refund['status']}."}
@@ -114,38 +109,40 @@ class Payments:
             self._record("release", key=refund["key"] if refund else reference)
         return HTTPStatus.OK, self._find(reference) or {}
 
-    def _credit(self, key: str, body: Body, _: str) -> tuple[int, Body]:
+    def _credit(self, key: str, body: Body, _: str) -> Answer:
         if key not in self._keys:
             names = ("account", "amount", "currency")
             self._record("credit", key=key, id=self._new_id("cr"), **{name: body[name] for name in names})
         return HTTPStatus.OK, self._keys[key]
 
-    def _transfer(self, key: str, body: Body, _: str) -> tuple[int, Body]:
+    def _transfer(self, key: str, body: Body, _: str) -> Answer:
         names = ("account", "amount", "currency")
         reference = body.get("reference") or key
         line = self._record("transfer", key=reference, id=self._new_id("tr"), **{name: body[name] for name in names})
         return HTTPStatus.CREATED, {"id": line["id"], "reference": reference, "status": "transferred"}
 
-    def _reverse(self, key: str, body: Body, _: str) -> tuple[int, Body]:
+    def _reverse(self, key: str, body: Body, _: str) -> Answer:
         if key not in self._keys:
             if body["of"] not in self._ids:
                 return HTTPStatus.UNPROCESSABLE_ENTITY, {"error": f"There is no payment {body['of']}."}
             self._record("reverse", key=key, id=self._new_id("rv"), of=body["of"])
         return HTTPStatus.OK, self._keys[key]
 
-    def _look_up(self, key: str) -> tuple[int, Body]:
+    def _look_up(self, key: str) -> Answer:
         known = self._keys.get(key)
         return (HTTPStatus.OK, known) if known else (HTTPStatus.NOT_FOUND, {"error": "Nothing has this key."})
 
-    def _find_transfers(self, reference: str | None) -> tuple[int, Body]:
+    def _find_transfers(self, reference: str | None) -> Answer:
         found = [line for line in self._transfers if line["key"] == reference]
         if not found:
             return HTTPStatus.NOT_FOUND, {"error": "No transfer has this reference."}
         return HTTPStatus.OK, {"id": found[0]["id"], "status": "transferred", "count": len(found)}
 
-    def _show_charge(self, charge: str) -> tuple[int, Body]:
+    def _show_charge(self, charge: str) -> Answer:
         known = self._charges.get(charge)
-        return (HTTPStatus.OK, known) if known else (HTTPStatus.NOT_FOUND, {"error": "There is no such charge."})
+        if known is None:
+            return HTTPStatus.NOT_FOUND, {"error": "There is no such charge."}
+        return HTTPStatus.OK, {**known, "account_age_days": (_today() - date.fromisoformat(known["since"])).days}
 
     def _holds(self) -> list[Body]:
         return [one for one in self._keys.values() if one["status"] == "held"]
@@ -160,7 +157,8 @@ class Payments:
     def _fold(self, line: Line) -> None:
         match line["what"]:
             case "charge":
-                self._charges[line["id"]] = {**_plain(line), "held": 0, "refunded": 0}
+                known = {"since": line["at"][:10], "country": ""}  # what a journal of an earlier release leaves out
+                self._charges[line["id"]] = {**known, **plain(line), "held": 0, "refunded": 0}
             case "hold":
                 self._keep(line, "held")
                 self._charges[line["charge"]]["held"] += line["amount"]
@@ -174,7 +172,7 @@ class Payments:
                 self._keep(line, "credited")
             case "transfer":
                 self._transfers.append(line)
-                self._ids[line["id"]] = {**_plain(line), "status": "transferred"}
+                self._ids[line["id"]] = {**plain(line), "status": "transferred"}
             case "reverse":
                 self._keep(line, "reversed")
                 self._undo(self._ids[line["of"]])
@@ -182,7 +180,7 @@ class Payments:
                 raise ValueError(f"The journal has a line that this release does not know: {line}")
 
     def _keep(self, line: Line, status: str) -> None:
-        self._keys[line["key"]] = self._ids[line["id"]] = {**_plain(line), "status": status}
+        self._keys[line["key"]] = self._ids[line["id"]] = {**plain(line), "status": status}
 
     def _settle(self, refund: Body, status: str, *, refunded: int) -> None:
         refund["status"] = status
@@ -201,57 +199,10 @@ class Payments:
     def _new_id(self, prefix: str) -> str:
         return f"{prefix}_{len(self._journal.lines) + 1}"
 
-    # ── HTTP ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _post(self, path: str, name: str, endpoint: Callable[[str, Body, str], tuple[int, Body]]) -> web.RouteDef:
-        async def answer(request: web.Request) -> web.StreamResponse:
-            key = request.headers.get("Idempotency-Key", "").strip('"')
-            try:
-                body = await request.json() if await request.read() else {}
-                status, document = endpoint(key, body, request.match_info.get("ref", ""))
-            except (ValueError, KeyError, TypeError) as error:
-                status, document = HTTPStatus.BAD_REQUEST, {"error": f"The request is not understood: {error!r}."}
-            return web.json_response(document, status=status)
-
-        return web.post(path, self.faults.around(name, answer))
-
-    def _get(self, path: str, endpoint: Callable[[web.Request], tuple[int, Body]]) -> web.RouteDef:
-        async def answer(request: web.Request) -> web.StreamResponse:
-            status, document = endpoint(request)
-            return web.json_response(document, status=status)
-
-        return web.get(path, self.faults.around("look", answer))
-
-    async def _arm(self, request: web.Request) -> web.Response:
-        self.faults.arm(Fault(**await request.json()))
-        return web.Response(status=HTTPStatus.NO_CONTENT)
-
-    async def _disarm(self, _: web.Request) -> web.Response:
-        self.faults.disarm()
-        return web.Response(status=HTTPStatus.NO_CONTENT)
-
-    async def _show_fired(self, _: web.Request) -> web.Response:
-        return web.json_response({"fired": self.faults.fired, "requests": self.faults.requests})
-
-
-def _plain(line: Line) -> Body:
-    return {name: value for name, value in line.items() if name not in {"number", "at", "what"}}
-
-
-async def serve(record: Path, port: int) -> None:
-    """Serve on 127.0.0.1 until standard input closes; port 0 chooses a free one."""
-    runner = web.AppRunner(Payments(Journal(record)).app(), access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
-    await site.start()
-    print(json.dumps({"port": runner.addresses[0][1]}), flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    await runner.cleanup()
+def _today() -> date:
+    return datetime.now(UTC).date()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--record", type=Path, required=True)
-    parser.add_argument("--port", type=int, default=0)
-    arguments = parser.parse_args()
-    asyncio.run(serve(arguments.record, arguments.port))
+    run(__doc__, lambda journal: Payments(journal).app())

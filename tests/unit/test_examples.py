@@ -2,16 +2,19 @@
 
 import asyncio
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import aiosmtplib
 import pytest
 from aiohttp import ClientError
 from aiohttp.test_utils import TestClient, TestServer
 
+from examples.billing import Billing
 from examples.journal import Journal, read
-from examples.mailbox import Session
+from examples.mailbox import Session, index
 from examples.payments import Payments
 
+YEAR_AGO = (datetime.now(UTC).date() - timedelta(days=365)).isoformat()
 HOLD = {"charge": "ch_88", "amount": 4200, "currency": "USD"}
 
 
@@ -127,6 +130,93 @@ async def test_a_fault_fires_once_and_its_effect_is_as_announced(payments, fault
     assert len((await look(payments, "/holds"))["holds"]) == happened
     assert sum((await look(payments, "/faults"))["fired"].values()) == 1
     assert (await post(payments, "/refunds", HOLD))[0] == (200 if happened else 201)
+
+
+async def test_a_lie_says_yes_and_nothing_happens(payments):
+    await post(payments, "/refunds", HOLD)
+    await payments.post("/faults", json={"on": "confirm", "answer": "lie", "moment": "before"})
+    assert await post(payments, "/refunds/k1/confirm") == (200, {"status": "done"})
+    assert (await look(payments, "/charges/ch_88"))["refunded"] == 0
+
+
+@pytest.mark.parametrize(("known", "days"), [({}, 0), ({"since": YEAR_AGO, "country": "US"}, 365)])
+async def test_a_charge_says_how_long_its_customer_is_known(payments, known, days):
+    charge = {"id": "ch_1", "customer": "1", "amount": 1, "currency": "USD"}
+    await payments.post("/charges", json=charge | known)
+    shown = await look(payments, "/charges/ch_1")
+    assert (shown["account_age_days"], shown["country"]) == (days, known.get("country", ""))
+
+
+# ── billing ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+async def billing(journal):
+    async with TestClient(TestServer(Billing(journal).app())) as client:
+        for name, retention in (("88", False), ("89", True)):
+            account = {"id": name, "plan": "pro", "since": YEAR_AGO, "country": "US", "retention": retention}
+            assert (await client.post("/accounts", json=account)).status == 201
+        yield client
+
+
+async def subscription(client, account="88"):
+    return (await look(client, f"/accounts/{account}/subscription"))["status"]
+
+
+async def test_a_held_cancellation_changes_nothing_until_it_is_confirmed(billing):
+    assert (await post(billing, "/cancellations", {"account": "88"}))[0] == 201
+    assert (await post(billing, "/cancellations", {"account": "88"}))[0] == 200
+    assert (await subscription(billing), len((await look(billing, "/holds"))["holds"])) == ("active", 1)
+    for _ in range(2):
+        assert (await post(billing, "/cancellations/k1/confirm"))[1]["status"] == "confirmed"
+    assert (await subscription(billing), (await look(billing, "/holds"))["holds"]) == ("canceled", [])
+
+
+async def test_a_released_cancellation_leaves_no_trace_and_is_not_held_again(billing):
+    await post(billing, "/cancellations", {"account": "88"})
+    for key in ("k1", "k2"):  # the second was never held
+        assert (await post(billing, f"/cancellations/{key}/release"))[0] == 200
+        assert (await post(billing, "/cancellations", {"account": "88"}, key=key))[0] == 410
+        assert (await post(billing, f"/cancellations/{key}/confirm"))[0] == 410
+    assert await subscription(billing) == "active"
+    assert (await post(billing, "/cancellations", {"account": "88"}, key="k3"))[0] == 201
+
+
+@pytest.mark.parametrize(
+    ("account", "said"), [("90", "Account not found: 90."), ("89", "The customer must phone retention before")]
+)
+async def test_what_billing_refuses_it_says(billing, account, said):
+    status, answer = await post(billing, "/cancellations", {"account": account})
+    assert status == 422
+    assert answer["error"].startswith(said)
+    assert (await look(billing, "/holds"))["holds"] == []
+
+
+async def test_a_canceled_subscription_is_canceled_once_and_reactivated_once(billing, tmp_path):
+    await post(billing, "/cancellations", {"account": "88"})
+    await post(billing, "/cancellations/k1/confirm")
+    assert (await post(billing, "/cancellations", {"account": "88"}, key="k2"))[0] == 422
+    for _ in range(2):
+        assert (await post(billing, "/reactivations", {"of": "k1"}, key="undo"))[1]["status"] == "reactivated"
+    assert (await post(billing, "/reactivations", {"of": "k2"}, key="undo-2"))[0] == 422
+    with closing(Journal(tmp_path / "journal")) as again:
+        async with TestClient(TestServer(Billing(again).app())) as recovered:
+            assert await subscription(recovered) == "active"
+            assert (await look(recovered, "/keys/k1"))["status"] == "confirmed"
+
+
+# ── the mailbox ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_message_that_was_kept_is_found_by_its_recipient_and_subject(mailbox):
+    port, journal = mailbox
+    await send(port, "c@test")
+    await send(port, "swallow.me@test")
+    async with TestClient(TestServer(index(journal))) as client:
+        for to, subject, count in (("c@test", "Refund", 1), ("c@test", "Other", 0), ("swallow.me@test", "Refund", 0)):
+            found = await look(client, f"/messages?to={to}&subject={subject}")
+            assert (found["sent"], found["count"]) == (count > 0, count)
+        assert (await client.get("/messages?to=c@test")).status == 400
 
 
 @pytest.fixture
