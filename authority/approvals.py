@@ -22,7 +22,9 @@ def eligible(approver: Principal, state: IntentState, custody: Sequence[GrantIss
     """Tell why a person may not answer for an intent; None if they may. `custody` is the intent's chain of grants."""
     if approver.subject.kind != "person":
         return "Only a person may answer for an intent."
-    involved = {folded(grant.subject.name) for grant in custody} | {folded(state.submitted.agent.name)}
+    if not custody or custody[-1].grant != state.submitted.grant:
+        return "The grants under which the intent was submitted are not known."
+    involved = {folded(grant.subject.name) for grant in custody}
     own = approver.chain[1:] or approver.chain
     if folded(approver.subject.name) in involved:
         return f"{approver.subject.name} stands in the intent's chain of custody and cannot answer for it."

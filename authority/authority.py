@@ -5,9 +5,10 @@ The one face of this package. What is permitted is decided by pure functions (`g
 of whoever makes it is alive, and an answer that it was made means that it is durable.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -16,6 +17,7 @@ from authority.grants import GRANTS_STREAM, TOKEN_BYTES, GrantOrder, Principal, 
 from authority.policies import KeptPolicySet, Policies
 from authority.policy import PolicySet, parse
 from authority.record import record
+from authority.schema import OperationShape, check
 from authority.tasks import Tasks
 from authority.tokens import Tokens
 from authority.verdict import evaluate
@@ -26,6 +28,7 @@ from ledger.intents import JSON
 from ledger.store import Append, Appended, GrantAlive, Issue, Revoke, StandingGrant, Store
 from ledger.tasks import TaskContract
 
+_FAULTS_TOLD: Final = 3  # in the sentence; all of them stand beside it
 _GRANT_ID_BYTES: Final = 10  # not a secret: a grant is only named by it
 
 
@@ -177,19 +180,14 @@ class Authority:
     # ── policy sets ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def add_policy(
-        self, principal: Principal, cedar: str, operations: Sequence[Any], *, activate: bool
+        self, principal: Principal, cedar: str, operations: Sequence[OperationShape], *, activate: bool
     ) -> PolicySet:
         """Check a policy set against the catalogue and keep it; with `activate`, put it in force.
 
         Adding one that is kept already is harmless. Raises `InvalidPolicy` with each place, and then neither was done.
         """
         self.person(principal)
-        from authority.schema import check  # noqa: PLC0415
-
-        policy_set = parse(cedar)
-        found = check(policy_set, operations)
-        if found:
-            raise InvalidPolicy(errors=found)
+        policy_set = await asyncio.to_thread(_checked, cedar, operations)  # it may take a tenth of a second
         await self._policies.add(principal, policy_set)
         if activate:
             await self._policies.activate(principal, policy_set.digest)
@@ -223,3 +221,12 @@ class Authority:
     async def task(self, task: str) -> TaskContract | None:
         """Return the contract of a task; None if none was defined."""
         return await self._tasks.find(task)
+
+
+def _checked(cedar: str, operations: Sequence[OperationShape]) -> PolicySet:
+    policy_set = parse(cedar)
+    found = check(policy_set, operations)
+    if found:
+        places = "; ".join(f"line {one['line']}: {one['message']}" for one in found[:_FAULTS_TOLD])
+        raise InvalidPolicy(f"The policy set does not fit the catalogue ({places}). It was not kept.", errors=found)
+    return policy_set

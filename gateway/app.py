@@ -145,6 +145,7 @@ async def open_service(
     await registry.open()
     parts.push_async_callback(registry.close)
     authority = Authority(store)
+    parts.push_async_callback(authority.close)
     follower = Follower(pool, store, PROJECTIONS)
     await follower.start()
     parts.push_async_callback(follower.stop)

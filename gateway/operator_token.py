@@ -12,7 +12,7 @@ from typing import Final
 from authority.authority import Authority
 from authority.grants import TOKEN_BYTES, token_of
 from gateway.data_directory import claim
-from ledger.errors import Misconfigured, Unauthenticated
+from ledger.errors import Misconfigured
 
 _TOKEN_FILE_BYTES: Final = 512
 
@@ -31,13 +31,12 @@ async def ensure_operator(authority: Authority, file: Path, entropy: Callable[[i
     token = _read(file)
     if await authority.ensure_operator(token):
         return True
-    try:
-        await authority.authenticate(token)
-    except Unauthenticated:
-        if made_now:
-            _forget(file)
-        return False
-    return True
+    standing = await authority.standing(token)
+    if standing and not standing[-1].revoked:
+        return True
+    if made_now:
+        _forget(file)
+    return False
 
 
 def _write_once(file: Path, token: str) -> bool:

@@ -87,3 +87,8 @@ def test_everybody_answers_once_under_whatever_grant_and_spelling():
     state = msgspec.structs.replace(waiting(quorum=2), approvals=(given,))
     assert eligible(BOB, state, CUSTODY) == "bob has already answered."
     assert eligible(principal_of(descend(person("dana"))), state, CUSTODY) is None
+
+
+def test_where_the_custody_is_not_known_nobody_may():
+    assert eligible(BOB, waiting(), ()) is not None
+    assert eligible(BOB, waiting(), CUSTODY[:-1]) is not None
