@@ -30,6 +30,7 @@ POLICY_DEPTH: Final = 32  # brackets in brackets; Cedar's parser overflows the s
 POLICY_OPERATORS: Final = 300  # of one policy; a chain of them nests too, and overflows it past eight hundred
 POLICY_DESCRIPTION_LENGTH: Final = 200  # it stands in the reasons of a decision
 POLICY_FAULTS: Final = 20  # named at once; an author corrects these first
+REHEARSAL_DIFFERENCES: Final = 100  # shown; all are counted
 POLICY_SETS_KEPT: Final = 32  # parsed; the active one, and some that are tried
 DECISION_REASONS: Final = 16  # more would not be read
 DECISION_REASON_LENGTH: Final = 500
