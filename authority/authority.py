@@ -157,13 +157,11 @@ class Authority:
         return Revoked(dead, tuple(await self._store.in_flight_under(grant)))
 
     async def grants(self, principal: Principal, after: str | None, limit: int) -> Sequence[StandingGrant]:
-        """Return a person's own grant and all below it, by id, at most `limit` after the id `after`."""
-        self.person(principal)
+        """Return the principal's own grant and all below it, by id, at most `limit` after the id `after`."""
         return await self._store.below(principal.grant, after, limit)
 
     async def grant(self, principal: Principal, grant: str) -> StandingGrant:
-        """Return a grant: a person's own, or one below it. Raises `NotFound`."""
-        self.person(principal)
+        """Return a grant: the principal's own, or one below it. Raises `NotFound`."""
         standing = await self._store.chain(grant=grant)
         if principal.grant not in {one.issued.grant for one in standing}:
             raise NotFound(f"There is no grant {grant} at or below yours.")
