@@ -21,6 +21,7 @@ _SCENE_SECONDS: Final = 40.0
 _LEASE_SECONDS: Final = "2"  # how long the next process leaves alone what a dead one was doing
 _POLL_SECONDS: Final = 0.05
 _USD: Final = {"currency": "USD"}
+_KNOWN: Final = {"since": "2024-01-01", "country": "US"}  # what policy is told about the customer
 
 
 class Told(NamedTuple):
@@ -72,7 +73,7 @@ class Story:
         self._scene("Setting up", "an outside world, and Intent Ledger with no settings but its adapters' file")
         await self.stage.start()
         for customer in ("88", "91", "92"):
-            charge = {"id": f"ch_{customer}", "customer": customer, "amount": 10_000, **_USD}
+            charge = {"id": f"ch_{customer}", "customer": customer, "amount": 10_000, **_USD, **_KNOWN}
             await self.stage.tell_payments("/charges", charge)
         self._say(f"CRM: a PostgreSQL database. Payments: {self.stage.payments.url}, a process with its own record.")
         self._say(f"Mailbox: an SMTP server on port {self.stage.mailbox.port}.")
