@@ -1,13 +1,13 @@
 -- Following the ledger: projections/follower.py.
 
 -- name: open
-insert into intent_ledger.projections (ledger, name)
-select $1, name
-from unnest($2::text[]) as name
+insert into intent_ledger.projections (ledger, name, revision)
+select $1, name, revision
+from unnest($2::text[], $3::integer[]) as opened (name, revision)
 on conflict (ledger, name) do nothing;
 
 -- name: take
-select name, position, failure
+select name, position, failure, revision
 from intent_ledger.projections
 where
     ledger = $1
@@ -16,7 +16,7 @@ order by name
 for update skip locked;
 
 -- name: checkpoints
-select name, position, failure
+select name, position, failure, revision
 from intent_ledger.projections
 where
     ledger = $1
@@ -24,7 +24,7 @@ where
 order by name;
 
 -- name: hold
-select name, position, failure
+select name, position, failure, revision
 from intent_ledger.projections
 where
     ledger = $1
@@ -44,6 +44,22 @@ from unnest($2::text[], $3::bigint[], $4::text[]) as moved (name, position, fail
 where
     checkpoint.ledger = $1
     and checkpoint.name = moved.name;
+
+-- name: swapped
+update intent_ledger.projections
+set
+    position = $3,
+    failure = null,
+    revision = $4
+where
+    ledger = $1
+    and name = $2;
+
+-- name: begin_rebuild
+select pg_try_advisory_lock(hashtextextended('views of ' || $1, 0));
+
+-- name: end_rebuild
+select pg_advisory_unlock(hashtextextended('views of ' || $1, 0));
 
 -- name: earlier
 select event.position, event.stream, event.version, event.type, event.at, event.body
