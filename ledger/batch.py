@@ -89,7 +89,6 @@ class _Wire(msgspec.Struct, omit_defaults=True):
     beside: _Beside | None = None
 
 
-_NOTHING_BESIDE: Final = _Beside()
 _to_json = msgspec.json.Encoder().encode
 _lacking_from_json = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -125,9 +124,8 @@ def item_of(append: Append, answer: asyncio.Future[Verdict]) -> Item:
     if append.guards or append.work is not None:
         wire.intent = intent_of(append.stream)
         _set_work(wire, append.work)
-    beside = _Beside(_change(append), append.restore, append.notify, wire.besides)
-    if beside != _NOTHING_BESIDE:
-        wire.beside = beside
+    if append.change is not None or append.restore is not None or append.notify is not None or wire.besides:
+        wire.beside = _Beside(_change(append.change, append), append.restore, append.notify, wire.besides)
     names: list[Hashable] = [append.stream]
     if wire.key is not None:
         names.append((wire.subject, wire.key))
@@ -215,8 +213,7 @@ def _set_work(wire: _Wire, work: Work | None) -> None:
             assert_never(work)
 
 
-def _change(append: Append) -> dict[str, Any] | None:
-    change: Change | None = append.change
+def _change(change: Change | None, append: Append) -> dict[str, Any] | None:
     match change:
         case Issue(issued):
             return {

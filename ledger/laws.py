@@ -20,29 +20,33 @@ from ledger.store import (
     WithinLimits,
 )
 
-_OF_AN_INTENT = (EpochCurrent, KeyUnused, Unlike)
+_OF_AN_INTENT = frozenset({EpochCurrent, KeyUnused, Unlike})
 
 
 def check(append: Append) -> None:
     """Raise `InvariantViolation` if no ledger can take this append."""
-    guards = append.guards
-    if append.work is not None or any(isinstance(guard, _OF_AN_INTENT) for guard in guards):
-        _demand(intent_of(append.stream) is not None, append, "it is no intent's: it has neither epoch, key nor work")
-    if len(guards) > 1:
-        _demand(len(set(map(type, guards))) == len(guards), append, "no two guards are of one class")
-    for guard in guards:
-        if isinstance(guard, WithinLimits):
-            counters = {charge.limit for charge in guard.charges}
-            _demand(
-                0 < len(counters) == len(guard.charges), append, "each counter is charged once, and at least one is"
-            )
-            _demand(all(charge.amount > 0 for charge in guard.charges), append, "a charge takes something")
-        elif isinstance(guard, Unlike):
-            _demand(any(isinstance(other, KeyUnused) for other in guards), append, "a likeness goes with a key")
-    if append.change is not None:
-        _demand(any(map(_says(append.change), append.events)), append, "a change is what one of its events says")
-    if append.notify is not None:
-        _demand(0 <= append.notify < len(append.events), append, "what is told is one of its events")
+    classes = set(map(type, append.guards))
+    if len(classes) < len(append.guards):
+        raise _unlawful(append, "no two guards are of one class")
+    of_an_intent = append.work is not None or not classes.isdisjoint(_OF_AN_INTENT)
+    if of_an_intent and intent_of(append.stream) is None:
+        raise _unlawful(append, "only an intent has an epoch, a key, a likeness or work")
+    if Unlike in classes and KeyUnused not in classes:
+        raise _unlawful(append, "a likeness goes with a key")
+    if WithinLimits in classes:
+        _check_charges(append)
+    if append.change is not None and not any(map(_says(append.change), append.events)):
+        raise _unlawful(append, "a change is what one of its events says")
+    if append.notify is not None and not 0 <= append.notify < len(append.events):
+        raise _unlawful(append, "what is told is one of its events")
+
+
+def _check_charges(append: Append) -> None:
+    charges = [one for guard in append.guards if isinstance(guard, WithinLimits) for one in guard.charges]
+    if not 0 < len({charge.limit for charge in charges}) == len(charges):
+        raise _unlawful(append, "each counter is charged once, and at least one is")
+    if any(charge.amount <= 0 for charge in charges):
+        raise _unlawful(append, "a charge takes something")
 
 
 def _says(change: Change) -> Callable[[e.Event], bool]:
@@ -59,6 +63,5 @@ def _says(change: Change) -> Callable[[e.Event], bool]:
     return says
 
 
-def _demand(holds: bool, append: Append, law: str) -> None:
-    if not holds:
-        raise InvariantViolation(f"This append to {append.stream!r} can never be taken: {law}. Nothing was written.")
+def _unlawful(append: Append, law: str) -> InvariantViolation:
+    return InvariantViolation(f"No ledger takes this append to {append.stream!r}: {law}. Nothing was written.")

@@ -21,10 +21,9 @@ create function intent_ledger.window_start(in_per text, in_at timestamptz)
 returns timestamptz
 language sql
 stable
-set search_path = pg_catalog
 return case in_per
-    when 'hour' then date_trunc('hour', in_at, 'UTC')
-    when 'day' then date_trunc('day', in_at, 'UTC')
+    when 'hour' then pg_catalog.date_trunc('hour', in_at, 'UTC')
+    when 'day' then pg_catalog.date_trunc('day', in_at, 'UTC')
     when 'total' then '-infinity'::timestamptz
 end;
 
