@@ -33,7 +33,7 @@ from ledger import events as e
 from ledger.errors import AdapterError, InvariantViolation, Permanent
 from ledger.ids import intent_stream
 from ledger.intents import JSON, Mode, Verb
-from ledger.phases import TERMINAL
+from ledger.phases import TERMINAL, UNDECIDED
 from ledger.state import IntentState, evolve, fold
 from ledger.store import (
     Append,
@@ -199,8 +199,9 @@ class Runner:
             return await self._flush(draft, lease, work) or draft.confirmed
         later = Parked() if isinstance(work, Finished) else work
         state = draft.confirmed
-        if not await self._store.reschedule(state.id, lease.epoch, later, state.version):
-            return Lost("Another worker has taken the intent over, or a person has spoken.")
+        grant = state.submitted.grant if state.phase in UNDECIDED else None
+        if not await self._store.reschedule(state.id, lease.epoch, later, state.version, grant):
+            return Lost("Another worker has taken the intent over, a person has spoken, or its grant has died.")
         return state
 
     async def _flush(self, draft: _Draft, lease: Lease, work: Work | None) -> Stopped | None:
