@@ -13,9 +13,14 @@ from gateway.metrics import CONTENT_TYPE
 from gateway.render import Readiness
 from ledger.bounds import READY_FRESH_SECONDS, READY_SECONDS
 from ledger.errors import LedgerError
+from projections.follower import Follower
 
 _VIEWS_STOPPED: Final = (
     "A view has stopped; GET /v1/projections says which and why. "
+    "Intents are accepted and run; lists and the audit may be out of date."
+)
+_VIEWS_REBUILDING: Final = (
+    "Views of an older release are being rebuilt; GET /v1/projections says which. "
     "Intents are accepted and run; lists and the audit may be out of date."
 )
 
@@ -28,14 +33,14 @@ async def alive(visit: Visit) -> web.Response:
 async def ready(visit: Visit) -> web.Response:
     """Say whether this process should be sent work, and if not why.
 
-    A view that has stopped is told and takes no work away: intents are accepted and run without any view.
+    A view that has stopped, or is being rebuilt, is told and takes no work away: intents are accepted and run without
+    any view.
     """
     door = visit.door
     hindrance = await _hindrance(door)
     if hindrance is not None:
         return visit.answer(Readiness(ready=False, reasons=(hindrance,)), 503)
-    stopped = door.service is not None and door.service.follower.failure is not None
-    return visit.answer(Readiness(ready=True, reasons=(_VIEWS_STOPPED,) if stopped else ()))
+    return visit.answer(Readiness(ready=True, reasons=() if door.service is None else _lagging(door.service.follower)))
 
 
 async def metrics(visit: Visit) -> web.Response:
@@ -46,6 +51,12 @@ async def metrics(visit: Visit) -> web.Response:
 async def document(visit: Visit) -> web.Response:
     """Show the OpenAPI document of this service."""
     return web.Response(body=visit.door.document, headers=visit.headers())
+
+
+def _lagging(follower: Follower) -> tuple[str, ...]:
+    """Say what is behind although work is taken."""
+    stopped = (_VIEWS_STOPPED,) if follower.failure is not None else ()
+    return (*stopped, _VIEWS_REBUILDING) if follower.rebuilding else stopped
 
 
 async def _hindrance(door: Door) -> str | None:

@@ -48,6 +48,15 @@ async def digest_of(pages: AsyncIterator[list[Record]]) -> str:
     return shown(sha256)
 
 
+def out_of_date(projection: Projection[Any], revision: int) -> str | None:
+    """Say why a view of this revision is not what this release would make of the events; None if it is."""
+    if revision == projection.revision:
+        return None
+    if revision < projection.revision:
+        return "Its rows are an older release's and are being rebuilt."
+    return "Its rows are a newer release's, which keeps them; this process does not."
+
+
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """How a view stands. `lag` counts events; `digest` is true at `digest_position`."""
 
@@ -89,6 +98,8 @@ class Standings:
             found = await connection.fetchrow(_LOOK, self._ledger, [name])
             head = await connection.fetchval(_HEAD, self._ledger) or 0
             position, failure = (found["position"], found["failure"]) if found else (0, None)
+            if failure is None and found is not None:
+                failure = out_of_date(table.projection, found["revision"])
             known = self._known.get(name)
             if known is None or started > known.fresh_until:
                 digest = await digest_of(table.every(connection, self._ledger))

@@ -5,6 +5,8 @@
 
 * Whoever holds the checkpoint rows follows; another process finds them taken, does nothing and looks again later. A
   batch that was interrupted has left nothing behind.
+* A view whose rows are of an older revision is rebuilt first (`projections/replay.py`), by one process, while its rows
+  go on being read as they are. One of a newer revision is left to the processes of that release.
 * A view that cannot apply an event stops before it and says why, in its checkpoint row, where every process sees it.
   The other views go on. It is tried again when a process starts (with a newer release, perhaps) and after a replay.
 * Views never slow appends. News are gathered first, so that an intent which comes and goes within a batch is written
@@ -25,9 +27,11 @@ from ledger.database import connection as borrowed
 from ledger.errors import Corrupt, Unavailable
 from ledger.events import Event
 from ledger.store import Store
+from projections.digest import out_of_date
 from projections.feed import read_batch
 from projections.fold import Reached, bring_up
 from projections.projection import Projection
+from projections.replay import Replayed, replay
 from projections.table import Table
 
 if TYPE_CHECKING:
@@ -37,6 +41,8 @@ _OPEN: Final = sql.query("views.open")
 _TAKE: Final = sql.query("views.take")
 _LOOK: Final = sql.query("views.checkpoints")
 _MOVE: Final = sql.query("views.move")
+_BEGIN_REBUILD: Final = sql.query("views.begin_rebuild")
+_END_REBUILD: Final = sql.query("views.end_rebuild")
 _UNWRITABLE: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 _log = structlog.get_logger(__name__)
@@ -53,27 +59,45 @@ class Follower:
         self._tables: dict[str, Table[Any]] = {p.name: Table(p) for p in projections}
         self._reads = frozenset[type[Event]]().union(*(p.reads for p in projections))
         self._reached: dict[str, Reached] = {}  # what the checkpoint rows said last
+        self._revisions: dict[str, int] = {}  # and whose rows they are
         self._given_up: dict[str, int] = {}  # where this process could not go on
         self._task: asyncio.Task[None] | None = None
         self._broken: BaseException | None = None  # what ended the task: a fault of ours
 
     @property
     def position(self) -> int:
-        """Return the position that every view has reached."""
+        """Return the position that every view has reached; 0 while the rows of one are an older release's."""
+        if self.rebuilding:
+            return 0
         return min((reached.position for reached in self._reached.values()), default=0)
+
+    @property
+    def rebuilding(self) -> tuple[str, ...]:
+        """Name the views that are to be rebuilt for this release, and can be."""
+        return tuple(
+            [
+                name
+                for name, revision in self._revisions.items()
+                if revision < self._tables[name].projection.revision and not self._stands(name)
+            ]
+        )
 
     @property
     def failure(self) -> str | None:
         """Say why a view stands still, by name; None while all of them go on."""
         if self._broken is not None:
             return f"The views are not followed any more: {self._broken!r}"
-        failures = [f"{name}: {reached.failure}" for name, reached in self._reached.items() if reached.failure]
-        return " ".join(failures) or None
+        failures = {name: reached.failure for name, reached in self._reached.items()}
+        for name, revision in self._revisions.items():
+            if revision > self._tables[name].projection.revision:
+                failures[name] = out_of_date(self._tables[name].projection, revision)
+        return " ".join([f"{name}: {failure}" for name, failure in failures.items() if failure]) or None
 
     async def start(self) -> None:
         """Begin to follow. Raises `Unavailable`."""
         async with borrowed(self._pool) as connection:
-            await connection.execute(_OPEN, self._ledger, list(self._tables))
+            revisions = [table.projection.revision for table in self._tables.values()]
+            await connection.execute(_OPEN, self._ledger, list(self._tables), revisions)
             await self._look(connection)
         self._task = asyncio.create_task(self._follow(), name=f"follower of {self._ledger}")
         self._task.add_done_callback(self._ended)
@@ -87,8 +111,11 @@ class Follower:
     async def advance(self) -> int | None:
         """Bring every view up to the same batch of events; return how many events were looked at.
 
-        None when another process follows just now, or when no view can go on. Raises `Unavailable`.
+        A view of an older release is rebuilt first. None when another process follows or rebuilds just now, or when no
+        view can go on. Raises `Unavailable`.
         """
+        if self.rebuilding:
+            return await self._rebuild()
         try:
             return await self._advance(list(self._tables))
         except _UNWRITABLE:  # one view made rows that PostgreSQL refuses; the others need not wait for it
@@ -101,8 +128,8 @@ class Follower:
             if len(taken) < len(names):
                 await self._look(connection)
                 return None
-            self._reached |= _reached(taken)
-            going = {name: self._reached[name].position for name in names if not self._stands(name)}
+            self._learn(taken)
+            going = {name: self._reached[name].position for name in names if self._goes(name)}
             if not going:
                 return None
             after = min(going.values())
@@ -126,6 +153,42 @@ class Follower:
             self._note({name: failure})
             return None
 
+    async def _rebuild(self) -> int | None:
+        """Rebuild what an older release made; return how many events were folded. None while another process does."""
+        async with borrowed(self._pool) as connection:
+            if not await connection.fetchval(_BEGIN_REBUILD, self._ledger):
+                await self._look(connection)
+                return None
+            try:
+                await self._look(connection)  # another may just have done it
+                count = await self._swap(connection, [self._tables[name].projection for name in self.rebuilding])
+                await self._look(connection)
+            finally:
+                if not connection.is_closed():
+                    await connection.execute(_END_REBUILD, self._ledger)
+        return count
+
+    async def _swap(self, connection: "Connection", projections: Sequence[Projection[Any]]) -> int:
+        """Put new rows in the place of these views' old ones; say for which it cannot be done, and why."""
+        _log.info("views_rebuilding", ledger=self._ledger, views=[projection.name for projection in projections])
+        replayed: Sequence[Replayed] = ()
+        try:
+            replayed = await replay(self._pool, self._ledger, projections, swap=True)
+            failures = {one.name: one.failure for one in replayed if one.failure is not None}
+        except Corrupt as error:
+            failures = {projection.name: error.message for projection in projections}
+        stuck = {
+            name: Reached(self._reached[name].position, f"It cannot be rebuilt for this release. {why}")
+            for name, why in failures.items()
+        }
+        await self._move(connection, stuck)
+        self._note(stuck)
+        return max((one.events for one in replayed), default=0)
+
+    def _goes(self, name: str) -> bool:
+        """Tell whether this process may move the view on."""
+        return self._revisions[name] == self._tables[name].projection.revision and not self._stands(name)
+
     def _stands(self, name: str) -> bool:
         """Tell whether this process has already failed at the very place where the view stands."""
         reached = self._reached[name]
@@ -145,7 +208,12 @@ class Follower:
 
     async def _look(self, connection: "Connection") -> None:
         """Learn how far the views are, whoever moves them."""
-        self._reached |= _reached(await connection.fetch(_LOOK, self._ledger, list(self._tables)))
+        self._learn(await connection.fetch(_LOOK, self._ledger, list(self._tables)))
+
+    def _learn(self, records: Sequence[asyncpg.Record]) -> None:
+        for record in records:
+            self._reached[record["name"]] = Reached(record["position"], record["failure"])
+            self._revisions[record["name"]] = record["revision"]
 
     # ── when ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -187,10 +255,6 @@ class Follower:
         finally:
             if isinstance(news, AsyncGenerator):
                 await news.aclose()
-
-
-def _reached(records: Sequence[asyncpg.Record]) -> dict[str, Reached]:
-    return {record["name"]: Reached(record["position"], record["failure"]) for record in records}
 
 
 async def _loop_is_busy() -> bool:

@@ -7,7 +7,7 @@
 
 The shadows are in the session's own schema, `pg_temp`: nobody else sees them, they are not written to the WAL, and a
 crash leaves nothing to clean. A swap touches only rows that differ, so a view that was right is not written at all;
-readers see the rows before it or after it, never between.
+readers see the rows before it or after it, never between. What it puts there is of this release's revision.
 
 Each view has a connection, and events are read on one more, a batch ahead of the fold, so that PostgreSQL and Python
 work at the same time. Replay calls no adapter, appends nothing, and needs memory for two batches, however long the
@@ -42,7 +42,7 @@ Progress = Callable[[int, int], None]  # events folded so far, events to fold
 _OPEN: Final = sql.query("views.open")
 _LOOK: Final = sql.query("views.checkpoints")
 _HOLD: Final = sql.query("views.hold")
-_MOVE: Final = sql.query("views.move")
+_SWAPPED: Final = sql.query("views.swapped")
 _UNBOUNDED: Final = sql.query("views.unbounded")
 
 
@@ -89,7 +89,7 @@ async def replay(
     clock = asyncio.get_running_loop().time
     async with AsyncExitStack() as parts:
         reader = await parts.enter_async_context(borrowed(pool))
-        await reader.execute(_OPEN, ledger, [projection.name for projection in projections])
+        await reader.execute(_OPEN, ledger, [p.name for p in projections], [p.revision for p in projections])
         rebuilds = []
         for projection in projections:
             connection = await parts.enter_async_context(borrowed(pool))
@@ -172,7 +172,9 @@ class _Rebuild(Generic[R]):
             if self.reached.position != position:
                 return replayed  # the rebuild could not come so far
             await self.live.take_over(self._connection, self._ledger)
-            await self._connection.execute(_MOVE, self._ledger, [self.projection.name], [position], [None])
+            await self._connection.execute(
+                _SWAPPED, self._ledger, self.projection.name, position, self.projection.revision
+            )
         return msgspec.structs.replace(replayed, swapped=True)
 
     async def _catch_up(self, until: int) -> None:
