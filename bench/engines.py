@@ -20,8 +20,8 @@ import msgspec
 
 from bench.load import Task
 from bench.meter import prepare
+from gateway.data_directory import token_file
 from gateway.embedded_postgres import EmbeddedPostgres
-from gateway.operator_token import token_file
 
 ROOT: Final = Path(__file__).parents[1]
 PEER_ENVIRONMENT: Final = ROOT / ".venv-bench"

@@ -24,11 +24,12 @@ from adapters.configuration import load
 from adapters.registry import Registry
 from authority.authority import Authority
 from coordinator.coordinator import Coordinator
+from gateway.data_directory import token_file
 from gateway.database import database, patiently
 from gateway.door import Door, Limits, Service
 from gateway.metrics import Metrics
 from gateway.openapi import document
-from gateway.operator_token import ensure_operator, token_file
+from gateway.operator_token import ensure_operator
 from gateway.render import encode
 from gateway.routes import ROUTES
 from gateway.server import listening

@@ -253,7 +253,8 @@ async def _make_operator(settings: "Settings", dsn: str) -> Path | None:
     import secrets  # noqa: PLC0415
 
     from authority.authority import Authority  # noqa: PLC0415
-    from gateway.operator_token import ensure_operator, token_file  # noqa: PLC0415
+    from gateway.data_directory import token_file  # noqa: PLC0415
+    from gateway.operator_token import ensure_operator  # noqa: PLC0415
     from ledger.database import open_pool  # noqa: PLC0415
     from ledger.postgres_store import PostgresStore  # noqa: PLC0415
 

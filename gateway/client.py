@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 import msgspec
 
-from gateway.operator_token import token_file
+from gateway.data_directory import token_file
 from gateway.receiver import is_loopback
 from gateway.settings import Settings
 from gateway.visible_text import visible

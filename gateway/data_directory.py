@@ -1,6 +1,6 @@
 """The directory in which one installation keeps what is its own: its database, its operator's token.
 
-It owns the rules about that directory, and knows nothing of what is kept in it:
+It owns the rules about that directory, and of what is kept in it knows only what the token is called:
 
   * It is made by us or was empty when we first met it; a marker file says so ever after.
   * It belongs to the user we run as and nobody else may write to it.
@@ -21,6 +21,11 @@ _MARKER_TEXT: Final = """\
 This directory belongs to Intent Ledger, which made everything in it.
 Stop the service before you copy or move it, and take it as a whole.
 """
+
+
+def token_file(directory: Path, ledger: str) -> Path:
+    """Return where the token of a ledger's operator lies."""
+    return directory / f"operator-{ledger}.token"
 
 
 def default_data_directory(environment: Mapping[str, str]) -> Path:

@@ -17,11 +17,6 @@ from ledger.errors import Misconfigured
 _TOKEN_FILE_BYTES: Final = 512
 
 
-def token_file(directory: Path, ledger: str) -> Path:
-    """Return where the token of a ledger's operator lies."""
-    return directory / f"operator-{ledger}.token"
-
-
 async def ensure_operator(authority: Authority, file: Path, entropy: Callable[[int], bytes]) -> bool:
     """Make sure that the ledger has an operator; return whether `file` holds a living token.
 
