@@ -177,6 +177,10 @@ class Authority:
 
     # ── policy sets ──────────────────────────────────────────────────────────────────────────────────────────────
 
+    async def candidate(self, cedar: str, operations: Sequence[OperationShape]) -> PolicySet:
+        """Return a policy set that fits the catalogue, and do no more. Raises `InvalidPolicy` with each place."""
+        return await asyncio.to_thread(_checked, cedar, operations)  # it may take a tenth of a second
+
     async def add_policy(
         self, principal: Principal, cedar: str, operations: Sequence[OperationShape], *, activate: bool
     ) -> PolicySet:
@@ -185,7 +189,7 @@ class Authority:
         Adding one that is kept already is harmless. Raises `InvalidPolicy` with each place, and then neither was done.
         """
         self.person(principal)
-        policy_set = await asyncio.to_thread(_checked, cedar, operations)  # it may take a tenth of a second
+        policy_set = await self.candidate(cedar, operations)
         await self._policies.add(principal, policy_set)
         if activate:
             await self._policies.activate(principal, policy_set.digest)

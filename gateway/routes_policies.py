@@ -8,10 +8,11 @@ from aiohttp import web
 from adapters.registry import Registry
 from authority.schema import OperationShape
 from gateway.door import Route, Visit
-from gateway.models_authority import NewPolicySet, PoliciesQuery
+from gateway.models_authority import NewPolicySet, PoliciesQuery, TryPolicySet
+from gateway.rehearsals import rehearsed
 from gateway.render import encode
 from gateway.routes_authority import BODY_ERRORS
-from gateway.shapes_authority import PolicyPage, PolicyText, ShownPolicySet
+from gateway.shapes_authority import KeptPolicies, PolicyPage, PolicyText, Rehearsal, ShownPolicySet, show_rehearsal
 from ledger.database import connection
 from ledger.errors import Conflict, InvalidPolicy, InvalidRequest, NotFound
 from projections.policies import list_policy_sets
@@ -27,7 +28,7 @@ async def add(visit: Visit) -> web.Response:
     active = new.activate or (await service.authority.active()).digest == found.digest
     headers = visit.headers()
     headers["Location"] = f"/v1/policies/{found.digest}"
-    shown = PolicyText(digest=found.digest, policies=found.policies, active=active, cedar=found.text)
+    shown = KeptPolicies(digest=found.digest, policies=found.policies, active=active)
     return web.Response(body=encode(shown), status=201, headers=headers)
 
 
@@ -72,7 +73,15 @@ async def policy(visit: Visit) -> web.Response:
 async def activate(visit: Visit) -> web.Response:
     """Put a policy set in force."""
     found = await visit.service.authority.activate(visit.principal, visit.id)
-    return visit.answer(PolicyText(digest=found.digest, policies=found.policies, active=True, cedar=found.text))
+    return visit.answer(KeptPolicies(digest=found.digest, policies=found.policies, active=True))
+
+
+async def rehearse(visit: Visit) -> web.Response:
+    """Judge past intents again under a candidate, and show whose verdict would have been another."""
+    tried, _ = await visit.body(TryPolicySet)
+    policy_set = await visit.service.authority.candidate(tried.cedar, shapes(visit.service.registry))
+    report, more = await rehearsed(visit.service, policy_set, tried.since, tried.limit)
+    return visit.answer(show_rehearsal(policy_set, report, more=more))
 
 
 def shapes(registry: Registry) -> Sequence[OperationShape]:
@@ -89,7 +98,7 @@ POLICY_ROUTES: Final = (
         notes="An invalid one is neither kept nor activated, and each place is named by line and column.",
         handler=add,
         body=NewPolicySet,
-        answers={201: PolicyText},
+        answers={201: KeptPolicies},
         errors=(*BODY_ERRORS, InvalidRequest, InvalidPolicy, Conflict),
     ),
     Route(
@@ -124,7 +133,18 @@ POLICY_ROUTES: Final = (
         name="activate_policy_set",
         summary="Put a policy set in force for every decision from now on",
         handler=activate,
-        answers={200: PolicyText},
+        answers={200: KeptPolicies},
         errors=(NotFound, Conflict),
+    ),
+    Route(
+        method="POST",
+        path="/v1/policies/test",
+        name="rehearse_policy_set",
+        summary="Try a policy set on past intents: whose verdict would have been another",
+        notes="The newest intents are judged again, as they were then. Nothing is kept and nothing happens.",
+        handler=rehearse,
+        body=TryPolicySet,
+        answers={200: Rehearsal},
+        errors=(*BODY_ERRORS, InvalidRequest, InvalidPolicy),
     ),
 )

@@ -3,7 +3,11 @@
 from datetime import datetime
 from typing import Any
 
+from msgspec.structs import asdict
+
 from authority.grants import permissions
+from authority.policy import PolicySet
+from authority.rehearsal import Report
 from gateway.render import Shown, ShownIntent
 from ledger.events import GrantIssued
 from ledger.grants import Limit, Permission
@@ -67,12 +71,17 @@ class ShownPolicySet(Shown, frozen=True):
     activated_by: str | None
 
 
-class PolicyText(Shown, frozen=True):
-    """A policy set as it was written."""
+class KeptPolicies(Shown, frozen=True):
+    """A policy set by its digest, and whether it is in force."""
 
     digest: str
     policies: tuple[str, ...]
     active: bool
+
+
+class PolicyText(KeptPolicies, frozen=True):
+    """A policy set as it was written."""
+
     cedar: str
 
 
@@ -81,6 +90,52 @@ class PolicyPage(Shown, frozen=True):
 
     items: tuple[ShownPolicySet, ...]
     next: str | None
+
+
+class ShownDifference(Shown, frozen=True):
+    """An intent whose verdict would have been another; policies, reasons and people are the candidate's."""
+
+    intent: str
+    agent: str
+    task: str | None
+    was: str
+    would_be: str
+    policies: tuple[str, ...]
+    reasons: tuple[str, ...]
+    approvers: tuple[str, ...]
+    quorum: int
+
+
+class ShownTurn(Shown, frozen=True):
+    """How many intents went one way and would go another."""
+
+    was: str
+    would_be: str
+    intents: int
+
+
+class ShownSum(Shown, frozen=True):
+    """Money, in minor units, of the intents whose verdict would newly be this one."""
+
+    would_be: str
+    currency: str
+    amount: int
+
+
+class Rehearsal(Shown, frozen=True):
+    """A candidate on the past. `more`: there were more than the limit; `not_looked_at`: verdicts without their time."""
+
+    digest: str
+    policies: tuple[str, ...]
+    looked_at: int
+    not_looked_at: int
+    more: bool
+    differing: int
+    turns: tuple[ShownTurn, ...]
+    money: tuple[ShownSum, ...]
+    approvals_added: int
+    approvals_removed: int
+    differences: tuple[ShownDifference, ...]
 
 
 class ShownTask(Shown, frozen=True):
@@ -112,6 +167,23 @@ def show_grant(standing: StandingGrant) -> StandingShown:
 def show_issued(issued: GrantIssued, token: str) -> IssuedGrant:
     """Show a new grant and, this once, its token."""
     return IssuedGrant(**_grant(issued), token=token)
+
+
+def show_rehearsal(candidate: PolicySet, report: Report, *, more: bool) -> Rehearsal:
+    """Show what a candidate policy set would have changed."""
+    return Rehearsal(
+        digest=candidate.digest,
+        policies=candidate.policies,
+        looked_at=report.looked_at,
+        not_looked_at=report.not_looked_at,
+        more=more,
+        differing=report.differing,
+        turns=tuple([ShownTurn(**asdict(one)) for one in report.turns]),
+        money=tuple([ShownSum(would_be=s.would_be, currency=s.currency, amount=s.minor) for s in report.money]),
+        approvals_added=report.approvals_added,
+        approvals_removed=report.approvals_removed,
+        differences=tuple([ShownDifference(**asdict(one)) for one in report.differences]),
+    )
 
 
 def _grant(issued: GrantIssued) -> dict[str, Any]:
