@@ -35,29 +35,37 @@ alter table intent_ledger.in_flight add column grant_id text collate "C";
 comment on column intent_ledger.in_flight.grant_id is
     'The grant under which the intent was submitted; null: not known, and no revocation reaches it here.';
 
--- What release 0.1 has written. `->` takes a value out of an event without touching the others, which may hold
--- characters that jsonb cannot.
+-- What release 0.1 has written. An event may hold the one escape that text cannot (\u0000, in the words of an agent), so
+-- that it is read without it.
+
+create function intent_ledger.readable(in_body bytea)
+returns jsonb
+language sql
+immutable
+return pg_catalog.regexp_replace(
+    pg_catalog.convert_from(in_body, 'UTF8'), '(?<!\\)((?:\\\\)*)\\u0000', '\1', 'g'
+)::jsonb;
 
 insert into intent_ledger.grants (ledger, grant_id, parent, token_sha256, expires_at, revoked, issued)
 select
-    issued.ledger,
-    (issued.event -> 'grant') #>> '{}',
-    (issued.event -> 'parent') #>> '{}',
-    (issued.event -> 'token_sha256') #>> '{}',
+    events.ledger,
+    issued.event ->> 'grant',
+    issued.event ->> 'parent',
+    issued.event ->> 'token_sha256',
     'infinity',
     false,
-    issued.body
-from (
-    select events.ledger, events.body, pg_catalog.convert_from(events.body, 'UTF8')::json as event
-    from intent_ledger.events
-    where events.stream = 'grants' and events.type = 'GrantIssued'
-) as issued;
+    events.body
+from intent_ledger.events
+cross join lateral intent_ledger.readable(events.body) as issued (event)
+where events.stream = 'grants' and events.type = 'GrantIssued';
 
 update intent_ledger.in_flight
-set grant_id = (pg_catalog.convert_from(events.body, 'UTF8')::json -> 'grant') #>> '{}'
+set grant_id = intent_ledger.readable(events.body) ->> 'grant'
 from intent_ledger.events
 where
     events.ledger = in_flight.ledger
     and events.stream = 'intent/' || in_flight.intent
     and events.version = 1
     and events.type = 'IntentSubmitted';
+
+drop function intent_ledger.readable;
