@@ -12,9 +12,9 @@ import msgspec
 from simulation.store import Database
 
 from adapters.contract import Unknown
-from coordinator import calls, coordinator, decide, outcome, people, runner, worker
+from coordinator import calls, coordinator, decided, moves, outcome, people, runner, worker
 from ledger import events as e
-from ledger import phases, state
+from ledger import phases, transitions
 from ledger.errors import InDoubt, Transient
 from ledger.intents import Guarantee, has_hold
 from ledger.phases import Phase, Step
@@ -81,7 +81,7 @@ def takes_unknown_for_absent(patch):
 
 
 def asks_before_the_dust_has_settled(patch):
-    patch.setattr(decide, "_settled", lambda _, now: now)
+    patch.setattr(decided, "_settled", lambda _, now: now)
     patch.setattr(outcome, "_settled", outcome._again)
 
 
@@ -117,9 +117,9 @@ def forgets_which_keys_were_used(patch):
 
 
 def repeats_a_blind_commit(patch):
-    real = decide._settle_commit
+    real = decided._settle_commit
     patch.setattr(
-        decide,
+        decided,
         "_settle_commit",
         lambda intent, action, now: (
             None
@@ -130,27 +130,27 @@ def repeats_a_blind_commit(patch):
 
 
 def aborts_only_what_it_knows_to_be_held(patch):
-    patch.setattr(decide, "_MAY_HOLD", frozenset({Step.PREPARED}))
-    patch.setitem(state.SWEEPS, (Step.PREPARE_IN_DOUBT, "IntentAborted"), Step.ABORTED)
+    patch.setattr(decided, "_MAY_HOLD", frozenset({Step.PREPARED}))
+    patch.setitem(transitions.SWEEPS, (Step.PREPARE_IN_DOUBT, "IntentAborted"), Step.ABORTED)
 
 
 def believes_that_a_refusal_ends_all_earlier_calls(patch):
-    patch.setattr(decide, "_MAY_HOLD", decide._MAY_HOLD - {Step.REFUSED})
+    patch.setattr(decided, "_MAY_HOLD", decided._MAY_HOLD - {Step.REFUSED})
 
 
 def believes_that_a_broken_hold_holds_nothing(patch):
-    patch.setattr(decide, "_MAY_STILL_HOLD", frozenset({Step.PREPARED}))
+    patch.setattr(decided, "_MAY_STILL_HOLD", frozenset({Step.PREPARED}))
 
 
 def forgets_the_holds_at_an_abort(patch):
-    patch.setattr(decide, "_aborting", lambda *_: decide.Record((e.IntentAborted(),)))
+    patch.setattr(decided, "aborting", lambda *_: moves.Record((e.IntentAborted(),)))
     for step in (Step.PREPARE_IN_DOUBT, Step.REFUSED):
-        patch.setitem(state.SWEEPS, (step, "IntentAborted"), Step.ABORTED)
+        patch.setitem(transitions.SWEEPS, (step, "IntentAborted"), Step.ABORTED)
 
 
 def forgets_the_holds_at_a_compensation(patch):
-    real = decide.has_hold
-    patch.setattr(decide, "has_hold", lambda plan: False if plan.undo == "exact" else real(plan))
+    real = decided.has_hold
+    patch.setattr(decided, "has_hold", lambda plan: False if plan.undo == "exact" else real(plan))
 
 
 def derives_the_key_anew_for_each_attempt(patch):
@@ -159,45 +159,45 @@ def derives_the_key_anew_for_each_attempt(patch):
 
 
 def undoes_in_the_order_of_doing(patch):
-    patch.setattr(decide, "reversed", iter, raising=False)
+    patch.setattr(decided, "reversed", iter, raising=False)
 
 
 def lets_a_cancel_overtake_the_decision(patch):
     patch.setattr(people, "UNDECIDED", phases.UNDECIDED | {Phase.COMMITTING})
-    patch.setitem(state.PHASES, (Phase.COMMITTING, "AbortDecided"), Phase.ABORTING)
+    patch.setitem(transitions.PHASES, (Phase.COMMITTING, "AbortDecided"), Phase.ABORTING)
     for step in Step:
-        patch.setitem(state.SWEEPS, (step, "IntentAborted"), Step.ABORTED)
+        patch.setitem(transitions.SWEEPS, (step, "IntentAborted"), Step.ABORTED)
 
 
 def sends_without_announcing(patch):
-    real = decide._invocations
+    real = moves._invocations
     patch.setattr(
-        decide,
+        moves,
         "_invocations",
         lambda *args: (msgspec.structs.replace(call, announce=None) for call in real(*args)),
     )
 
 
 def compensates_beside_a_hold_that_was_sent(patch):
-    real = decide._next_commits
+    real = decided._next_commits
     patch.setattr(
-        decide,
+        decided,
         "_next_commits",
         lambda intent: [] if any(a.step is Step.FAILED for a in intent.actions) else real(intent),
     )
 
 
 def repeats_beyond_the_life_of_a_key(patch):
-    patch.setattr(decide, "_key_expired", lambda *_: False)
+    patch.setattr(decided, "_key_expired", lambda *_: False)
 
 
 def commits_holds_first(patch):
-    real = decide._rank
-    patch.setattr(decide, "_rank", lambda plan: -real(plan))
+    real = decided._rank
+    patch.setattr(decided, "_rank", lambda plan: -real(plan))
 
 
 def commits_without_minding_the_order(patch):
-    real = decide._next_commits
+    real = decided._next_commits
 
     def careless(intent):
         actions = tuple(
@@ -205,7 +205,7 @@ def commits_without_minding_the_order(patch):
         )
         return real(msgspec.structs.replace(intent, actions=actions))
 
-    patch.setattr(decide, "_next_commits", careless)
+    patch.setattr(decided, "_next_commits", careless)
 
 
 def sends_after_its_lease_ran_out(patch):

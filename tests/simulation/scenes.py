@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from simulation.outside import Effect
-from simulation.world import PRINCIPAL, Gone, World, request, waits
+from simulation.world import Gone, World, request
 
 from adapters.contract import Call
 from coordinator.intake import RequestedAction
@@ -54,7 +54,7 @@ async def client(world: World, number: int) -> None:
         await insist(world, wanted)
     if "reuse" in people:
         with suppress(Gone, Unavailable, KeyReused):
-            await world.ask(lambda c: c.submit(PRINCIPAL, request(key, wanted.actions, context={"other": 1})))
+            await world.ask(lambda door: door.submit("alpha", request(key, wanted.actions, context={"other": 1})))
             world.crimes.append(f"I14: {key} was accepted with another body")
 
 
@@ -62,7 +62,7 @@ async def insist(world: World, wanted: Any) -> bool:
     """Submit until acknowledged, or give up now and then; the ids told go on record."""
     while True:
         try:
-            accepted = await world.ask(lambda c: c.submit(PRINCIPAL, wanted))
+            accepted = await world.ask(lambda door: door.submit("alpha", wanted))
         except Overloaded:
             world.counters["submission refused as overload"] += 1
         except (Gone, Unavailable):
@@ -79,7 +79,8 @@ async def insist(world: World, wanted: Any) -> bool:
 async def refused(world: World, key: str) -> None:
     world.refused.add(key)
     with suppress(Gone, Invalid, Unavailable):
-        await world.ask(lambda c: c.submit(PRINCIPAL, request(key, (RequestedAction("a", "nobody.knows", {}),))))
+        unknown = (RequestedAction("a", "nobody.knows", {}),)
+        await world.ask(lambda door: door.submit("alpha", request(key, unknown)))
         world.crimes.append(f"I13: {key} names an unknown operation and was accepted")
 
 
@@ -103,11 +104,11 @@ async def operators(world: World) -> None:
 
 
 async def cancel(world: World, state: IntentState) -> None:
-    await world.ask(lambda c: c.cancel(state.id, "changed my mind", "operator"))
+    await world.ask(lambda door: door.coordinator.cancel(state.id, "changed my mind", "operator"))
 
 
 async def undo(world: World, state: IntentState, *, partial: bool) -> None:
-    await world.ask(lambda c: c.undo(state.id, "it was wrong", "operator", partial=partial))
+    await world.ask(lambda door: door.coordinator.undo(state.id, "it was wrong", "operator", partial=partial))
 
 
 async def resolve(world: World, state: IntentState, action: str | None) -> None:
@@ -115,14 +116,14 @@ async def resolve(world: World, state: IntentState, action: str | None) -> None:
     if asked not in world.said:  # who has spoken once stands by it: an unanswered word may arrive late
         world.said[asked] = truth(world, state, state.action(action)) if action else "applied"
     outcome = world.said[asked]
-    await world.ask(lambda c: c.resolve(state.id, action, outcome, "I looked", "operator"))
+    await world.ask(lambda door: door.coordinator.resolve(state.id, action, outcome, "I looked", "operator"))
 
 
 async def looked_back(world: World, state: IntentState) -> None:
     """I17: the state at a position is the fold of the stream up to it."""
     recorded = world.database.streams[f"intent/{state.id}"]
     position = world.random.choice(recorded).position
-    seen = await world.ask(lambda c: c.get(state.id, position))
+    seen = await world.ask(lambda door: door.coordinator.get(state.id, position))
     if seen != fold([one for one in recorded if one.position <= position]):
         world.crimes.append(f"I17: {state.id} at position {position} is not the fold of its events")
 
@@ -130,7 +131,7 @@ async def looked_back(world: World, state: IntentState) -> None:
 async def people(world: World, *, hurry: bool = True) -> None:
     """Answer every call for attention with what is true outside, and cancel what would wait for an approval."""
     for state in list(world.states().values()):
-        if not waits(state) or (not hurry and world.random.random() < 0.7):
+        if not world.waits(state) or (not hurry and world.random.random() < 0.7):
             continue
         if state.attention is None:
             with suppress(Gone, Unavailable, Conflict):

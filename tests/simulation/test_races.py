@@ -3,13 +3,14 @@
 from datetime import timedelta
 
 import pytest
+from simulation.cast import principal
 from simulation.chance import Scripted
-from simulation.scenes import PRINCIPAL
 from simulation.shapes import shape
 from simulation.store import SimulatedStore
 from simulation.systems import REGISTRY
-from simulation.world import Authority, World, request
+from simulation.world import World, request
 
+from authority.authority import Authority
 from coordinator import people
 from coordinator.calls import Calls, Lease
 from coordinator.intake import submitted
@@ -49,12 +50,12 @@ def resolves(state):
 def test_a_runner_that_looked_before_a_person_spoke_does_not_oversleep_it(waiting, word):
     async def scenario(world):
         database, store = world.database, SimulatedStore(world.database, world.network)
-        first = submitted(request("k", shape("atomic.exact")), REGISTRY, PRINCIPAL, "main", INTENT)
+        first = submitted(request("k", shape("atomic.exact")), REGISTRY, principal("alpha"), "main", INTENT)
         await store.append(Append(stream=STREAM, expected_version=0, events=(first, *waiting(world)), work=Due()))
         (claimed,) = await store.claim("worker", 1, 15.0)
         seen = fold(await store.read(STREAM))
         await store.append(Append(stream=STREAM, expected_version=seen.version, events=(word(seen),), work=Due()))
-        runner = Runner(store, Calls(store, REGISTRY), Authority())
+        runner = Runner(store, Calls(store, REGISTRY), Authority(store))
         ended = await runner.run(seen, Lease(INTENT, claimed.epoch, store.now() + timedelta(seconds=15)))
         assert isinstance(ended, Lost)
         assert [one.intent for one in database.claim("another", 1, 15.0)] == [INTENT]
@@ -67,7 +68,7 @@ def test_rescheduling_for_a_version_that_is_gone_would_have_parked_it():
 
     async def scenario(world):
         store = SimulatedStore(world.database, world.network)
-        first = submitted(request("k", shape("atomic.exact")), REGISTRY, PRINCIPAL, "main", INTENT)
+        first = submitted(request("k", shape("atomic.exact")), REGISTRY, principal("alpha"), "main", INTENT)
         await store.append(Append(stream=STREAM, expected_version=0, events=(first, VERDICT), work=Due()))
         (claimed,) = await store.claim("worker", 1, 15.0)
         await store.append(Append(stream=STREAM, expected_version=2, events=(PREPARED,), work=Due()))

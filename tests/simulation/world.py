@@ -6,49 +6,67 @@ go wrong and a phase in which nothing does any more, by the end of which every i
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
+from simulation.cast import cast, enter, token
 from simulation.loop import Process, VirtualLoop
 from simulation.network import Network
 from simulation.outside import SETTLE_SECONDS, Outside
 from simulation.store import Database, SimulatedStore
 from simulation.systems import ADAPTERS, REGISTRY, connected
 
-from authority.grants import Principal
+from authority.authority import Authority
 from coordinator.coordinator import Coordinator
 from coordinator.intake import Request
 from ledger import bounds
 from ledger.errors import Corrupt
-from ledger.events import IntentSubmitted, PolicyEvaluated
 from ledger.ids import intent_of
-from ledger.intents import JSON, Subject
-from ledger.phases import TERMINAL, Phase
+from ledger.phases import TERMINAL, UNDECIDED, Phase
 from ledger.state import IntentState, fold
 
-PRINCIPAL = Principal(
-    grant="grant-7", subject=Subject("agent", "sim"), custody=("grant-7",), commissioned_by="operator"
-)
 PATIENCE_SECONDS = 5.0  # how long a client waits for an answer
 REST_SECONDS = int(bounds.LEASE_SECONDS + bounds.RETRY_CAP_SECONDS + 4 * bounds.CALL_SECONDS + SETTLE_SECONDS)  # I18
 ROUNDS = 50  # of rest, answers to calls for attention, and rest again
-POLL_SECONDS = 1.0  # workers look for due intents less often than real ones, to save the simulation's time
+BOUNDS = {
+    "CLAIM_POLL_SECONDS": 1.0,  # workers look for due intents less often than real ones, to save the simulation's time
+    "APPROVAL_SECONDS": 120.0,  # people have minutes instead of a day
+    "DUPLICATE_SECONDS": 60,
+}
+BEGINS_AT = 86_370.0  # half a minute before midnight: the windows of limits change while it runs
 
 
 class Gone(Exception):
     """The process did not answer: it died, or is paused."""
 
 
-class Authority:
-    """Denies what asks to be denied, allows everything else."""
+class Door(NamedTuple):
+    """One process as its callers see it: who they are is asked first, as the HTTP door does."""
 
-    def evaluate(self, submitted: IntentSubmitted, facts: Mapping[str, JSON]) -> PolicyEvaluated:
-        effect = submitted.context.get("effect", "allow")
-        return PolicyEvaluated(effect=effect, policies=("P-1",), policy_set="sha256:p", facts=dict(facts))
+    coordinator: Coordinator
+    authority: Authority
+
+    async def submit(self, name: str, wanted: Request) -> Any:
+        """Submit as somebody of the cast; who they are may be remembered, because the append is guarded."""
+        return await self.coordinator.submit(await self.authority.authenticate(token(name), fresh=False), wanted)
+
+    async def approve(self, name: str, intent: str, digest: str) -> Any:
+        return await self.coordinator.approve(intent, await self.authority.authenticate(token(name)), digest, None)
+
+    async def reject(self, name: str, intent: str, digest: str) -> Any:
+        return await self.coordinator.reject(intent, await self.authority.authenticate(token(name)), digest, "no")
+
+    async def revoke(self, name: str, grant: str) -> Any:
+        revoked = await self.authority.revoke(await self.authority.authenticate(token(name)), grant, "a test")
+        await self.coordinator.classify(revoked.in_flight)
+        return revoked
+
+    async def activate(self, name: str, digest: str) -> Any:
+        return await self.authority.activate(await self.authority.authenticate(token(name)), digest)
 
 
 class World:
@@ -59,10 +77,12 @@ class World:
         self.random: Random = chance.random
         self.loop = VirtualLoop(self.random if shuffled else None)
         self.counters: Counter[str] = Counter()
-        self.database = Database(self.loop.time, counters=self.counters)
+        self.database = Database(lambda: BEGINS_AT + self.loop.time(), counters=self.counters)
+        self.grants = chance.grants(self.database.now()) if hasattr(chance, "grants") else cast()
+        enter(self.database, self.grants)
         self.outside = Outside(self.database, self.counters, fenced=chance.fenced)
         self.network = network or Network()
-        self.running: dict[int, tuple[Process, Coordinator]] = {}
+        self.running: dict[int, tuple[Process, Door]] = {}
         self.booted = 0
         self.crashed = 0
         self.acknowledged: dict[str, set[str]] = {}  # by idempotency key: the ids that clients were told
@@ -73,13 +93,14 @@ class World:
 
     def run(self, scenario: Callable[["World"], Awaitable[None]]) -> "World":
         """Play the scenario to its end and bury the dead."""
-        poll, bounds.CLAIM_POLL_SECONDS = bounds.CLAIM_POLL_SECONDS, POLL_SECONDS
+        real = {name: getattr(bounds, name) for name in BOUNDS}
+        vars(bounds).update(BOUNDS)
         self.loop.set_exception_handler(lambda _, context: self.crimes.append(f"unhandled: {context}"))
         try:
             with structlog.testing.capture_logs() as logs:
                 self.loop.run_until_complete(scenario(self))
         finally:
-            bounds.CLAIM_POLL_SECONDS = poll
+            vars(bounds).update(real)
             self.loop.bury()
         for line in logs:
             if line["event"] == "intent_poisoned":
@@ -99,17 +120,18 @@ class World:
         self.booted += 1
         process = Process(f"worker-{slot}-{self.booted}")
         store = SimulatedStore(self.database, self.network, self.chance.store_fate, self.chance.lag())
+        authority = process.context.run(Authority, store)
         coordinator = process.context.run(
             Coordinator,
             store,
             REGISTRY,
-            Authority(),  # type: ignore[arg-type]
+            authority,
             self.random.randbytes,
             process.name,
             lease_seconds=self.chance.lease_seconds,
         )
         process.context.run(coordinator.start)
-        self.running[slot] = (process, coordinator)
+        self.running[slot] = (process, Door(coordinator, authority))
         return process
 
     async def keep_running(self, slot: int) -> None:
@@ -141,7 +163,7 @@ class World:
             process.wake()
         else:
             with suppress(Gone):
-                await self.ask(lambda c: c.drain(1.0), slot)
+                await self.ask(lambda door: door.coordinator.drain(1.0), slot)
             process.crash()
 
     async def _pause(self, process: Process) -> None:
@@ -161,15 +183,15 @@ class World:
                 return
             await asyncio.sleep(1.0)
 
-    async def ask(self, question: Callable[[Coordinator], Awaitable[Any]], slot: int | None = None) -> Any:
+    async def ask(self, question: Callable[[Door], Awaitable[Any]], slot: int | None = None) -> Any:
         """Ask one process and wait for its answer for a while; raises `Gone`, or what it raises."""
         slots = sorted(slot for slot, (process, _) in self.running.items() if process.alive)
         if slot is None:
             if not slots:
                 raise Gone
             slot = self.random.choice(slots)
-        process, coordinator = self.running[slot]
-        task = self.loop.create_task(question(coordinator), context=process.context)  # type: ignore[arg-type]
+        process, door = self.running[slot]
+        task = self.loop.create_task(question(door), context=process.context)  # type: ignore[arg-type]
         await asyncio.wait([task, process.ended], timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             try:
@@ -186,12 +208,14 @@ class World:
         """Fold every intent, as the ledger has it now."""
         found = {}
         for stream, recorded in self.database.streams.items():
+            if intent_of(stream) is None:
+                continue
             try:
                 state = fold(recorded)
             except Corrupt as error:
                 self._blame(f"I17: {stream} cannot be folded: {error}")
                 continue
-            if intent_of(stream) is not None and state is not None:
+            if state is not None:
                 found[state.id] = state
         return found
 
@@ -201,13 +225,19 @@ class World:
 
     def moving(self) -> list[IntentState]:
         """Return the intents that are neither at their end nor waiting for a person."""
-        return [s for s in self.states().values() if not waits(s) and s.phase not in TERMINAL]
+        return [s for s in self.states().values() if not self.waits(s) and not ended(s)]
+
+    def waits(self, state: IntentState) -> bool:
+        """Tell whether only a person can move this intent on."""
+        if state.phase in UNDECIDED and self.database.standing.grants[state.submitted.grant].revoked:
+            return False  # it must be aborted, whatever was asked
+        return state.attention is not None or asks(state)
 
     async def settle(self, people: Callable[["World"], Awaitable[None]]) -> None:
         """Let everything come to rest without faults, answering attention; what still moves then is a crime (I18)."""
         for _ in range(ROUNDS):
             await self._until_nothing_moves()
-            if any(waits(state) for state in self.states().values()):
+            if any(self.waits(state) for state in self.states().values()):
                 await people(self)
                 await asyncio.sleep(1.0)
             elif self.loop.time() < self.network.quiet_at:
@@ -215,7 +245,7 @@ class World:
             else:
                 break
         for state in self.states().values():
-            if state.phase not in TERMINAL:
+            if not ended(state):
                 steps = {a.plan.id: str(a.step) for a in state.actions}
                 self.crimes.append(f"I18: {state.id} is still {state.phase} {steps} long after the last fault")
 
@@ -230,9 +260,17 @@ class World:
             await asyncio.sleep(1.0)
 
 
-def waits(state: IntentState) -> bool:
-    """Tell whether only a person can move this intent on."""
-    return state.phase is Phase.AWAITING_APPROVAL or state.attention is not None
+def asks(state: IntentState) -> bool:
+    """Tell whether not enough people have approved yet."""
+    asked = state.approval_requested
+    return state.phase is Phase.AWAITING_APPROVAL and asked is not None and len(state.approvals) < asked.quorum
+
+
+def ended(state: IntentState) -> bool:
+    """Tell whether nothing more will happen by itself, the look at what its task calls success included."""
+    contract = state.submitted.contract
+    looks = state.phase is Phase.COMMITTED and contract is not None and contract.success
+    return state.phase in TERMINAL and not (looks and state.outcome is None)
 
 
 def request(key: str, actions: tuple[Any, ...], **more: Any) -> Request:
