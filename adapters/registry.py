@@ -41,10 +41,10 @@ class Registry:
 
     def __init__(self, adapters: Iterable[Adapter]) -> None:
         """Check and compile what the adapters offer; raises `Misconfigured` with the first thing that is wrong."""
-        self._adapters = tuple(adapters)
+        self.adapters = tuple(adapters)  # the first is opened first
         self._offers: dict[str, _Offer] = {}
         names: set[str] = set()
-        for adapter in self._adapters:
+        for adapter in self.adapters:
             if adapter.name in names:
                 raise Misconfigured(f"Two adapters are named {adapter.name!r}; give one of them another name.")
             names.add(adapter.name)
@@ -96,7 +96,7 @@ class Registry:
     async def open(self) -> None:
         """Open every adapter; if one fails, those already open are closed again."""
         async with AsyncExitStack() as opened:
-            for adapter in self._adapters:
+            for adapter in self.adapters:
                 await adapter.open()
                 opened.push_async_callback(adapter.close)
             self._open = opened.pop_all()

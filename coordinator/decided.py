@@ -42,7 +42,7 @@ def committing(state: IntentState, now: datetime) -> Move:
         promised = [a for a in candidates if a.step is Step.PREPARED and has_hold(a.plan)]
         if promised:  # sent together with what failed, perhaps by somebody who crashed: only an answer tells
             return invoke_due(promised, now, Verb.COMMIT)
-        mode = foreseen(state.submitted.contract, failed)
+        mode = foreseen(state.submitted.contract, [(a.plan.operation, a.error or "") for a in failed])
         return Record(
             (
                 e.CompensateDecided(

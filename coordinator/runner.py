@@ -29,6 +29,7 @@ from coordinator.decide import decide, forbidden
 from coordinator.guards import guards_of, notable, restore_of
 from coordinator.moves import Evaluate, Invocation, Invoke, Record, Rest, Verify, Wait
 from coordinator.outcome import Answer, deferred, event_of, preview_json, verified
+from coordinator.undecided import refusal
 from ledger import events as e
 from ledger.errors import AdapterError, InvariantViolation, Permanent
 from ledger.ids import intent_stream
@@ -182,9 +183,7 @@ class Runner:
             elif isinstance(answer, Permanent) and dry_run:
                 previews[action] = {"refused": answer.message}
             elif isinstance(answer, Permanent):
-                return [
-                    e.AbortDecided(cause="refused", reason=f"{plan.operation} has no facts to show: {answer.message}")
-                ]
+                return [refusal(state, state.action(action), "has no facts to show", answer.message)]
             elif isinstance(answer, AdapterError):
                 later.append(deferred(state.action(action), Verb.PREVIEW, answer.message, now))
         if later:

@@ -83,26 +83,27 @@ def _changed_facts(state: IntentState) -> dict[str, JSON] | None:
 def _refused(state: IntentState) -> Move | None:
     for action in state.actions:
         if action.step is Step.REFUSED:
-            reason = f"{action.plan.operation} refused: {action.error}"
-            mode = foreseen(state.submitted.contract, [action])
-            return Record(
-                (
-                    e.AbortDecided(
-                        cause="refused",
-                        reason=reason,
-                        failure_mode=mode.name if mode else None,
-                        escalated_to=mode.escalate_to if mode else None,
-                    ),
-                )
-            )
+            return Record((refusal(state, action, "refused", action.error or ""),))
     return None
 
 
-def foreseen(contract: TaskContract | None, failed: Iterable[ActionState]) -> FailureMode | None:
-    """Return the first failure mode of the task that knows why one of these actions did not happen."""
-    for action in failed:
+def refusal(state: IntentState, action: ActionState, verb: str, error: str) -> e.AbortDecided:
+    """Decide against an intent whose `action` cannot be; a failure that its task foresaw escalates to a person."""
+    operation = action.plan.operation
+    mode = foreseen(state.submitted.contract, [(operation, error)])
+    return e.AbortDecided(
+        cause="refused",
+        reason=f"{operation} {verb}: {error}",
+        failure_mode=mode.name if mode else None,
+        escalated_to=mode.escalate_to if mode else None,
+    )
+
+
+def foreseen(contract: TaskContract | None, failed: Iterable[tuple[str, str]]) -> FailureMode | None:
+    """Return the first failure mode of the task that knows why one of these (operation, error) did not happen."""
+    for operation, error in failed:
         for mode in contract.failure_modes if contract else ():
-            if covers(mode.operation, action.plan.operation) and mode.contains.lower() in (action.error or "").lower():
+            if covers(mode.operation, operation) and mode.contains.lower() in error.lower():
                 return mode
     return None
 
