@@ -17,6 +17,7 @@ from ledger.bounds import SHEET_VALUE_LENGTH
 from ledger.errors import Corrupt, NotWaiting
 from ledger.events import Recorded, decode
 from ledger.intents import JSON, Subject
+from ledger.money import money
 from ledger.phases import Phase
 from ledger.state import ActionState, IntentState, content_digest, fold
 
@@ -128,6 +129,8 @@ def _action(number: int, action: ActionState, length: int) -> Iterator[str]:
     after = f", after {', '.join(map(visible, plan.after))}" if plan.after else ""
     yield f"{number}. {visible(plan.summary)}"
     yield f"   {visible(plan.operation)} as {visible(plan.id)} ({plan.guarantee}, undo {plan.undo}{after})"
+    if plan.amount_minor is not None and plan.currency is not None:
+        yield f"   moves {visible(money(plan.amount_minor, plan.currency))}"
     yield from _values("parameters", plan.params, length)
     preview = action.preview or {}
     if preview.get("facts"):

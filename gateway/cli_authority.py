@@ -160,10 +160,9 @@ def approve(
         return FOUND_WRONG
     said = {"digest": question.digest, **({"note": note} if note is not None else {})}
     shown = ask(reach, lambda client: client.post(f"/v1/intents/{question.state.id}/approve", said))
-    missing = len((shown.get("approval") or {}).get("given", ()))
-    quorum = (shown.get("approval") or {}).get("quorum", 1)
-    waits = shown["phase"] == "awaiting_approval" and missing < quorum
-    left = f"{missing} of {quorum} have; it waits for more." if waits else f"The intent is {shown['phase']}."
+    approval = shown.get("approval") or {"given": (), "quorum": 1}
+    have, quorum = len(approval["given"]), approval["quorum"]
+    left = f"{have} of {quorum} have; it waits for more." if have < quorum else f"{have} of {quorum} have; it goes on."
     answer(shown, f"Approved {question.short}. {left}", json)
     return OK
 

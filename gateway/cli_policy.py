@@ -25,7 +25,7 @@ from gateway.command import (
     settings_of,
     table,
 )
-from ledger.errors import Misconfigured
+from ledger.errors import Corrupt, Misconfigured
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -121,30 +121,31 @@ def verify(flags: Flags = NO_FLAGS, *, decisions: Yes = False, json: Json = Fals
     Parameters
     ----------
     decisions
-        Give every verdict again from the events alone, and compare.
+        Give every verdict again from the events alone, and check every decision to commit against it.
     """
     if not decisions:
         raise Misconfigured("Say what to verify: --decisions. Nothing was done.")
     found = run(_verified(settings_of(flags), quiet=json))
     answer(found, _verified_words(found), json)
-    return FOUND_WRONG if found["differences"] else OK
+    return OK if found["wrong"] is None else FOUND_WRONG
 
 
 # ── what they share ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def _verified(settings: "Settings", *, quiet: bool) -> dict[str, Any]:
-    """Read the ledger up to where it is now, and give every verdict again."""
+    """Read the ledger up to where it is now and check every verdict and decision, until one is wrong."""
     from contextlib import AsyncExitStack  # noqa: PLC0415
 
-    from authority.verification import Verification  # noqa: PLC0415
+    from msgspec.structs import asdict  # noqa: PLC0415
 
+    from authority.verification import Verification  # noqa: PLC0415
     from gateway.database import database  # noqa: PLC0415
     from ledger.bounds import REPLAY_BATCH_EVENTS  # noqa: PLC0415
     from ledger.database import open_pool  # noqa: PLC0415
     from ledger.postgres_store import PostgresStore  # noqa: PLC0415
 
-    verification, differences, position = Verification(), [], 0
+    verification, wrong = Verification(), None
     async with AsyncExitStack() as parts:
         dsn = await parts.enter_async_context(database(settings, shared=True))
         pool = await open_pool(dsn, 1)
@@ -152,32 +153,31 @@ async def _verified(settings: "Settings", *, quiet: bool) -> dict[str, Any]:
         store = PostgresStore(pool, settings.ledger)  # never started: it only reads
         show = parts.enter_context(progress(quiet=quiet))
         head = await store.head()
-        while position < head:
-            for recorded in await store.read_all(position, min(REPLAY_BATCH_EVENTS, head - position)):
-                found = verification.see(recorded)
-                position = recorded.position
-                if found is not None:
-                    differences.append({"position": found.position, "intent": found.intent, "sentence": found.sentence})
-            show(position, head)
+        while wrong is None and verification.position < head:
+            page = await store.read_all(verification.position, min(REPLAY_BATCH_EVENTS, head - verification.position))
+            wrong = next(filter(None, map(verification.take, page)), None)
+            if not page:
+                raise Corrupt(
+                    f"The ledger ends at {verification.position}, and its head says {head}. Nothing was done."
+                )
+            show(verification.position, head)
     return {
         "ledger": settings.ledger,
-        "position": position,
-        "decisions": verification.verified,
-        "differences": differences,
+        "position": verification.position,
+        "verdicts": verification.verdicts,
+        "decisions": verification.decisions,
+        "wrong": None if wrong is None else asdict(wrong),
     }
 
 
 def _verified_words(found: Mapping[str, Any]) -> str:
     from gateway.visible_text import visible  # noqa: PLC0415
 
-    verdicts = f"{found['decisions']:,} verdicts up to position {found['position']:,} of the ledger {found['ledger']!r}"
-    if not found["differences"]:
-        return f"{verdicts}: given again from the events, every one is the same."
-    first = found["differences"][0]
-    return (
-        f"{verdicts}: {len(found['differences']):,} would be another now. The first, at position {first['position']}, "
-        f"intent {first['intent']}: {visible(first['sentence'])}"
-    )
+    checked = f"{found['verdicts']:,} verdicts and {found['decisions']:,} decisions to commit"
+    where = f"position {found['position']:,} of the ledger {found['ledger']!r}"
+    if found["wrong"] is None:
+        return f"{checked} up to {where} were given again from its events alone, and are the same."
+    return f"WRONG at {where}: {visible(found['wrong']['sentence'])}\nBefore it, {checked} were right."
 
 
 def _text(file: Path) -> str:
@@ -194,6 +194,19 @@ def _policies(kept: Mapping[str, Any]) -> str:
 
 
 def _tried(tried: Mapping[str, Any]) -> list[str]:
-    from gateway.visible_text import visible, visible_json  # noqa: PLC0415
+    """Say what another policy set would have changed: how many intents, how much money, how many answers of people."""
+    from gateway.visible_text import visible  # noqa: PLC0415
+    from ledger.money import money  # noqa: PLC0415
 
-    return [f"{visible(name)}: {visible_json(value)}" for name, value in tried.items()]
+    of = f"the newest {tried['looked_at']:,}" if tried["more"] else f"{tried['looked_at']:,}"
+    lines = [f"{tried['differing']:,} of {of} past verdicts would differ under {tried['digest']}."]
+    lines += [f"  {one['was']} -> {one['would_be']}: {one['intents']:,}" for one in tried["turns"]]
+    lines += [f"  money newly to {one['would_be']}: {money(one['amount'], one['currency'])}" for one in tried["money"]]
+    lines.append(f"  answers of people: {tried['approvals_added']:,} more, {tried['approvals_removed']:,} fewer")
+    if tried["not_looked_at"]:
+        lines.append(f"  of release 0.1, and not looked at: {tried['not_looked_at']:,}")
+    for one in tried["differences"]:
+        task = f", task {one['task']}" if one["task"] else ""
+        why = "; ".join([", ".join(one["policies"]), *one["reasons"]])
+        lines.append(visible(f"{one['intent']}  {one['agent']}{task}: {one['was']} -> {one['would_be']} ({why})"))
+    return lines

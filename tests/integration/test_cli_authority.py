@@ -8,11 +8,6 @@ from aiohttp import web
 from commands import Person
 from doorway import TOKEN, Doorway, doorway, intent
 
-CEDAR = """
-@id("P-small") permit (principal, action == Action::"bank.post", resource) when { context.params.amount <= 1000 };
-@id("P-large") permit (principal, action == Action::"bank.post#with_approval", resource);
-"""
-
 
 @pytest.fixture
 async def door(dsn) -> AsyncIterator[Doorway]:
@@ -142,37 +137,6 @@ async def test_revoking_what_there_is_not_is_refused(operator):
     answer = await operator.run("revoke", "../../v1/intents?x=/y", "--reason", "r")
     assert (answer.code, answer.out) == (1, "")
     assert "Traceback" not in answer.err
-
-
-# ── policy ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_a_policy_set_is_kept_put_in_force_and_listed(operator, tmp_path):
-    assert (await operator.run("policy", "list")).out.startswith("No policy set was added; ")
-    file = tmp_path / "bank.cedar"
-    file.write_text(CEDAR)
-    kept = await operator.run("policy", "add", file)
-    assert kept.code == 0, kept.err
-    digest = kept.out.split()[1]
-    assert kept.out.startswith(f"Kept {digest} (P-small, P-large). It is not in force; ")
-    activated = await operator.run("policy", "activate", digest)
-    assert (activated.code, activated.out) == (0, f"In force: {digest} (P-small, P-large).\n")
-
-
-async def test_an_invalid_policy_set_is_refused_with_its_places(operator, tmp_path):
-    file = tmp_path / "bad.cedar"
-    file.write_text('\n@id("P-1") permit (principal, action, resource) when { context.nonsense };\n')
-    answer = await operator.run("policy", "add", file, "--activate")
-    assert (answer.code, answer.out) == (1, "")
-    sentence, place, *_ = answer.err.splitlines()
-    assert sentence.startswith("The policy set does not fit the catalogue (line 2: ")
-    assert place.startswith("  line 2, column ")
-
-
-async def test_policies_that_cannot_be_read_are_bad_usage(operator, tmp_path):
-    answer = await operator.run("policy", "add", tmp_path / "none.cedar")
-    assert (answer.code, answer.out) == (2, "")
-    assert answer.err.startswith(f"The policies in {tmp_path}/none.cedar cannot be read: ")
 
 
 # ── the way to the service ───────────────────────────────────────────────────────────────────────────────────────
