@@ -237,8 +237,9 @@ class Follower:
         """Leave the event loop to the others for a while, or until there is something new."""
         if count is None:
             await asyncio.sleep(bounds.VIEW_RETRY_SECONDS)
-        elif count < bounds.VIEW_BATCH_EVENTS:
-            await self._news(max(reached.position for reached in self._reached.values()))
+        elif count < bounds.VIEW_BATCH_EVENTS and not self.rebuilding:
+            going = [reached.position for name, reached in self._reached.items() if self._goes(name)]
+            await self._news(min(going, default=self.position))
             await asyncio.sleep(bounds.VIEW_GATHER_SECONDS)
         if await _loop_is_busy():
             await asyncio.sleep(min(bounds.VIEW_PAUSE_RATIO * seconds, bounds.VIEW_PAUSE_SECONDS_MAX))

@@ -64,7 +64,8 @@ async def test_a_page_holds_what_was_recorded_in_order_and_names_the_next(door):
         after = page["next"]
     assert [event["position"] for event in found] == list(range(1, head + 1))
     assert found[0]["type"] == "GrantIssued"
-    assert found[1].keys() == {"position", "version", "type", "at", "stream", "body"}
+    assert found[1].keys() == {"position", "version", "type", "at", "stream", "body", "custody"}
+    assert {tuple(event["custody"]) for event in found} == {("grant-operator",)}
 
 
 async def test_lines_are_all_of_it_up_to_now(door):

@@ -18,7 +18,7 @@ async def readiness(door):
 
 async def test_a_view_that_stopped_takes_no_intake_away_and_says_why(door, dsn):
     connection = await asyncpg.connect(dsn)
-    await connection.execute("alter table intent_ledger.audit add constraint broken check (false) not valid")
+    await connection.execute("alter table intent_ledger.audit add constraint broken check (kind <> 'intent') not valid")
     await connection.close()
     status, shown, _ = await door.submit(intent(("bank.post", "a-secret-account", 1)))
     assert (status, shown["phase"]) == (200, "committed")
@@ -36,6 +36,32 @@ async def test_a_view_that_stopped_takes_no_intake_away_and_says_why(door, dsn):
     assert [view["name"] for view in views["items"] if view["failure"]] == ["audit"]
     status, shown, _ = await door.submit(intent(("bank.post", "88", 1)))
     assert (status, shown["phase"]) == (200, "committed")
+
+
+async def test_views_of_an_older_release_are_rebuilt_while_the_service_serves_and_says_so(door, dsn):
+    elsewhere = await asyncpg.connect(dsn)  # as if another process were rebuilding them
+    await elsewhere.execute("select pg_advisory_lock(hashtextextended('views of main', 0))")
+    await elsewhere.execute("update intent_ledger.projections set revision = 1 where name = 'audit'")
+    status, shown, _ = await door.submit(intent(("bank.post", "88", 1)))
+    assert (status, shown["phase"]) == (200, "committed")
+
+    async def said():
+        _, ready = await readiness(door)
+        return ready["ready"] and ready["reasons"]
+
+    (reason,) = await eventually(said)
+    assert "being rebuilt" in reason
+    _, views, _ = await door.get("/v1/projections")
+    (failure,) = [view["failure"] for view in views["items"] if view["failure"]]
+    assert "being rebuilt" in failure
+    await elsewhere.close()
+
+    async def rebuilt():
+        return await readiness(door) == (200, {"ready": True, "reasons": []})
+
+    await eventually(rebuilt)
+    _, page, _ = await door.get(f"/v1/audit?min_position={shown['position']}")
+    assert page["items"][0]["intent"] == shown["id"]
 
 
 async def test_a_service_that_is_shutting_down_is_not_ready(door):

@@ -36,8 +36,10 @@ async def test_intents_are_listed_newest_first_page_by_page(door):
 async def test_the_audit_says_who_did_what_as_json_lines_and_csv(door):
     body = await committed(door, ("bank.post", "88", 4200))
     _, page, _ = await door.get(f"/v1/audit?min_position={body['position']}")
-    (entry,) = page["items"]
+    entry, began = page["items"]
     assert entry["sentence"].endswith("committed")
+    assert began["sentence"] == "The ledger began with grant-operator for Operator: every operation"
+    assert (began["intent"], began["kind"], began["custody"]) == (None, "issue", ["grant-operator"])
     assert (entry["intent"], entry["outcome"]) == (body["id"], "committed")
     for accept, first in (("application/x-ndjson", b'{"position"'), ("text/csv", b"position,at,kind,sentence")):
         async with door.session.get(
