@@ -198,8 +198,10 @@ def adapters(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
             [
                 (
                     one.name,
-                    str(one.guarantee),
-                    str(one.undo) + (f" within {one.undo_window_seconds} s" if one.undo_window_seconds else ""),
+                    "reads" if one.reads else str(one.guarantee),
+                    ""
+                    if one.reads
+                    else str(one.undo) + (f" within {one.undo_window_seconds} s" if one.undo_window_seconds else ""),
                     f"{one.hold_seconds} s" if one.hold_seconds else "",
                     one.summary or "",
                 )
