@@ -296,7 +296,7 @@ class Door:
         route = methods.get(request.method)
         if route is None:
             raise NoSuchMethod(allow=sorted(methods))
-        return route, unquote(found_id)
+        return route, _named(found_id)
 
 
 async def _admitted(route: Route, visit: Visit) -> Principal:
@@ -307,6 +307,17 @@ async def _admitted(route: Route, visit: Visit) -> Principal:
             f"Only a person may do this, and {principal.subject.name!r} is none. Nothing was recorded; ask a person."
         )
     return principal
+
+
+def _named(part: str) -> str:
+    """Read the part of an address that names something. Raises `NotFound` for what no name can be."""
+    try:
+        name = unquote(part, errors="strict")
+    except UnicodeDecodeError:
+        name = "\0"
+    if "\0" in name or len(name) > bounds.NAME_LENGTH:
+        raise NotFound("There is no such thing in this ledger.")
+    return name
 
 
 async def _nothing() -> None:
