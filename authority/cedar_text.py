@@ -18,6 +18,7 @@ from ledger import bounds
 _TOKEN: Final = re.compile(r'//[^\n\r]*|"(?:[^"\\]|\\.)*"|&&|\|\||::|\w+|\S', re.DOTALL)
 _NESTS: Final = frozenset({"&&", "||", ".", "+", "-", "*", "!", "if", "["})
 _UNFINISHED: Final = "unexpected end of input"
+_UNEXPECTED: Final = re.compile(r"unexpected token `(.*)`", re.DOTALL)
 
 
 class Fault(msgspec.Struct, frozen=True):
@@ -93,9 +94,15 @@ def faults(policies: tuple[Statement, ...]) -> Iterator[Fault]:
         if complaint == _UNFINISHED:
             yield policy.fault("The policy ends before it is complete; a policy ends with a semicolon.", last)
             continue
-        bad = bisect_left(range(last), True, key=lambda token: _complaint(policy.until(token)) != _UNFINISHED)
-        syntax = complaint.startswith("unexpected token")
-        yield policy.fault(f"The policy cannot be read: {complaint}.", bad if syntax else 0)
+        yield policy.fault(f"The policy cannot be read: {complaint}.", _unexpected(policy, complaint))
+
+
+def _unexpected(policy: Statement, complaint: str) -> int:
+    """Return which token the parser did not expect: the beginnings up to it and beyond give the same complaint."""
+    named = _UNEXPECTED.fullmatch(complaint)
+    alike = [place for place, (start, end) in enumerate(policy.tokens) if named and policy.text[start:end] == named[1]]
+    found = bisect_left(alike, True, key=lambda token: _complaint(policy.until(token) + ";") == complaint)
+    return alike[found] if found < len(alike) else 0
 
 
 def _complaint(text: str) -> str | None:

@@ -62,17 +62,21 @@ class Verification:
         }
 
     def take(self, recorded: e.Recorded) -> Wrong | None:
-        """Check the next event; None if nothing is wrong with it."""
-        if recorded.position != self.position + 1:
-            return _wrong(recorded, f"Position {self.position + 1} is missing: after {self.position} comes this one.")
-        self.position = recorded.position
+        """Check the next event; None if nothing is wrong with it.
+
+        It goes on after something wrong, but only the first thing is certain: what follows may follow from it.
+        """
+        due, self.position = self.position + 1, recorded.position
+        missing = None if recorded.position == due else f"Position {due} is missing; this one comes in its place."
         check = self._checks.get(type(recorded.event))
-        sentence = None if check is None else check(recorded, recorded.event)
-        if sentence is None and (recorded.stream in self._intents or isinstance(recorded.event, e.IntentSubmitted)):
-            sentence = self._move(recorded)
-        return None if sentence is None else _wrong(recorded, sentence)
+        wrong = None if check is None else check(recorded, recorded.event)
+        moved = self._move(recorded)
+        sentence = missing or wrong or moved
+        return None if sentence is None else Wrong(recorded.position, recorded.stream, sentence)
 
     def _move(self, recorded: e.Recorded) -> str | None:
+        if recorded.stream not in self._intents and not isinstance(recorded.event, e.IntentSubmitted):
+            return None
         try:
             state = evolve(self._intents.get(recorded.stream), recorded)
         except Corrupt as error:
@@ -87,12 +91,9 @@ class Verification:
     def _issued(self, recorded: e.Recorded, event: e.GrantIssued) -> str | None:
         if event.grant in self._grants:
             return f"Grant {event.grant} was issued before."
-        if event.parent is not None:
-            dead = self._dead(event.parent, recorded.at)
-            if dead is not None:
-                return f"Grant {event.grant} was issued below one that was not alive: {dead}"
         self._grants[event.grant] = event
-        return None
+        dead = None if event.parent is None else self._dead(event.parent, recorded.at)
+        return None if dead is None else f"Grant {event.grant} was issued below one that was not alive: {dead}"
 
     def _revoke(self, _recorded: e.Recorded, event: e.GrantRevoked) -> str | None:
         if event.grant not in self._grants:
@@ -258,7 +259,3 @@ def _window(charge: Charge, at: datetime) -> datetime | None:
 
 def _shown(value: object) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _wrong(recorded: e.Recorded, sentence: str) -> Wrong:
-    return Wrong(recorded.position, recorded.stream, sentence)
