@@ -28,6 +28,7 @@ from ledger.errors import (
 from ledger.events import GrantIssued, GrantRevoked, PolicySetActivated, PolicySetAdded, TaskDefined, TokenRefused
 from ledger.grants import Permission
 from ledger.intents import Subject
+from ledger.postgres_store import PostgresStore
 from ledger.store import Append, Store, Unknown, Verdict
 from ledger.tasks import TaskContract
 
@@ -215,6 +216,21 @@ async def test_a_grant_found_dead_is_remembered_no_more_nor_those_below_it(autho
     asked = passing.asked
     await here.authenticate(token, fresh=False)
     assert passing.asked == asked + 1
+
+
+async def test_another_ledgers_tokens_and_grants_are_nothing_here(authority, operator, pool):
+    other = PostgresStore(pool, "other")
+    await other.start()
+    there = Authority(other)
+    assert await there.ensure_operator(token_of(b"z" * 32))
+    theirs, token = await there.issue(await there.authenticate(token_of(b"z" * 32)), order("bot"), entropy)
+    with pytest.raises(Unauthenticated):
+        await authority.authenticate(token)
+    with pytest.raises(NotFound):
+        await authority.revoke(operator, theirs.grant, "a test")
+    assert (await there.authenticate(token)).grant == theirs.grant
+    await there.close()
+    await other.stop()
 
 
 # ── grants ───────────────────────────────────────────────────────────────────────────────────────────────────────
