@@ -208,11 +208,13 @@ async def test_a_service_that_shows_other_content_than_it_asks_for_is_found_out(
     assert await phase(door, shown) == "awaiting_approval"
 
 
-async def test_a_service_that_asks_for_another_digest_is_found_out(door, tmp_path):
+@pytest.mark.parametrize("beside", ['"approval":{"digest":', '"digest":'], ids=["in the intent", "everywhere"])
+async def test_a_service_that_asks_for_another_digest_is_found_out(door, tmp_path, beside):
     _, shown = await asking(door)
     dana = await person(door, tmp_path)
-    digest = shown["approval"]["digest"]
-    async with lying(door, (digest, "sha256:" + "0" * 64)) as (url, asked):
+    truth = f'{beside}"{shown["approval"]["digest"]}"'
+    lie = f'{beside}"sha256:{"0" * 64}"'
+    async with lying(door, (truth, lie)) as (url, asked):
         answer = await dana.run("approve", shown["id"], "--yes", "--url", url)
     assert (answer.code, answer.out) == (1, "")
     assert "They must be one. Nothing was approved; " in answer.err
