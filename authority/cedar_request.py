@@ -22,6 +22,7 @@ from ledger.events import IntentSubmitted
 from ledger.intents import JSON, ActionPlan, Subject
 
 WITH_APPROVAL: Final = "#with_approval"
+RESERVED: Final = ("#", "*")  # no operation has them in its name
 INEXPRESSIBLE: Final = "Inexpressible"
 PRINCIPALS: Final = ("Agent", "Person")
 SYSTEM: Final = "System"

@@ -20,8 +20,9 @@ import cedarpy
 import msgspec
 from cedarpy import pst
 
-from authority.cedar_request import Asked, ask
+from authority.cedar_request import RESERVED, Asked, ask
 from authority.cedar_text import Fault, Statement, dangers, faults, statements
+from authority.cedar_words import visible
 from authority.policy_notes import rule_faults
 from authority.reasons import considered, sentence, why
 from authority.rules import Rule
@@ -29,7 +30,7 @@ from ledger import bounds
 from ledger.canonical import digest
 from ledger.errors import InvalidPolicy
 from ledger.events import IntentSubmitted
-from ledger.intents import JSON
+from ledger.intents import JSON, ActionPlan
 
 Effect = Literal["allow", "escalate", "deny"]
 
@@ -77,7 +78,7 @@ class _Finding(msgspec.Struct, frozen=True):
 
 def judge(policy_set: PolicySet, submitted: IntentSubmitted, facts: Mapping[str, JSON], at: datetime) -> Judgement:
     """Give the verdict on an intent; `facts` are by action, `at` is the time that policies see."""
-    findings = [_find(policy_set, ask(submitted, one, facts.get(one.id) or {}, at)) for one in submitted.actions]
+    findings = [_find(policy_set, submitted, one, facts.get(one.id) or {}, at) for one in submitted.actions]
     if len(findings) > 1:
         findings = [
             msgspec.structs.replace(finding, reasons=tuple(f"{one.id}: {said}" for said in finding.reasons))
@@ -129,7 +130,10 @@ def parse(cedar: str) -> PolicySet:
 # ── one action ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _find(policy_set: PolicySet, asked: Asked) -> _Finding:
+def _find(policy_set: PolicySet, submitted: IntentSubmitted, action: ActionPlan, facts: JSON, at: datetime) -> _Finding:
+    if any(sign in action.operation for sign in RESERVED):  # it could pass for another action, or for a group of them
+        return _Finding("deny", frozenset(), reasons=(f"{visible(action.operation)} is no name of an operation",))
+    asked = ask(submitted, action, facts, at)
     plain = _answer(policy_set, asked, approved=False)
     if plain.allowed:
         return _Finding("allow", plain.determining, plain.determining)
