@@ -262,13 +262,13 @@ class Door:
 
     async def _serve(self, route: Route, visit: Visit) -> web.StreamResponse:
         request = visit.request
-        asked = bool(request.rel_url.raw_query_string)
-        if asked and "access_token" in request.query:  # RFC 6750 §2.3 allows it, and every log on the way keeps it
-            raise Malformed("A token does not belong into an address. Nothing was recorded; revoke this one.")
         if route.caller is not Caller.EVERYBODY:
             visit.service = self._admit()
             if route.caller is not Caller.CLIENT:
                 visit.principal = await _admitted(route, visit)
+        asked = bool(request.rel_url.raw_query_string)
+        if asked and "access_token" in request.query:  # RFC 6750 §2.3 allows it, and every log on the way keeps it
+            raise Malformed("A token does not belong into an address. Nothing was recorded; revoke this one.")
         visit.query = checked_query(route.query, request.query.items()) if asked else None
         return await route.handler(visit)
 

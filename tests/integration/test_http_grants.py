@@ -250,6 +250,8 @@ async def test_what_is_for_people_is_refused_to_agents_in_a_sentence(door):
 
 async def test_a_token_in_an_address_is_refused_wherever_it_is_shown(door):
     for path in ("/v1/intents", "/v1/operations", "/v1/grants", "/healthz"):
+        async with door.session.get(f"{door.url}{path}?access_token={door.token}") as response:
+            assert response.status == (400 if path == "/healthz" else 401)
         status, problem, _ = await door.get(f"{path}?access_token={door.token}")
         assert (status, problem["type"]) == (400, "urn:intent-ledger:problem:malformed")
         assert door.token not in str(problem)

@@ -28,8 +28,12 @@ async def test_too_many_requests_at_once_are_503_before_anything_is_recorded(dsn
         async def full():
             return door.door.in_progress == 2
 
+        async def judged():  # the grant, and both intents with their verdicts: nothing more comes while they wait
+            head = await door.head()
+            return head if head == 5 else None
+
         await eventually(full)
-        head = await door.head()
+        head = await eventually(judged)
         status, problem, response = await door.submit(ONE)
         assert (status, problem["type"]) == (503, "urn:intent-ledger:problem:overloaded")
         assert int(response.headers["Retry-After"]) >= 1
