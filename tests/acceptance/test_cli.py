@@ -20,8 +20,8 @@ from gateway.child_process import processes_in
 
 COMMAND = Path(sys.executable).with_name("intentledger")
 COMMANDS = (
-    "adapters", "approve", "demo", "grant", "grants", "init", "migrate", "policy", "reject", "replay", "revoke", "serve",
-    "verify", "work",
+    "adapters", "approve", "demo", "grant", "grants", "init", "migrate", "policy", "reject", "replay", "revoke",
+    "serve", "verify", "work",
 )  # fmt: skip
 ADAPTERS = """
 [adapters.example]
