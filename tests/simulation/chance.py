@@ -5,12 +5,16 @@ wrong at once never gets far enough to do the interesting things. When the fault
 """
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
+from simulation.cast import LIMITS, MORTAL, USUAL, cast
 from simulation.network import SMOOTH, Fate
 from simulation.systems import LUCKY, Luck
 
+from ledger.events import GrantIssued
+from ledger.grants import Limit
 from ledger.intents import Verb
 
 KINDS = (
@@ -29,6 +33,7 @@ KINDS = (
     "clueless",
     "nonsense",
 )
+AUTHORITY = ("policy", "activate", "revoke", "expire", "delegate", "facts", "limits", "tasks", "repeat", "brief")
 TROUBLES = ("crash", "pause", "drain")
 STORE_KINDS = ("lost_before", "lost_after", "late_append", "slow_store", "store_away", "lagging")
 REPEATABLE = {"atomic", "idempotent"}  # only these can be delivered twice: TCP does not repeat, their senders may
@@ -54,12 +59,25 @@ class Swarm:
         self.troubles = {kind: random.choice((3.0, 10.0)) for kind in TROUBLES if random.random() < 0.4}
         self.people = {kind for kind in ("cancel", "undo", "replay", "reuse") if random.random() < 0.5}
         self.fenced = random.random() < 0.5
+        self.authority = {kind for kind in AUTHORITY if random.random() < 0.3}
+        self.rules = (
+            random.choice(("usual", "usual", "usual", "strict", "erring")) if "policy" in self.authority else None
+        )
+        self.limits = self._limits()
+        self.expiring = {
+            name: random.uniform(3, 40) for name in MORTAL if "expire" in self.authority and random.random() < 0.4
+        }
         self.outages = self._outages()
         self.fired = 0
 
     def __str__(self) -> str:
         shown = {name: value for name, value in vars(self).items() if name not in {"random", "healed", "fired"}}
         return " ".join(f"{name}={value}" for name, value in shown.items())
+
+    def _limits(self) -> dict[str, Limit]:
+        random = self.random
+        holders = [name for name in ("manager", "alpha", "beta", "gamma") if random.random() < 0.5]
+        return {name: LIMITS[random.choice(sorted(LIMITS))] for name in holders if "limits" in self.authority}
 
     def _outages(self) -> list[tuple[str, str, float, float]]:
         """(guarantee, kind, from, until): a system that is away for a while, sometimes longer than a key lives."""
@@ -146,6 +164,10 @@ class Swarm:
             return Fate(random.uniform(0, 2), random.uniform(0, 2))
         return Fate(random.uniform(0, 0.01), random.uniform(0, 0.01))
 
+    def grants(self, now: datetime) -> tuple[GrantIssued, ...]:
+        expiring = {name: now + timedelta(seconds=seconds) for name, seconds in self.expiring.items()}
+        return cast(limits=self.limits, expiring=expiring) if expiring or self.limits else USUAL
+
     def lag(self) -> float:
         return self.random.uniform(0, 1.0) if "lagging" in self.store_rates else 0.0
 
@@ -161,6 +183,8 @@ class Scripted:
         self.fenced = False
         self.lease_seconds = 15.0
         self.troubles: dict[str, float] = {}
+        self.authority: set[str] = set()
+        self.rules: str | None = None
         self.rates: dict[str, float] = {}
         self.fired = 0
         self._wrong = wrong
@@ -177,3 +201,6 @@ class Scripted:
 
     def lag(self) -> float:
         return 0.0
+
+    def grants(self, _now: datetime) -> tuple[GrantIssued, ...]:
+        return USUAL

@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import pairwise
 
+from simulation.authority_checker import AuthorityChecker
 from simulation.world import World
 
 from ledger import events as e
@@ -31,7 +32,7 @@ def check(world: World) -> list[str]:
         broken += _at_rest(world, state)
         broken += _compensations(world, state)
     broken += _epochs(world)
-    return broken
+    return broken + AuthorityChecker(world).check()
 
 
 def _log(world: World) -> list[str]:

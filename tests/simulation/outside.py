@@ -16,7 +16,9 @@ from ledger.ids import intent_stream
 from ledger.intents import Guarantee
 
 KEY_LIFETIME_SECONDS = 60
+NEVER = float("inf")
 SETTLE_SECONDS = 10  # a request that is 20 seconds under way lands so long after the call has given up
+HOLD_SECONDS = 40  # of the one operation whose holds do not last
 FORGETS_AFTER_SECONDS = KEY_LIFETIME_SECONDS + 30  # it promised 60, and calls are under way for up to 20
 
 
@@ -38,6 +40,11 @@ class Outside:
         self._time: Callable[[], float] = database.time
         self.counters = counters
         self.holds: dict[str, Call] = {}
+        self.held_until: dict[str, float] = {}  # of holds that do not last
+        self.risk: Counter[str] = Counter()  # by system: the fact that policy asks for
+        self.shown: set[tuple[str, str, int]] = set()  # intent, action and the risk that it was told
+        self.vanished: set[str] = set()  # intents whose effects somebody else has taken away again
+        self.looks: dict[str, set[bool]] = defaultdict(set)  # by intent: what whoever asked after it was told
         self.tombstones: set[str] = set()
         self.fence: dict[str, int] = {}
         self.voted_no: set[str] = set()
@@ -46,6 +53,7 @@ class Outside:
         self.effects: dict[str, list[Effect]] = defaultdict(list)
         self.undone: dict[str, list[Effect]] = defaultdict(list)  # by the compensation's own key
         self.crimes: list[str] = []
+        self.happened: set[tuple[str, str]] = set()  # intent and action
         self.history: list[Effect] = []  # effects and undone effects in the order in which they happened
         self.sent = 0
 
@@ -57,11 +65,20 @@ class Outside:
     # ── the six verbs, as they arrive ────────────────────────────────────────────────────────────────────────────
 
     def preview(self, call: Call) -> Preview:
-        return Preview(facts={"account_age_days": 400}, before={"n": 0}, after=call.params)
+        system, _, verb = call.operation.partition(".")
+        if verb == "look":
+            there = call.intent not in self.vanished
+            self.looks[call.intent].add(there)
+            return Preview(facts={"all_there": there})
+        if not verb.endswith(("_facts", "brief")):
+            return Preview(before={"n": 0}, after=call.params)
+        risk = self.risk[system]
+        self.shown.add((call.intent, call.action, risk))
+        return Preview(facts={"risk": risk}, before={"n": 0}, after=call.params)
 
     def prepare(self, call: Call, guarantee: Guarantee, *, refuses: bool) -> Vote:
         if guarantee is not Guarantee.ATOMIC:
-            return Refused("The parameters make no sense here.") if refuses else Prepared()
+            return Refused("The parameters make no sense here.") if refuses else Prepared(None, self.preview(call))
         if call.key in self.voted_no:
             self.counters["prepare after a refusal"] += 1
         if call.key in self.tombstones:
@@ -76,7 +93,9 @@ class Outside:
                 self.voted_no.add(call.key)
                 return Refused("There is not enough.")
             self.holds[call.key] = call
-        return Prepared({"hold": call.key})
+            if call.operation.endswith("brief"):
+                self.held_until[call.key] = self._time() + HOLD_SECONDS
+        return Prepared({"hold": call.key}, self.preview(call))
 
     def commit(self, call: Call, guarantee: Guarantee, *, refuses: bool) -> Result:
         self._must_be_decided(call)
@@ -100,7 +119,9 @@ class Outside:
         if call.key in self.tombstones:
             self.crimes.append(f"commit of {call.action} of {call.intent} after its abort")
         if not self.effects[call.key]:
-            if self.holds.pop(call.key, None) is None:
+            lapsed = self._time() > self.held_until.get(call.key, NEVER)
+            if self.holds.pop(call.key, None) is None or lapsed:
+                self.counters["hold lapsed before its commit"] += lapsed
                 raise Permanent("There is no such hold any more.")
             self._happens(call)
         return Result({"reference": call.key})
@@ -118,8 +139,8 @@ class Outside:
         self.holds.pop(key, None)
         self.tombstones.add(key)
 
-    def compensate(self, call: Call, guarantee: Guarantee, key: str, *, refuses: bool) -> Result:
-        if not self.effects[key]:
+    def compensate(self, call: Call, guarantee: Guarantee, *, refuses: bool) -> Result:
+        if (call.intent, call.action) not in self.happened:
             self.crimes.append(f"I10: undo of {call.action} of {call.intent}, which never happened")
         done = self.undone[call.key]
         if (guarantee is Guarantee.ATOMIC and done) or (guarantee is Guarantee.IDEMPOTENT and self._remembers(done)):
@@ -148,6 +169,7 @@ class Outside:
 
     def _happens(self, call: Call) -> None:
         self.effects[call.key].append(self._remember(call))
+        self.happened.add((call.intent, call.action))
 
     def _remember(self, call: Call) -> Effect:
         effect = Effect(call, self._time(), len(self.history))

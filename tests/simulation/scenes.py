@@ -4,12 +4,25 @@ import asyncio
 from contextlib import suppress
 from typing import Any
 
+from simulation.approvers import answer, too_late
+from simulation.cast import AGENTS, TASK, token
 from simulation.outside import Effect
+from simulation.rulers import rulers
 from simulation.world import Gone, World, request
 
 from adapters.contract import Call
 from coordinator.intake import RequestedAction
-from ledger.errors import Conflict, Invalid, KeyReused, LedgerError, NotFound, Overloaded, Unavailable
+from ledger.errors import (
+    Conflict,
+    Invalid,
+    KeyReused,
+    LedgerError,
+    NotFound,
+    Overloaded,
+    PossibleDuplicate,
+    Unauthenticated,
+    Unavailable,
+)
 from ledger.intents import Guarantee, Mode, Undo, Verb
 from ledger.phases import TERMINAL, Phase, Step
 from ledger.state import ActionState, IntentState, fold
@@ -20,55 +33,86 @@ def drawn_actions(world: World) -> tuple[RequestedAction, ...]:
     names = ("a", "b", "c")[: random.choice((1, 2, 2, 3, 3))]
     found = []
     for place, name in enumerate(names):
-        guarantee = random.choice((*Guarantee, Guarantee.ATOMIC, Guarantee.IDEMPOTENT)).value
-        undo = random.choice((Undo.EXACT, Undo.EXACT, Undo.SEMANTIC, Undo.NONE)).value
-        facts = "_facts" if random.random() < 0.1 else ""
+        operation, params = drawn_operation(world)
         after = tuple(earlier for earlier in names[:place] if random.random() < 0.15)
-        found.append(RequestedAction(name, f"{guarantee}.{undo}{facts}", {"n": random.randrange(9)}, after))
+        found.append(RequestedAction(name, operation, params, after))
     return tuple(found)
 
 
+def drawn_operation(world: World) -> tuple[str, dict[str, Any]]:
+    """Draw an operation, its parameters, and what policies look at: `n`, seldom a large one."""
+    random, authority = world.random, world.chance.authority
+    guarantee = random.choice((*Guarantee, Guarantee.ATOMIC, Guarantee.IDEMPOTENT)).value
+    params: dict[str, Any] = {"n": random.choices(range(10), (20, 20, 20, 20, 20, 20, 3, 3, 3, 1))[0]}
+    if "limits" in authority and random.random() < 0.5:
+        return f"{guarantee}.pay", {**params, "amount": 60_00, "currency": "USD"}
+    if "brief" in authority and random.random() < 0.5:
+        return "atomic.brief", params
+    undo = random.choice((Undo.EXACT, Undo.EXACT, Undo.SEMANTIC, Undo.NONE)).value
+    facts = "_facts" if random.random() < (0.5 if "facts" in authority else 0.1) else ""
+    return f"{guarantee}.{undo}{facts}", params
+
+
 def drawn_request(world: World, key: str) -> Any:
-    random = world.random
-    effect = random.choices(("allow", "deny", "escalate"), (30, 1, 1))[0]
+    random, authority = world.random, world.chance.authority
+    task = TASK if "tasks" in authority else "loose" if "repeat" in authority else None
     return request(
         key,
         drawn_actions(world),
         mode=Mode.DRY_RUN if random.random() < 0.06 else Mode.EXECUTE,
         deadline_seconds=random.choice((5, 30)),
-        context={"effect": effect},
+        task=task if random.random() < 0.7 else None,
     )
 
 
 async def client(world: World, number: int) -> None:
     """Submit one intent, and the same again until an answer comes."""
-    key = f"key-{number}"
     await asyncio.sleep(world.random.uniform(0, 10))
+    await acts(world, f"key-{number}", token(world.random.choice(AGENTS)))
+
+
+async def acts(world: World, key: str, secret: str) -> None:
+    """Submit one intent under a token, and whatever its agent does besides."""
     wanted = drawn_request(world, key)
     if world.random.random() < 0.05:
         await refused(world, f"{key}-refused")
-    if not await insist(world, wanted):
+    if not await insist(world, wanted, secret):
         return
     people = world.chance.people
     if "replay" in people:
-        await insist(world, wanted)
+        await insist(world, wanted, secret)
     if "reuse" in people:
-        with suppress(Gone, Unavailable, KeyReused):
-            await world.ask(lambda door: door.submit("alpha", request(key, wanted.actions, context={"other": 1})))
+        with suppress(Gone, Unavailable, KeyReused, Unauthenticated):
+            await world.ask(lambda door: door.submit(secret, request(key, wanted.actions, context={"other": 1})))
             world.crimes.append(f"I14: {key} was accepted with another body")
+    if "repeat" in world.chance.authority:
+        await repeats(world, wanted)
 
 
-async def insist(world: World, wanted: Any) -> bool:
+async def repeats(world: World, wanted: Any) -> None:
+    """Ask for the same under another key, as language models do; sometimes it is meant, sometimes it is another agent."""
+    random = world.random
+    for number in range(2):
+        await asyncio.sleep(random.choice((0.1, 5, 30)))
+        fields = {name: getattr(wanted, name) for name in ("mode", "deadline_seconds", "task")}
+        again = request(f"{wanted.idempotency_key}-{number}", wanted.actions, again=random.random() < 0.2, **fields)
+        await insist(world, again, token(random.choice(AGENTS)))
+
+
+async def insist(world: World, wanted: Any, secret: str) -> bool:
     """Submit until acknowledged, or give up now and then; the ids told go on record."""
     while True:
         try:
-            accepted = await world.ask(lambda door: door.submit("alpha", wanted))
+            accepted = await world.ask(lambda door: door.submit(secret, wanted))
         except Overloaded:
             world.counters["submission refused as overload"] += 1
         except (Gone, Unavailable):
             world.counters["submission not answered"] += 1
             if world.random.random() < 0.05:
                 return False
+        except (Unauthenticated, PossibleDuplicate) as error:
+            world.counters[f"submission refused: {type(error).__name__}"] += 1
+            return False
         else:
             world.acknowledged.setdefault(wanted.idempotency_key, set()).add(accepted.state.id)
             world.counters["idempotency hit"] += accepted.hit
@@ -78,9 +122,9 @@ async def insist(world: World, wanted: Any) -> bool:
 
 async def refused(world: World, key: str) -> None:
     world.refused.add(key)
-    with suppress(Gone, Invalid, Unavailable):
+    with suppress(Gone, Invalid, Unavailable, Unauthenticated):
         unknown = (RequestedAction("a", "nobody.knows", {}),)
-        await world.ask(lambda door: door.submit("alpha", request(key, unknown)))
+        await world.ask(lambda door: door.submit(token("alpha"), request(key, unknown)))
         world.crimes.append(f"I13: {key} names an unknown operation and was accepted")
 
 
@@ -95,6 +139,7 @@ async def operators(world: World) -> None:
         state = random.choice(states)
         with suppress(Gone, Unavailable, Conflict, NotFound):
             await looked_back(world, state)
+            await too_late(world, state)
             if "cancel" in world.chance.people and state.phase not in TERMINAL:
                 await cancel(world, state)
                 world.counters["cancelled"] += 1
@@ -134,8 +179,7 @@ async def people(world: World, *, hurry: bool = True) -> None:
         if not world.waits(state) or (not hurry and world.random.random() < 0.7):
             continue
         if state.attention is None:
-            with suppress(Gone, Unavailable, Conflict):
-                await cancel(world, state)
+            await answer(world, state, hurry=hurry)
             continue
         with suppress(Gone, Unavailable, Conflict):
             await resolve(world, state, state.attention.action)
@@ -148,10 +192,10 @@ def truth(world: World, state: IntentState, action: ActionState) -> Any:
     by_hand = world.random.random() < 0.5
     match action.step:
         case Step.COMMIT_IN_DOUBT:
-            key, happened = plan.key, bool(outside.effects[plan.key])
+            key, happened = action.key, bool(outside.effects[action.key])
         case Step.ABORT_STUCK:
             if by_hand:
-                outside.release(plan.key)
+                outside.release(action.key)
             return "applied" if by_hand else "not_applied"
         case _:
             if action.step is Step.UNDO_STUCK and by_hand and not outside.undone[plan.undo_key]:
@@ -184,16 +228,23 @@ async def life(world: World) -> None:
     slots = [world.loop.create_task(world.keep_running(n)) for n in range(chance.workers)]
     clients = [world.loop.create_task(client(world, n)) for n in range(chance.intents)]
     operator = world.loop.create_task(operators(world))
+
+    def newcomer(name: str, secret: str) -> None:
+        clients.append(world.loop.create_task(acts(world, name, secret)))
+
+    ruler = world.loop.create_task(rulers(world, newcomer))
     while world.loop.time() < chance.ends_at():
         await asyncio.sleep(2.0)
         await people(world, hurry=False)
         if all(c.done() for c in clients) and not world.moving() and world.loop.time() > chance.safety_seconds / 2:
             break
     chance.healed = True
+    await ruler
     for task in (*clients, operator):
         await task
     await asyncio.sleep(3.0 if chance.troubles else 0.1)  # whoever is restarting or paused comes back
     await world.all_awake()
+    world.healed_at = world.loop.time()
     await world.settle(people)
     for task in slots:
         task.cancel()
@@ -204,7 +255,7 @@ async def one_intent(
 ) -> None:
     """The whole of a scripted run: one intent, workers that may die or pause, an operator who may undo it."""
     slots = [world.loop.create_task(world.keep_running(n)) for n in range(world.chance.workers)]
-    await insist(world, request("key-0", actions, mode=mode))
+    await insist(world, request("key-0", actions, mode=mode), token("alpha"))
     await world.settle(people)
     asked = False
     while undone and not asked:

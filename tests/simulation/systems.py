@@ -11,12 +11,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from simulation.network import SMOOTH, Fate, Network
-from simulation.outside import KEY_LIFETIME_SECONDS, SETTLE_SECONDS, Outside
+from simulation.outside import HOLD_SECONDS, KEY_LIFETIME_SECONDS, SETTLE_SECONDS, Outside
 
 from adapters.contract import Call, Operation, Preview, Result, Standing, Unknown, Vote
 from adapters.registry import Registry
 from ledger.errors import InDoubt, Transient
-from ledger.ids import action_key
 from ledger.intents import JSON, Guarantee, Undo, Verb
 
 SCHEMA = {
@@ -25,6 +24,20 @@ SCHEMA = {
     "required": ["n"],
     "additionalProperties": False,
 }
+
+
+PAYMENT = {
+    "type": "object",
+    "properties": {
+        "n": {"type": "integer"},
+        "amount": {"type": "integer", "minimum": 1},
+        "currency": {"type": "string"},
+    },
+    "required": ["n", "amount", "currency"],
+    "additionalProperties": False,
+}
+NOTHING = {"type": "object", "properties": {}, "additionalProperties": False}
+RISK = ("risk",)
 
 
 class Luck(NamedTuple):
@@ -43,20 +56,30 @@ LUCKY = Luck()
 
 
 def _operations(name: str, guarantee: Guarantee) -> dict[str, Operation]:
-    found = {}
-    for undo, facts in itertools.product(Undo, (False, True)):
-        full = f"{name}.{undo.value}{'_facts' if facts else ''}"
-        found[full] = Operation(
-            name=full,
-            params=SCHEMA,
-            guarantee=guarantee,
-            undo=undo,
-            undo_window_seconds=None if undo is Undo.NONE else 3600,
-            settle_seconds=SETTLE_SECONDS if guarantee is Guarantee.VERIFIABLE else 0,
-            key_lifetime_seconds=KEY_LIFETIME_SECONDS if guarantee is Guarantee.IDEMPOTENT else None,
-            facts=("account_age_days",) if facts else (),
-        )
-    return found
+    """Offer one operation for each way of undoing, with facts and without; payments; and what only some can offer."""
+    found = {
+        f"{undo.value}{suffix}": {"undo": undo, "facts": RISK if suffix else ()}
+        for undo, suffix in itertools.product(Undo, ("", "_facts"))
+    }
+    found["pay"] = {"undo": Undo.SEMANTIC, "params": PAYMENT}
+    if guarantee is Guarantee.ATOMIC:
+        found["brief"] = {"undo": Undo.EXACT, "facts": RISK, "hold_seconds": HOLD_SECONDS}
+    if guarantee is Guarantee.IDEMPOTENT:
+        found["look"] = {"undo": Undo.EXACT, "reads": True, "money": False, "params": NOTHING, "facts": ("all_there",)}
+    return {f"{name}.{verb}": _operation(f"{name}.{verb}", guarantee, **more) for verb, more in found.items()}
+
+
+def _operation(name: str, guarantee: Guarantee, undo: Undo, **more: Any) -> Operation:
+    fields: dict[str, Any] = {"params": SCHEMA, **more}
+    return Operation(
+        name=name,
+        guarantee=guarantee,
+        undo=undo,
+        undo_window_seconds=None if undo is Undo.NONE else 3600,
+        settle_seconds=SETTLE_SECONDS if guarantee is Guarantee.VERIFIABLE else 0,
+        key_lifetime_seconds=KEY_LIFETIME_SECONDS if guarantee is Guarantee.IDEMPOTENT else None,
+        **fields,
+    )
 
 
 class SimulatedAdapter:
@@ -93,11 +116,10 @@ class SimulatedAdapter:
         await self._send(Verb.ABORT, call, lambda luck: self.outside.abort(call, refuses=luck.refuses))
 
     async def compensate(self, call: Call, receipt: JSON | None, result: JSON) -> Result:
-        key = action_key(call.ledger, call.intent, call.action, "commit")
         return await self._send(
             Verb.COMPENSATE,
             call,
-            lambda luck: self.outside.compensate(call, self.guarantee, key, refuses=luck.refuses),
+            lambda luck: self.outside.compensate(call, self.guarantee, refuses=luck.refuses),
         )
 
     async def inquire(self, call: Call) -> Standing:

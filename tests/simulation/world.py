@@ -8,12 +8,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any, NamedTuple
 
 import msgspec
 import structlog
-from simulation.cast import cast, enter, token
+from simulation.cast import activate, enter
 from simulation.loop import Process, VirtualLoop
 from simulation.network import Network
 from simulation.outside import SETTLE_SECONDS, Outside
@@ -21,6 +22,7 @@ from simulation.store import Database, SimulatedStore
 from simulation.systems import ADAPTERS, REGISTRY, connected
 
 from authority.authority import Authority
+from authority.grants import GrantOrder
 from coordinator.coordinator import Coordinator
 from coordinator.intake import Request
 from ledger import bounds
@@ -50,23 +52,26 @@ class Door(NamedTuple):
     coordinator: Coordinator
     authority: Authority
 
-    async def submit(self, name: str, wanted: Request) -> Any:
-        """Submit as somebody of the cast; who they are may be remembered, because the append is guarded."""
-        return await self.coordinator.submit(await self.authority.authenticate(token(name), fresh=False), wanted)
+    async def submit(self, token: str, wanted: Request) -> Any:
+        """Submit; who they are may be remembered, because the append is guarded."""
+        return await self.coordinator.submit(await self.authority.authenticate(token, fresh=False), wanted)
 
-    async def approve(self, name: str, intent: str, digest: str) -> Any:
-        return await self.coordinator.approve(intent, await self.authority.authenticate(token(name)), digest, None)
+    async def approve(self, token: str, intent: str, digest: str) -> Any:
+        return await self.coordinator.approve(intent, await self.authority.authenticate(token), digest, None)
 
-    async def reject(self, name: str, intent: str, digest: str) -> Any:
-        return await self.coordinator.reject(intent, await self.authority.authenticate(token(name)), digest, "no")
+    async def reject(self, token: str, intent: str, digest: str) -> Any:
+        return await self.coordinator.reject(intent, await self.authority.authenticate(token), digest, "no")
 
-    async def revoke(self, name: str, grant: str) -> Any:
-        revoked = await self.authority.revoke(await self.authority.authenticate(token(name)), grant, "a test")
+    async def revoke(self, token: str, grant: str) -> Any:
+        revoked = await self.authority.revoke(await self.authority.authenticate(token), grant, "a test")
         await self.coordinator.classify(revoked.in_flight)
         return revoked
 
-    async def activate(self, name: str, digest: str) -> Any:
-        return await self.authority.activate(await self.authority.authenticate(token(name)), digest)
+    async def activate(self, token: str, digest: str) -> Any:
+        return await self.authority.activate(await self.authority.authenticate(token), digest)
+
+    async def issue(self, token: str, order: GrantOrder, entropy: Callable[[int], bytes]) -> Any:
+        return await self.authority.issue(await self.authority.authenticate(token), order, entropy)
 
 
 class World:
@@ -78,8 +83,9 @@ class World:
         self.loop = VirtualLoop(self.random if shuffled else None)
         self.counters: Counter[str] = Counter()
         self.database = Database(lambda: BEGINS_AT + self.loop.time(), counters=self.counters)
-        self.grants = chance.grants(self.database.now()) if hasattr(chance, "grants") else cast()
-        enter(self.database, self.grants)
+        enter(self.database, chance.grants(self.database.now()))
+        if chance.rules is not None:
+            activate(self.database, chance.rules)
         self.outside = Outside(self.database, self.counters, fenced=chance.fenced)
         self.network = network or Network()
         self.running: dict[int, tuple[Process, Door]] = {}
@@ -87,8 +93,11 @@ class World:
         self.crashed = 0
         self.acknowledged: dict[str, set[str]] = {}  # by idempotency key: the ids that clients were told
         self.refused: set[str] = set()  # keys whose submission was certainly refused
+        self.healed_at = 0.0
+        self.obeyed: dict[str, int] = {}  # by grant: the position by which its revoke had returned
         self.said: dict[Any, Any] = {}  # what people have said to each call for attention
         self.crimes: list[str] = self.outside.crimes
+        self._folded: dict[str, IntentState] = {}  # as they were when somebody looked last
         connected(ADAPTERS, self.outside, self.network, self._luck)
 
     def run(self, scenario: Callable[["World"], Awaitable[None]]) -> "World":
@@ -208,16 +217,23 @@ class World:
         """Fold every intent, as the ledger has it now."""
         found = {}
         for stream, recorded in self.database.streams.items():
-            if intent_of(stream) is None:
+            intent = intent_of(stream)
+            if intent is None:
                 continue
+            known = self._folded.get(intent)
             try:
-                state = fold(recorded)
+                state = fold(recorded[known.version if known else 0 :], known)
             except Corrupt as error:
                 self._blame(f"I17: {stream} cannot be folded: {error}")
                 continue
             if state is not None:
-                found[state.id] = state
+                found[intent] = self._folded[intent] = state
         return found
+
+    def quiet_since(self) -> datetime:
+        """Tell from when on nothing went wrong any more."""
+        now = self.database.now() - timedelta(seconds=self.loop.time())
+        return now + timedelta(seconds=max(self.healed_at, self.network.quiet_at))
 
     def _blame(self, crime: str) -> None:
         if crime not in self.crimes:
