@@ -125,6 +125,7 @@ class Chaos:
         bodies = [
             {
                 "task": "load",
+                "again": True,
                 "reason": "pause",
                 "deadline": 60,
                 "actions": [action("refund", "payments.refund", charge=f"ch_{n}", amount=1, **USD)],

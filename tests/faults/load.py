@@ -130,7 +130,7 @@ def shape(choices: random.Random, kind: str, number: int) -> Document:
     credit = action("credit", "payments.credit", account=f"acct_{customer}", amount=amount, **USD)
     transfer = action("transfer", "payments.transfer", account=f"acct_{customer}", amount=amount, **USD)
     crm = action("crm", "crm.update", customer=customer, status="refunded", tag=f"tag-{number}")
-    body: Document = {"task": "load", "reason": kind, "deadline": choices.choice([5, 10, 20])}
+    body: Document = {"task": "load", "again": True, "reason": kind, "deadline": choices.choice([5, 10, 20])}
     match kind:
         case "refund":
             actions = [refund, crm, *([mail("a@example.com", after="refund")] if choices.random() < 0.4 else [])]

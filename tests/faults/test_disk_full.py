@@ -15,7 +15,7 @@ def intent(number):
     """Return an intent that takes a good deal of room and changes nothing anywhere."""
     context = {"filler": random.Random(number).randbytes(60_000).hex()}
     actions = [{"id": "a", "operation": "world.post", "params": {"account": f"n{number}", "amount": number}}]
-    return {"task": "disk", "reason": f"intent {number}", "context": context, "actions": actions}
+    return {"task": "disk", "again": True, "reason": f"intent {number}", "context": context, "actions": actions}
 
 
 async def test_a_full_disk_refuses_and_forgets_nothing(open_directory):
