@@ -7,10 +7,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from gateway.command import FOUND_WRONG, NO_REACH, OK, Json, Reach, Words, Yes, answer, ask, terminal
+from cyclopts import Parameter
+
+from gateway.command import FOUND_WRONG, NO_REACH, OK, Json, Reach, Yes, answer, ask, terminal
 from ledger.errors import Misconfigured, NotWaiting
 
 if TYPE_CHECKING:
@@ -19,18 +22,47 @@ if TYPE_CHECKING:
     from gateway.approval_sheet import Asked
 
 
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Order:
+    """A grant in flags."""
+
+    name: Annotated[str | None, Parameter(help="Of the agent or person who may act.")] = None
+    kind: Annotated[
+        Literal["agent", "person"], Parameter(help="Only a person approves, rejects, resolves and changes policies.")
+    ] = "agent"
+    version: Annotated[str | None, Parameter(help="Of the agent.")] = None
+    role: Annotated[str | None, Parameter(help="Of the agent or person, as policies name it.")] = None
+    task: Annotated[str | None, Parameter(help="The only task that may be named under it.")] = None
+    operation: Annotated[
+        Sequence[str],
+        Parameter(
+            negative="",
+            help='What may be done; repeatable: "payments.refund where currency=USD,EUR amount<=5000". Minor units.',
+        ),
+    ] = ()
+    limit: Annotated[
+        Sequence[str],
+        Parameter(
+            negative="",
+            help='How much may be done; repeatable: "payments.* amount 100000 USD per day", "* count 9 in total".',
+        ),
+    ] = ()
+    expires_in: Annotated[str | None, Parameter(help="30m, 12h, 30d; never later than your own.")] = None
+    may_delegate: Annotated[Yes, Parameter(help="Its holder may issue narrower grants.")] = False
+
+    def given(self) -> list[str]:
+        """Name the flags that say something."""
+        return [f"--{one.name.replace('_', '-')}" for one in fields(self) if getattr(self, one.name) != one.default]
+
+
+_NO_ORDER: Final = Order()
+
+
 def grant(
     *,
+    order: Order = _NO_ORDER,
     reach: Reach = NO_REACH,
-    name: str | None = None,
-    kind: Literal["agent", "person"] = "agent",
-    version: str | None = None,
-    role: str | None = None,
-    task: str | None = None,
-    operation: Words = (),
-    limit: Words = (),
-    expires_in: str | None = None,
-    may_delegate: Yes = False,
     file: Path | None = None,
     token_out: Path | None = None,
     json: Json = False,
@@ -39,60 +71,19 @@ def grant(
 
     Parameters
     ----------
-    name
-        Of the agent or person who may act.
-    kind
-        Only a person approves, rejects, resolves and changes policies.
-    version
-        Of the agent.
-    role
-        Of the agent or person, as policies name it.
-    task
-        The only task that may be named under it.
-    operation
-        What may be done; may be repeated: "payments.refund where currency=USD,EUR amount<=5000". Minor units.
-    limit
-        How much may be done; may be repeated: "payments.* amount 100000 USD per day", "* count 20 in total".
-    expires_in
-        30m, 12h, 30d; never later than your own.
-    may_delegate
-        Its holder may issue narrower grants.
     file
         The grant as the body of POST /v1/grants, in JSON; instead of the flags above.
     token_out
         A new file for the token, readable by you alone; by default it is shown.
     """
-    flags = {
-        "--name": name,
-        "--version": version,
-        "--role": role,
-        "--task": task,
-        "--operation": operation,
-        "--limit": limit,
-        "--expires-in": expires_in,
-        "--may-delegate": may_delegate,
-    }
-    if file is not None:
-        beside = [flag for flag, value in flags.items() if value]
-        if beside:
-            raise Misconfigured(f"--file says everything, and {', '.join(beside)} as well. Nothing was issued.")
-        order = _read_order(file)
+    if file is None:
+        body = _body(order)
+    elif order.given():
+        raise Misconfigured(f"--file says everything, and {', '.join(order.given())} as well. Nothing was issued.")
     else:
-        if not name or not operation:
-            raise Misconfigured("A grant needs --name and at least one --operation, or --file. Nothing was issued.")
-        order = _order(
-            kind=kind,
-            name=name,
-            version=version,
-            role=role,
-            task=task,
-            operation=operation,
-            limit=limit,
-            expires_in=expires_in,
-            may_delegate=may_delegate,
-        )
+        body = _read_body(file)
     with _kept(token_out) as keep:
-        issued = ask(reach, lambda client: client.post("/v1/grants", order))
+        issued = ask(reach, lambda client: client.post("/v1/grants", body))
         keep(issued["token"])
     _say_issued(issued, token_out, json)
     return OK
@@ -196,34 +187,25 @@ def reject(
 # ── what they share ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _order(
-    *,
-    kind: str,
-    name: str,
-    version: str | None,
-    role: str | None,
-    task: str | None,
-    operation: Sequence[str],
-    limit: Sequence[str],
-    expires_in: str | None,
-    may_delegate: bool,
-) -> dict[str, Any]:
-    """Write the body of POST /v1/grants from flags; what was not given is left out."""
+def _body(order: Order) -> dict[str, Any]:
+    """Write the body of POST /v1/grants from flags; what was not given is left out. Raises `Misconfigured`."""
     from gateway import grant_words  # noqa: PLC0415
 
-    subject = {"kind": kind, "name": name, "version": version, "role": role}
-    order = {
+    if not order.name or not order.operation:
+        raise Misconfigured("A grant needs --name and at least one --operation, or --file. Nothing was issued.")
+    subject = {"kind": order.kind, "name": order.name, "version": order.version, "role": order.role}
+    body = {
         "subject": {field: value for field, value in subject.items() if value is not None},
-        "operations": [grant_words.permission(words) for words in operation],
-        "limits": [grant_words.limit(words) for words in limit],
-        "may_delegate": may_delegate,
-        "task": task,
-        "expires_in": None if expires_in is None else grant_words.seconds(expires_in),
+        "operations": [grant_words.permission(words) for words in order.operation],
+        "limits": [grant_words.limit(words) for words in order.limit],
+        "may_delegate": order.may_delegate,
+        "task": order.task,
+        "expires_in": None if order.expires_in is None else grant_words.seconds(order.expires_in),
     }
-    return {field: value for field, value in order.items() if value is not None}
+    return {field: value for field, value in body.items() if value is not None}
 
 
-def _read_order(file: Path) -> dict[str, Any]:
+def _read_body(file: Path) -> dict[str, Any]:
     import msgspec  # noqa: PLC0415
 
     try:

@@ -27,7 +27,6 @@ INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 
 T = TypeVar("T")
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Answer in JSON.")]
-Words = Annotated[Sequence[str], Parameter(negative="")]  # a flag that may be given again
 Yes = Annotated[bool, Parameter(negative="")]  # a flag that is given or not
 
 

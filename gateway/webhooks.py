@@ -21,7 +21,6 @@ from typing import Final, Protocol
 
 import aiohttp
 import structlog
-from ledger.outbox import Waiting
 from yarl import URL
 
 from coordinator.backoff import spread
@@ -30,6 +29,7 @@ from gateway.receiver import Receiver
 from ledger import bounds
 from ledger.errors import Corrupt, LedgerError, Unavailable
 from ledger.ids import intent_of
+from ledger.outbox import Waiting
 from ledger.store import Store
 
 log = structlog.get_logger(__name__)
