@@ -68,16 +68,15 @@ def _prepared(state: IntentState, now: datetime) -> Move:
 
 
 def _changed_facts(state: IntentState) -> dict[str, JSON] | None:
-    """Return the facts that the votes saw, if they are others than those that policy saw."""
+    """Return the facts that the votes saw, if they are others than those that policy saw.
+
+    A vote that could not see them any more (contract, law 11) leaves policy to judge without them.
+    """
     if state.policy is None:
         return None
     known = state.policy.facts
-    seen = {
-        a.plan.id: a.preview["facts"]
-        for a in state.actions
-        if a.plan.facts and a.preview is not None and a.preview.get("facts")
-    }
-    return {**known, **seen} if any(known.get(action) != facts for action, facts in seen.items()) else None
+    seen: dict[str, JSON] = {a.plan.id: (a.preview or {}).get("facts") or {} for a in state.actions if a.plan.facts}
+    return {**known, **seen} if any(known.get(action, {}) != facts for action, facts in seen.items()) else None
 
 
 def _refused(state: IntentState) -> Move | None:
