@@ -2,7 +2,7 @@
 
 import pytest
 from histories import CONTRACT, T0, ledger_of, recorded
-from unit.test_projection_apply import INTENT, submitted
+from unit.told import INTENT, submitted
 from views import everything, folded, make, write
 
 from ledger import events as e

@@ -6,7 +6,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 from histories import CONTRACT, T0, recorded
-from unit.test_projection_apply import (
+from unit.told import (
     ALLOWED,
     COMMITTED,
     INTENT,
