@@ -115,6 +115,7 @@ async def test_dead_tokens_are_one_answer_outside_and_three_causes_inside(author
     revoked, of_revoked = await authority.issue(operator, order("bot"), entropy)
     await authority.revoke(operator, revoked.grant, "a test")
     ended, of_ended = await authority.issue(operator, order("brief", expires_in_seconds=1), entropy)
+    await authority.authenticate(of_ended, fresh=False)  # remembered from now on
 
     async def over() -> bool:
         return store.now() > ended.expires_at
@@ -122,7 +123,7 @@ async def test_dead_tokens_are_one_answer_outside_and_three_causes_inside(author
     await eventually(over)
     said = []
     for token in (of_revoked, of_ended, token_of(b"?" * 32)):
-        for fresh in (True, False):
+        for fresh in (False, True):
             with pytest.raises(Unauthenticated) as refused:
                 await authority.authenticate(token, fresh=fresh)
             said.append((refused.value.message, dict(refused.value.extras)))
@@ -164,6 +165,7 @@ async def test_many_refusals_of_one_kind_are_counted_and_told_once_in_a_while(st
     await eventually(attempted)
     assert await told() == first
     assert len(first) == 1
+    assert sum(beside._tokens._refusals._untold.values()) == 20  # to be told in the next one
     await here.close()
     await beside.close()
     monkeypatch.setattr(bounds, "TOKEN_REFUSAL_SECONDS", 0.2)
