@@ -88,7 +88,9 @@ class NoSuchMethod(Rejected):
 class Invalid(Rejected):
     """The request does not follow the contract. Nothing was recorded."""
 
-    def __init__(self, message: str | None = None, errors: Sequence[Mapping[str, str | int]] = (), **extras: Any) -> None:
+    def __init__(
+        self, message: str | None = None, errors: Sequence[Mapping[str, str | int]] = (), **extras: Any
+    ) -> None:
         """`errors` name each place: `{"path": "/actions/0/params/amount", "message": "…"}`."""
         super().__init__(message, **({"errors": list(errors)} if errors else {}), **extras)
 
@@ -120,7 +122,7 @@ class NotEligible(Forbidden):
 class OAuthRefused(Rejected):
     """The OAuth request cannot be granted. Nothing was issued or changed."""
 
-    def __init__(self, message: str, error: str) -> None:
+    def __init__(self, message: str | None = None, error: str = "invalid_request") -> None:
         """`error` is a code of RFC 6749 §5.2 or of the RFC that added it."""
         super().__init__(message, error=error)
 
