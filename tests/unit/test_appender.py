@@ -3,12 +3,13 @@
 import asyncio
 
 import pytest
+from appends import revoking
 
 from ledger import bounds
 from ledger import events as e
 from ledger.appender import LANES, OVERLAP_ITEMS, Appender
 from ledger.ids import intent_stream
-from ledger.store import Append, KeyUnused
+from ledger.store import Append, KeyUnused, Unlike
 
 
 @pytest.fixture
@@ -18,15 +19,19 @@ async def appender():
     made._stopped = False
     waiting: list[asyncio.Task] = []
 
-    async def put(*names: str, key: str | None = None, size: int = 1) -> None:
+    async def put(*names: str, key: str | None = None, likeness: str | None = None, size: int = 1) -> None:
         for name in names:
             guards = () if key is None else (KeyUnused("agent", key, "digest"),)
+            if likeness is not None:
+                guards = (KeyUnused("agent", name, "digest"), Unlike(likeness, 60))
             events = (e.ActionFailed(action="a", reason="x" * size),)
-            append = Append(stream=intent_stream(name), expected_version=0, events=events, guards=guards)
-            waiting.append(asyncio.ensure_future(made.append(append)))
+            await append(Append(stream=intent_stream(name), expected_version=0, events=events, guards=guards))
+
+    async def append(one: Append) -> None:
+        waiting.append(asyncio.ensure_future(made.append(one)))
         await asyncio.sleep(0)
 
-    made.put, made.tasks = put, waiting
+    made.put, made.put_append, made.tasks = put, append, waiting
     yield made
     for task in waiting:
         task.cancel()
@@ -55,6 +60,22 @@ async def test_a_submission_key_is_named_once_in_a_batch(appender):
     await appender.put("c", key="other")
     assert names(appender._take()) == ["a", "c"]
     assert names(appender._take()) == ["b"]
+
+
+async def test_a_likeness_is_named_once_in_a_batch(appender):
+    await appender.put("a", "b", likeness="x")
+    await appender.put("c", likeness="other")
+    assert names(appender._take()) == ["a", "c"]
+    assert names(appender._take()) == ["b"]
+
+
+async def test_a_change_of_authority_leaves_alone_and_in_its_place(appender):
+    await appender.put("a", "b", "a")
+    for grant in ("g", "h"):
+        await appender.put_append(revoking(grant))
+    await appender.put("c", "d")
+    batches = [names(appender._take()) for _ in range(5)]
+    assert batches == [["a", "b"], ["a"], ["grant/g"], ["grant/h"], ["c", "d"]]
 
 
 async def test_a_waiter_that_is_gone_is_not_sent(appender):
