@@ -24,6 +24,8 @@ async def answer(world: World, state: IntentState, *, hurry: bool) -> None:
     random = world.random
     asked = state.approval_requested
     assert asked is not None
+    if state.id.endswith("0"):
+        return  # nobody ever looks at it
     words = ["approve", "reject", "cancel", "old digest", "not eligible", "wait"]
     word = random.choices(words, (30, 1, 2, 3, 3, 0) if hurry else (8, 0.5, 0.5, 3, 3, 6))[0]
     match word:

@@ -10,16 +10,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from simulation.rules import MEANINGS, Says, together
-from simulation.world import BOUNDS, REST_SECONDS, World
+from simulation.world import BOUNDS, World
 
 from authority.policy import DEFAULT, parse
 from authority.verdict import evaluate
 from coordinator.intake import likeness
+from ledger import bounds
 from ledger import events as e
 from ledger.canonical import digest
 from ledger.grants import covers
 from ledger.ids import intent_of
 
+HEARD_SECONDS = bounds.LEASE_SECONDS + 2 * bounds.CALL_SECONDS + 5  # until a revoke has reached every worker
 Chain = list[e.GrantIssued]
 
 
@@ -35,6 +37,8 @@ class Case:
         self.committed: e.Recorded | None = None
         self.aborted: e.Recorded | None = None
         self.denied = False  # or only looked at
+        self.ended = False
+        self.released = False
         self.cause: str | None = None  # of its compensation
         self.undone_at: int | None = None  # the position from which nothing of it is left in the world
 
@@ -56,6 +60,7 @@ class AuthorityChecker:
     def __init__(self, world: World) -> None:
         self.world = world
         self.broken: list[str] = []
+        self.seen = world.counters
         self.grants: dict[str, e.GrantIssued] = {}
         self.revoked: dict[str, e.Recorded] = {}
         self.sets = {DEFAULT.digest: DEFAULT}
@@ -83,6 +88,8 @@ class AuthorityChecker:
                 self.grants[issued.grant] = issued
             case e.GrantRevoked(grant=grant):
                 self.revoked[grant] = one
+                below = [case for case in self.cases.values() if grant in case.event.custody]
+                self.seen["decision won against a revoke"] += any(case.committed and not case.ended for case in below)
             case e.PolicySetAdded(policy_set=policy_set, cedar=cedar):
                 self.sets[policy_set] = parse(cedar)
             case e.PolicySetActivated(policy_set=policy_set):
@@ -98,11 +105,14 @@ class AuthorityChecker:
 
     def _of_an_intent(self, case: Case, one: e.Recorded, event: e.Event) -> None:
         match event:
+            case e.HoldReleased():
+                case.released = True
             case e.PolicyEvaluated():
                 self._verdict(case, one, event)
             case e.ActionPrepared(action=action, preview=preview):
                 case.previews[action] = preview
-            case e.ApprovalRequested():
+            case e.ApprovalRequested(digest=wanted):
+                self.seen["asked again with a new digest"] += case.asked is not None and case.asked.digest != wanted
                 case.asked, case.approvals = event, []
             case e.ApprovalGiven():
                 self._approval(case, one, event)
@@ -110,8 +120,10 @@ class AuthorityChecker:
             case e.CommitDecided():
                 self._decision(case, one, event)
                 case.committed = one
-            case e.AbortDecided():
+            case e.AbortDecided(cause=cause):
                 case.aborted = one
+                expired = cause == "revoked" and not any(grant in self.revoked for grant in case.event.custody)
+                self.seen[f"aborted because {'grant expired' if expired else cause}"] += 1
             case e.CompensateDecided(cause=cause):
                 case.cause = cause
             case e.OutcomeVerified() | e.OutcomeContradicted():
@@ -121,9 +133,11 @@ class AuthorityChecker:
             case e.IntentAborted():
                 case.undone_at = one.position
             case e.IntentCompensated():
-                case.undone_at = one.position
+                case.ended, case.undone_at = True, one.position
                 if case.cause == "failed" and case.committed is not None:
                     self._take(case.committed, -1)
+            case e.IntentCommitted() | e.IntentMixed():
+                case.ended = True
 
     def _blame(self, crime: str) -> None:
         self.broken.append(crime)
@@ -141,7 +155,7 @@ class AuthorityChecker:
                 self._blame(f"I5: {grant} {what} at {one.position} after {above.grant} had expired")
 
     def _revocations(self) -> None:
-        """What was undecided when its grant was revoked ended aborted, soon, and whoever was told so was told the truth."""
+        """What was undecided when its grant was revoked ended aborted, and soon; who was told so was told the truth."""
         for grant, position in self.world.obeyed.items():
             dead = [self.revoked[above] for above in self.grants[grant].custody if above in self.revoked]
             if not any(one.position <= position for one in dead):
@@ -154,7 +168,7 @@ class AuthorityChecker:
                 decided = case.committed or case.aborted
                 if decided is not None and decided.position < revoked.position:
                     continue
-                late = max(revoked.at, quiet) + timedelta(seconds=REST_SECONDS)
+                late = max(revoked.at, quiet) + timedelta(seconds=HEARD_SECONDS)
                 if case.aborted is None or case.aborted.at > late:
                     self._blame(f"I5: {case.event.intent} was undecided when {grant} was revoked, and not aborted soon")
 
@@ -175,6 +189,9 @@ class AuthorityChecker:
             told = (case.event.intent, action, facts.get("risk")) in self.world.outside.shown
             if not told and "nonsense" not in self.world.chance.rates:
                 self._blame(f"I6: {name} rests on facts that nobody outside has reported: {facts}")
+        if case.verdict is not None:
+            self.seen["evaluated again: facts changed"] += case.verdict.facts != event.facts
+            self.seen["evaluated again: policy changed"] += case.verdict.policy_set != event.policy_set
         case.verdict = event
         case.denied = event.effect == "deny" and not case.previews
 
@@ -207,6 +224,7 @@ class AuthorityChecker:
         charged = {(charge.limit, charge.amount, charge.max) for charge in event.charges}
         if charged != {owed for owed in self._owed(case) if owed[1]}:
             self._blame(f"I11: {name} took {charged} from the limits")
+        self.seen["committed after a hold was let go"] += case.released
         self._take(one, +1)
 
     def _approved(self, case: Case, name: str, verdict: e.PolicyEvaluated, event: e.CommitDecided) -> None:
@@ -222,11 +240,12 @@ class AuthorityChecker:
         }
         if len(approved) < verdict.quorum:
             self._blame(f"I7: {name} was approved by {len(approved)} of {verdict.quorum}")
+        self.seen["quorum of two"] += len(approved) > 1
         if not approved.issuperset(event.approved_by):
             self._blame(f"I7: {name} names {event.approved_by}; only {approved} have approved it")
 
     def _approval(self, case: Case, one: e.Recorded, event: e.ApprovalGiven) -> None:
-        """I7: only what is asked, by somebody who is asked, who may, who is not involved, and who has not spoken yet."""
+        """I7: only what is asked, by somebody who is asked, who may, is not involved and has not spoken."""
         name = f"the approval at {one.position} of {case.event.intent} by {event.by}"
         asked = case.asked
         if asked is None or not case.undecided or event.digest != asked.digest:
@@ -261,6 +280,7 @@ class AuthorityChecker:
         for charge in decided.event.charges:  # type: ignore[attr-defined]
             counter = (charge.limit, _window(charge.per, decided.at))
             self.used[counter] += sign * charge.amount
+            self.seen["limit restored"] += sign < 0
             if self.used[counter] > charge.max:
                 self._blame(f"I11: {charge.limit} has {charge.max} and {self.used[counter]} of it was used")
 
@@ -278,6 +298,8 @@ class AuthorityChecker:
             for earlier in cases[:place]:
                 apart = (later.recorded.at - earlier.recorded.at).total_seconds()
                 vain = earlier.undone_at is not None and earlier.undone_at < later.recorded.position
+                if later.committed and not later.event.again and apart < BOUNDS["DUPLICATE_SECONDS"]:
+                    self.seen["duplicate allowed after a vain one"] += vain
                 excused = later.event.again or vain or apart >= BOUNDS["DUPLICATE_SECONDS"]
                 if earlier.committed and later.committed and not excused:
                     self._blame(f"likeness: {later.event.intent} repeats {earlier.event.intent}")

@@ -59,7 +59,8 @@ class Swarm:
         self.troubles = {kind: random.choice((3.0, 10.0)) for kind in TROUBLES if random.random() < 0.4}
         self.people = {kind for kind in ("cancel", "undo", "replay", "reuse") if random.random() < 0.5}
         self.fenced = random.random() < 0.5
-        self.authority = {kind for kind in AUTHORITY if random.random() < 0.3}
+        often = random.choice((0.0, 0.3, 0.6))
+        self.authority = {kind for kind in AUTHORITY if random.random() < often}
         self.rules = (
             random.choice(("usual", "usual", "usual", "strict", "erring")) if "policy" in self.authority else None
         )

@@ -18,7 +18,7 @@ from ledger.intents import Guarantee
 KEY_LIFETIME_SECONDS = 60
 NEVER = float("inf")
 SETTLE_SECONDS = 10  # a request that is 20 seconds under way lands so long after the call has given up
-HOLD_SECONDS = 40  # of the one operation whose holds do not last
+HOLD_SECONDS = 20  # of the one operation whose holds do not last
 FORGETS_AFTER_SECONDS = KEY_LIFETIME_SECONDS + 30  # it promised 60, and calls are under way for up to 20
 
 
@@ -122,6 +122,7 @@ class Outside:
             lapsed = self._time() > self.held_until.get(call.key, NEVER)
             if self.holds.pop(call.key, None) is None or lapsed:
                 self.counters["hold lapsed before its commit"] += lapsed
+                self.refused.add(call.key)
                 raise Permanent("There is no such hold any more.")
             self._happens(call)
         return Result({"reference": call.key})

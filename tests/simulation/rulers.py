@@ -90,8 +90,11 @@ async def delegate(world: World, newcomer: Any) -> None:
 
 
 async def move_facts(world: World) -> None:
-    system = world.random.choice(SYSTEMS)
-    world.outside.risk[system] = world.random.choice((0, 3, 6, 9))
+    """Change what systems report; half of the time when somebody may already have looked."""
+    if world.random.random() < 0.5:
+        await something_under_way(world, "grant-operator")
+    for system in SYSTEMS:
+        world.outside.risk[system] = world.random.choice((0, 3, 5, 6, 7, 9))
     world.counters["facts moved"] += 1
 
 

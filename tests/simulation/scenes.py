@@ -90,7 +90,7 @@ async def acts(world: World, key: str, secret: str) -> None:
 
 
 async def repeats(world: World, wanted: Any) -> None:
-    """Ask for the same under another key, as language models do; sometimes it is meant, sometimes it is another agent."""
+    """Ask for the same under another key, as language models do; sometimes it is meant, or another agent does it."""
     random = world.random
     for number in range(2):
         await asyncio.sleep(random.choice((0.1, 5, 30)))

@@ -33,7 +33,7 @@ from ledger.state import IntentState, fold
 
 PATIENCE_SECONDS = 5.0  # how long a client waits for an answer
 REST_SECONDS = int(bounds.LEASE_SECONDS + bounds.RETRY_CAP_SECONDS + 4 * bounds.CALL_SECONDS + SETTLE_SECONDS)  # I18
-ROUNDS = 50  # of rest, answers to calls for attention, and rest again
+ROUNDS = 200  # of rest, answers to calls for attention, and rest again
 BOUNDS = {
     "CLAIM_POLL_SECONDS": 1.0,  # workers look for due intents less often than real ones, to save the simulation's time
     "APPROVAL_SECONDS": 120.0,  # people have minutes instead of a day
