@@ -28,7 +28,7 @@ from ledger.store import Append, GrantAlive, GuardFailed, Store, Verdict
 
 SUBMITTED, PREPARING = 1, 2  # how far an intent has come
 AT_ONCE = 24  # lanes of one process
-PATIENCE_SECONDS = 60.0  # for the process at the other end
+PATIENCE_SECONDS = 120.0  # for the process at the other end
 
 
 class Marks(msgspec.Struct, frozen=True):

@@ -89,7 +89,7 @@ async def race(dsn: str, lanes: Sequence[Lane], heats: Sequence[Heat], *, plante
         running.append(processes.Process(target=run_revokes, args=(dsn, TOKEN, theirs, marks, revokers)))
     for process in running:
         process.start()
-    await asyncio.to_thread(lambda: [process.join(120) for process in running])
+    await asyncio.to_thread(lambda: [process.join(300) for process in running])
     for process in running:
         if process.exitcode is None:
             process.kill()
