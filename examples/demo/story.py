@@ -1,4 +1,5 @@
-"""The story of the demo: five intents, two crashes at the worst moments, and what every outside system really holds.
+"""The story of the demo: two crashes at the worst moments, then people and policies (`examples/demo/department.py`),
+and at the end what every outside system really holds.
 
 How the crashes are timed without any hook in the product: the payments service is told to do what it is asked, write
 it down, and keep its answer back. While the coordinator waits for that answer, everything outside is exactly where we
@@ -13,6 +14,7 @@ from typing import Any, Final, NamedTuple
 from rich.console import Console
 
 from examples.demo.client import Client, Document, NotAnsweredError
+from examples.demo.department import CUSTOMERS, play_department
 from examples.demo.processes import Service
 from examples.demo.report import Holding, holdings, show_audit, show_holdings
 from examples.demo.stage import Stage
@@ -65,18 +67,19 @@ class Story:
         await self._find_out_after_a_lost_answer()
         await self._try_without_doing()
         await self._undo_by_hand()
+        await play_department(self)
         return await self._compare()
 
     # ── the scenes ───────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _open(self) -> None:
-        self._scene("Setting up", "an outside world, and Intent Ledger with no settings but its adapters' file")
+        self.scene("Setting up", "an outside world, and Intent Ledger with no settings but its adapters' file")
         await self.stage.start()
-        for customer in ("88", "91", "92"):
-            charge = {"id": f"ch_{customer}", "customer": customer, "amount": 10_000, **_USD, **_KNOWN}
+        for customer in ("88", "91", "92", *CUSTOMERS):
+            charge = {"id": f"ch_{customer}", "customer": customer, "amount": 20_000, **_USD, **_KNOWN}
             await self.stage.tell_payments("/charges", charge)
-        self._say(f"CRM: a PostgreSQL database. Payments: {self.stage.payments.url}, a process with its own record.")
-        self._say(f"Mailbox: an SMTP server on port {self.stage.mailbox.port}.")
+        self.say(f"CRM: a PostgreSQL database. Payments: {self.stage.payments.url}, a process with its own record.")
+        self.say(f"Mailbox: an SMTP server on port {self.stage.mailbox.port}.")
         settings = {
             **self.stage.environment,
             "INTENTLEDGER_DATA": str(self._data),
@@ -86,12 +89,12 @@ class Story:
         self.service = Service("intentledger", self.stage.directory, settings)
         await self._start()
         self._client = Client(self.service.url, self.token_file.read_text().strip())
-        self._say(f"Intent Ledger: {self.service.url}, with its own embedded PostgreSQL.")
+        self.say(f"Intent Ledger: {self.service.url}, with its own embedded PostgreSQL.")
 
     async def _survive_two_crashes(self) -> None:
-        self._scene("1. Two crashes", "refund 42.00, mark the customer refunded, mail the customer")
+        self.scene("1. Two crashes", "refund 42.00, mark the customer refunded, mail the customer")
         await self._misbehave(on="hold", answer="delay", seconds=60)
-        intent = await self._submit(
+        intent = await self.submit(
             "Refund through two crashes",
             "committed",
             [
@@ -100,23 +103,23 @@ class Story:
                 _mail("customer88@example.com", "Your refund of 42.00 USD", after="refund"),
             ],
         )
-        await self._outside("the hold and the prepared transaction", self._all_prepared)
+        await self.outside("the hold and the prepared transaction", self._all_prepared)
         await self._crash("between the votes and the decision")
-        self._say("Held outside: 42.00 USD at payments, one prepared transaction in the CRM. Decided: nothing.")
+        self.say("Held outside: 42.00 USD at payments, one prepared transaction in the CRM. Decided: nothing.")
         await self._misbehave(on="confirm", answer="delay", seconds=60)
         await self._start()
-        await self._outside("the refund, with the CRM still prepared", self._half_committed)
+        await self.outside("the refund, with the CRM still prepared", self._half_committed)
         await self._crash("between two commits")
-        self._say("Outside now: the refund is done, the CRM is only prepared, no mail. Decided: commit.")
+        self.say("Outside now: the refund is done, the CRM is only prepared, no mail. Decided: commit.")
         await self._start()
-        self._say("Nobody submits anything again.")
-        await self._ends(intent)
+        self.say("Nobody submits anything again.")
+        await self.ends(intent)
 
     async def _undo_everything_when_one_fails(self) -> None:
-        self._scene(
+        self.scene(
             "2. One action fails", "a credit that works, a CRM change, and a mail to an address that does not exist"
         )
-        intent = await self._submit(
+        intent = await self.submit(
             "Credit with a mail that fails",
             "compensated",
             [
@@ -125,23 +128,23 @@ class Story:
                 _mail("refuse.nobody@example.com", "Your credit of 5.00 USD", after="credit"),
             ],
         )
-        await self._ends(intent)
+        await self.ends(intent)
 
     async def _find_out_after_a_lost_answer(self) -> None:
-        self._scene("3. A lost answer", "payments moves the money and the connection breaks before it can say so")
+        self.scene("3. A lost answer", "payments moves the money and the connection breaks before it can say so")
         await self._misbehave(on="transfer", answer="lose")
-        intent = await self._submit(
+        intent = await self.submit(
             "Transfer whose answer was lost",
             "committed",
             [_action("transfer", "payments.transfer", account="acct_88", amount=1700, **_USD)],
         )
-        await self._ends(intent)
-        events = (await self._ask.get(f"/v1/intents/{intent}/events"))["items"]
-        self._say("The log: " + " → ".join(event["type"] for event in events if "action" in event["body"]))
+        await self.ends(intent)
+        events = (await self.operator.get(f"/v1/intents/{intent}/events"))["items"]
+        self.say("The log: " + " → ".join(event["type"] for event in events if "action" in event["body"]))
 
     async def _try_without_doing(self) -> None:
-        self._scene("4. A dry run", "what would happen, shown by the systems of record")
-        intent = await self._submit(
+        self.scene("4. A dry run", "what would happen, shown by the systems of record")
+        intent = await self.submit(
             "Refund, only tried",
             "simulated",
             [
@@ -150,13 +153,13 @@ class Story:
             ],
             mode="dry_run",
         )
-        shown = await self._ends(intent)
+        shown = await self.ends(intent)
         for action in shown["actions"]:
-            self._say(f"{action['operation']}: now {(action['preview'] or {}).get('before')}")
+            self.say(f"{action['operation']}: now {(action['preview'] or {}).get('before')}")
 
     async def _undo_by_hand(self) -> None:
-        self._scene("5. An undo", "an operator takes a committed refund back")
-        intent = await self._submit(
+        self.scene("5. An undo", "an operator takes a committed refund back")
+        intent = await self.submit(
             "Refund, then undone",
             "compensated",
             [
@@ -165,21 +168,21 @@ class Story:
                 _mail("customer91@example.com", "Your refund of 9.00 USD", after="refund"),
             ],
         )
-        await self._ends(intent, "committed")
-        await self._ask.ask("POST", f"/v1/intents/{intent}/undo", {"reason": "Refunded by mistake"})
-        await self._ends(intent)
+        await self.ends(intent, "committed")
+        await self.operator.ask("POST", f"/v1/intents/{intent}/undo", {"reason": "Refunded by mistake"})
+        await self.ends(intent)
 
     async def _compare(self) -> bool:
-        self._scene("What is outside, and what the ledger says", "read from each system's own record")
+        self.scene("What is outside, and what the ledger says", "read from each system's own record")
         rows: list[Holding] = []
         for told in self._told:
-            shown = await self._ask.intent(told.intent)
-            events = (await self._ask.get(f"/v1/intents/{told.intent}/events"))["items"]
+            shown = await self.operator.intent(told.intent)
+            events = (await self.operator.get(f"/v1/intents/{told.intent}/events"))["items"]
             rows += await holdings(self.stage, told.name, told.phase, shown, events)
         left = await self._left_over(rows)
         show_holdings(self._console, rows, left)
-        newest = max(shown["position"] for shown in (await self._ask.intents()).values())
-        show_audit(self._console, (await self._ask.get(f"/v1/audit?min_position={newest}"))["items"])
+        newest = max(shown["position"] for shown in (await self.operator.intents()).values())
+        show_audit(self._console, (await self.operator.get(f"/v1/audit?min_position={newest}"))["items"])
         return not left and all(row.agrees for row in rows)
 
     async def _left_over(self, rows: list[Holding]) -> list[str]:
@@ -197,28 +200,35 @@ class Story:
     # ── what the scenes are made of ──────────────────────────────────────────────────────────────────────────────
 
     @property
-    def _ask(self) -> Client:
+    def operator(self) -> Client:
+        """Return the operator's client."""
         if self._client is None:
             raise NotAnsweredError("The service has not been started.")
         return self._client
 
-    def _scene(self, title: str, words: str) -> None:
+    def scene(self, title: str, words: str) -> None:
+        """Begin a scene."""
         self._console.print(f"\n[bold]{title}[/bold] [dim]{words}[/dim]")
 
-    def _say(self, words: str) -> None:
+    def say(self, words: str) -> None:
+        """Say something in a scene."""
         self._console.print(f"  {words}", markup=False)
 
-    async def _submit(self, name: str, phase: str, actions: list[Document], mode: str = "execute") -> str:
+    async def submit(
+        self, name: str, phase: str, actions: list[Document], mode: str = "execute", client: Client | None = None
+    ) -> str:
+        """Submit an intent that must end in `phase`, as the operator or with another client; return its id."""
         body = {"task": "12A", "reason": name, "mode": mode, "deadline": 120, "actions": actions}
-        status, shown = await self._ask.submit(f"demo/{name}", body)
+        status, shown = await (client or self.operator).submit(f"demo/{name}", body)
         if status not in {200, 202}:
             raise NotAnsweredError(f"The intent was not accepted: {status} {shown}")
         self._told.append(Told(name, shown["id"], phase))
-        self._say(f"POST /v1/intents → {status}, {shown['phase']}: {', '.join(a['operation'] for a in actions)}")
+        self.say(f"POST /v1/intents → {status}, {shown['phase']}: {', '.join(a['operation'] for a in actions)}")
         return str(shown["id"])
 
-    async def _ends(self, intent: str, phase: str | None = None) -> Document:
-        shown = await self._ask.until(intent, _SCENE_SECONDS)
+    async def ends(self, intent: str, phase: str | None = None) -> Document:
+        """Wait until an intent has ended, and say how; raises `NotAnsweredError` if it is not in `phase`."""
+        shown = await self.operator.until(intent, _SCENE_SECONDS)
         if phase is not None and shown["phase"] != phase:
             raise NotAnsweredError(f"Intent {intent} is {shown['phase']}, not {phase}.")
         steps = ", ".join(f"{action['id']} {action['step']}" for action in shown["actions"])
@@ -239,7 +249,7 @@ class Story:
             await self.service.kill()
             self._console.print(f"  [red]kill -9 {pid}[/red], the coordinator and with it its PostgreSQL, {when}.")
 
-    async def _outside(self, what: str, there: Callable[[], Awaitable[bool]]) -> None:
+    async def outside(self, what: str, there: Callable[[], Awaitable[bool]]) -> None:
         """Wait until the outside systems are at a moment of the story."""
         deadline = asyncio.get_running_loop().time() + _SCENE_SECONDS
         while not await there():

@@ -54,6 +54,12 @@ async def test_the_demo_survives_its_crashes_and_says_so(open_directory):
     assert await asyncio.wait_for(process.wait(), 60) == 0, heard
     assert heard.count("kill -9") == 2
     assert "Everything outside is what the ledger says" in heard
+    agent = "Payment Specialist Agent v3.1, task 12A, commissioned by Manager X, under polic"
+    assert f"{agent}y P-45: refund 42.00 USD of charge ch_93, committed" in heard
+    assert f"{agent}ies P-45 and P-45-person: refund 120.00 USD of charge ch_94, committed" in heard
+    assert "Dana approved: refund 120.00 USD of charge ch_94" in heard
+    assert "under policy T1-remit: refund 120.00 USD of charge ch_95, denied" in heard
+    assert f"{agent}ies P-45 and P-45-person: refund 120.00 USD of charge ch_96, aborted" in heard
     assert "\x1b[" not in heard, "There is no terminal here."
     assert "Operator, task 12A, under policy allow-all: refund 42.00 USD of charge ch_88" in heard
     assert (processes_below(open_directory), list(open_directory.iterdir())) == ([], [])
