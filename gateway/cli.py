@@ -170,7 +170,7 @@ def replay(
 
 @app.command
 def demo(*, keep: Yes = False) -> int:
-    """See it work: ten intents, two kill -9, a policy, a person, a revoked agent, and what the outside systems really hold.
+    """See it work: two kill -9, a policy, a person, a revoked agent, and what the outside systems really hold.
 
     Parameters
     ----------
