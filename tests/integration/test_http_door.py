@@ -210,6 +210,7 @@ async def test_a_position_that_does_not_come_is_503(door, monkeypatch):
 
 async def test_head_is_get_without_the_body(door):
     body = await committed(door, ("bank.post", "88", 1))
+    await door.get(f"/v1/audit?min_position={body['position']}")
     for path in (f"/v1/intents/{body['id']}", "/v1/intents", "/v1/events", "/v1/operations", "/healthz", "/v1/audit"):
         _, _, got = await door.get(path)
         async with door.session.head(door.url + path, headers=got.request_info.headers) as head:
