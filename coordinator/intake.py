@@ -118,6 +118,11 @@ def contract_faults(contract: TaskContract, registry: Registry) -> Sequence[Faul
             {"path": f"{path}/params{fault['path']}", "message": fault["message"]}
             for fault in registry.validate(criterion.verify, criterion.params)
         )
+        found.extend(
+            {"path": f"{path}/expect/{name}", "message": f"{criterion.verify} shows no fact of this name."}
+            for name in criterion.expect
+            if name not in operation.facts
+        )
     return found
 
 

@@ -90,8 +90,7 @@ def verified(
 def _checked(criterion: Criterion, answer: Preview | AdapterError) -> Check:
     if isinstance(answer, AdapterError):
         return Check(criterion.verify, criterion.expect, None, holds=False, reason=_words(answer))
-    shown = {**(answer.before or {}), **answer.facts}
-    found = {name: shown[name] for name in criterion.expect if name in shown}
+    found = {name: answer.facts[name] for name in criterion.expect if name in answer.facts}
     return Check(criterion.verify, criterion.expect, found, holds=canonical(found) == canonical(criterion.expect))
 
 
