@@ -240,8 +240,20 @@ def test_numbers_that_cedar_has_are_compared(number, condition):
 )
 def test_values_that_cedar_does_not_have_are_there_and_fit_nothing(value):
     assert holds("context.params has n", "x.y", params={"n": value})
-    for comparison in ("> 0", "== 1", '== decimal("1.0")', '== "1.0"', "== true", "< 10"):
-        assert not holds(f"context.params.n {comparison}", "x.y", params={"n": value})
+    for comparison in (
+        "> 0",
+        "< 10",
+        "== 1",
+        "== true",
+        '== "1.0"',
+        '== decimal("1.0")',
+        '== decimal("0.0")',
+        '.lessThan(decimal("5.0"))',
+        '.greaterThan(decimal("0.0"))',
+    ):
+        assert not holds(
+            f"context.params.n{'' if comparison[0] == '.' else ' '}{comparison}", "x.y", params={"n": value}
+        )
     assert not holds("[1, 2].containsAll(context.params.n)", "x.y", params={"n": value})
 
 
@@ -253,7 +265,8 @@ def test_a_list_keeps_what_cedar_does_not_have_so_that_it_is_not_contained_in_an
 
 
 def test_null_is_as_if_it_were_not_there():
-    assert not holds("context.params has n", "x.y", params={"n": None})
+    for nothing in (None, float("nan"), float("inf")):  # the last two are recorded as null
+        assert not holds("context.params has n", "x.y", params={"n": nothing})
 
 
 def test_reasons_are_bounded_in_number_and_length():

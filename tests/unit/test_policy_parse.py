@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authority.cedar_text import statements
@@ -151,6 +151,7 @@ print("alive")
     assert done.stdout == "alive\n", (done.returncode, done.stderr[-500:])
 
 
+@settings(max_examples=100, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused_with_a_place(text):
     try:
@@ -162,6 +163,7 @@ def test_any_text_is_read_or_refused_with_a_place(text):
             assert one["message"]
 
 
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(
         st.sampled_from(
@@ -196,6 +198,7 @@ def test_policies_are_cut_where_cedar_cuts_them(parts):
     assert [rule.template.annotations["id"] for rule in found.rules] == list(found.policies)
 
 
+@settings(max_examples=100, deadline=None)
 @given(st.text(st.characters(codec="utf-8"), max_size=40))
 def test_what_a_string_says_never_becomes_policy(said):
     quoted = "".join(f"\\u{{{ord(one):x}}}" for one in said)
