@@ -1,5 +1,6 @@
 """People who are asked to approve, and how they answer: well, late, about what is past, or for themselves."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -24,8 +25,12 @@ async def answer(world: World, state: IntentState, *, hurry: bool) -> None:
     random = world.random
     asked = state.approval_requested
     assert asked is not None
-    if state.id.endswith("0"):
-        return  # nobody ever looks at it
+    waited = world.database.now() - (state.approval_requested_at or state.updated_at)
+    left = (asked.expires_at - world.database.now()).total_seconds()
+    if waited.total_seconds() < world.chance.patience or (state.id[-1] in "08" and left > 3):
+        return  # they take their time; some of them all there is
+    if left < 3:
+        await asyncio.sleep(max(0.0, left + random.uniform(-0.5, 0.5)))
     words = ["approve", "reject", "cancel", "old digest", "not eligible", "wait"]
     word = random.choices(words, (30, 1, 2, 3, 3, 0) if hurry else (8, 0.5, 0.5, 3, 3, 6))[0]
     match word:

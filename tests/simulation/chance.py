@@ -68,6 +68,7 @@ class Swarm:
         self.expiring = {
             name: random.uniform(3, 40) for name in MORTAL if "expire" in self.authority and random.random() < 0.4
         }
+        self.patience = random.choice((0.0, 0.0, 12.0)) if "brief" in self.authority else 0.0
         self.outages = self._outages()
         self.fired = 0
 
@@ -176,7 +177,13 @@ class Swarm:
 class Scripted:
     """No faults but those that are written down: `wrong` tells the luck of the nth call of a verb."""
 
-    def __init__(self, wrong: Callable[[Verb, str, int], Luck | None] = lambda *_: None, workers: int = 1) -> None:
+    def __init__(
+        self,
+        wrong: Callable[[Verb, str, int], Luck | None] = lambda *_: None,
+        workers: int = 1,
+        rules: str | None = None,
+        patience: float = 0.0,
+    ) -> None:
         self.seed: int | None = None
         self.random = Random(0)
         self.healed = False
@@ -185,7 +192,8 @@ class Scripted:
         self.lease_seconds = 15.0
         self.troubles: dict[str, float] = {}
         self.authority: set[str] = set()
-        self.rules: str | None = None
+        self.rules = rules
+        self.patience = patience
         self.rates: dict[str, float] = {}
         self.fired = 0
         self._wrong = wrong

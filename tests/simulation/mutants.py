@@ -258,7 +258,7 @@ MUTANTS = [
     Mutant(lets_a_cancel_overtake_the_decision, "simulation", "I2: "),
     Mutant(sends_without_announcing, "simulation", "I4: |I3, I9: "),
     Mutant(compensates_beside_a_hold_that_was_sent, "walk", "I9: "),
-    Mutant(repeats_beyond_the_life_of_a_key, "walk", "I4: "),
+    Mutant(repeats_beyond_the_life_of_a_key, "walk", "I4: |I10: "),
     Mutant(commits_holds_first, "walk", "before a one-shot that may still fail"),
     Mutant(commits_without_minding_the_order, "walk", "before what it comes after"),
     Mutant(sends_after_its_lease_ran_out, "pauses", "I4: |I3, I9: |I10: "),

@@ -37,6 +37,7 @@ class Network:
         self.points = 0  # how many there were: one before and one after each arrival
         self.quiet_at = 0.0  # by then everything that was sent has arrived
         self.paused = 0  # how often it came to a pause
+        self.happenings: dict[int, Callable[[], None]] = {}  # what else happens at these moments
         self._crash_points = crash_points
         self._pause_points = pause_points
 
@@ -85,6 +86,7 @@ class Network:
             return False
         number = self.points
         self.points += 1
+        self.happenings.get(number, _nothing)()
         if number in self._pause_points and process.alive:
             self._pause(process)
         if number in self._crash_points and process.alive:
@@ -98,6 +100,10 @@ class Network:
         self.paused += 1
         self.quiet_at = max(self.quiet_at, loop.time() + PAUSE_SECONDS)
         loop.call_later(PAUSE_SECONDS, process.wake, context=Context())
+
+
+def _nothing() -> None:
+    pass
 
 
 def _deliver(answer: asyncio.Future[Any], value: Any, error: Exception | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from adapters.contract import Absent, Applied, Call, Held, Prepared, Preview, Refused, Result, Standing, Vote
 from ledger.errors import Permanent
-from ledger.events import CommitDecided
+from ledger.events import AbortDecided, CommitDecided, CompensateDecided, ReleaseAttempted
 from ledger.ids import intent_stream
 from ledger.intents import Guarantee
 
@@ -128,6 +128,7 @@ class Outside:
         return Result({"reference": call.key})
 
     def abort(self, call: Call, *, refuses: bool) -> None:
+        self._must_be_given_up(call)
         if self.effects[call.key]:
             self.crimes.append(f"abort of {call.action} of {call.intent} after its commit")
         if refuses and call.key in self.holds:
@@ -179,6 +180,16 @@ class Outside:
 
     def _remembers(self, effects: list[Effect]) -> bool:
         return bool(effects) and self._time() - effects[-1].at < FORGETS_AFTER_SECONDS
+
+    def _must_be_given_up(self, call: Call) -> None:
+        """I8: what is let go was decided against, or it was announced that nobody may commit it any more."""
+        for one in self._database.streams.get(intent_stream(call.intent), []):
+            match one.event:
+                case AbortDecided() | CompensateDecided():
+                    return
+                case ReleaseAttempted(action=action) if action == call.action:
+                    return
+        self.crimes.append(f"I8: abort of {call.action} of {call.intent} arrived, and the ledger still counts on it")
 
     def _must_be_decided(self, call: Call) -> None:
         stream = self._database.streams.get(intent_stream(call.intent), [])

@@ -1,9 +1,11 @@
 """The shapes of intents that the exhaustive runs go through, and what may go wrong in each besides the crash."""
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import NamedTuple
 
+from simulation.cast import activate, grant_of, record
 from simulation.chance import Scripted
 from simulation.checker import check
 from simulation.network import Fate, Network
@@ -12,7 +14,9 @@ from simulation.systems import Luck
 from simulation.world import World
 
 from coordinator.intake import RequestedAction
+from ledger.events import GrantRevoked
 from ledger.intents import Guarantee, Mode, Verb
+from ledger.store import Revoke
 
 LOST_ANSWER = Luck(fate=Fate(answer_lost=True))
 LOST_REQUEST = Luck(fate=Fate(request_lost=True))
@@ -83,16 +87,73 @@ SHAPES: dict[str, Shape] = {
 }
 
 
-def play(actions: Shape, course: Course, crashes: Iterable[int] = (), pauses: Iterable[int] = ()) -> World:
+Happening = Callable[[World], None]
+
+
+def revoked(name: str) -> Happening:
+    """Revoke somebody's grant, undivided."""
+
+    def happens(world: World) -> None:
+        grant, stream = grant_of(name), f"grant/{grant_of(name)}"
+        if len(world.database.streams[stream]) == 1:
+            record(world.database, stream, GrantRevoked(grant, "a test", by="operator"), Revoke(grant))
+
+    return happens
+
+
+def risky(risk: int) -> Happening:
+    """Let every system report another risk from now on."""
+    return lambda world: world.outside.risk.update({guarantee.value: risk for guarantee in Guarantee})
+
+
+HAPPENINGS: dict[str, Happening] = {
+    "its agent is revoked": revoked("alpha"),
+    "its manager is revoked": revoked("manager"),
+    "policy becomes strict": lambda world: activate(world.database, "strict"),
+    "policy errs": lambda world: activate(world.database, "erring"),
+    "facts ask for a person": risky(6),
+    "facts forbid it": risky(9),
+}
+
+
+def ruled(*operations: str, n: int) -> Shape:
+    """Name the actions a, b; `n` is what the policies look at: below 6 they allow, from 6 on they ask people."""
+    return tuple(RequestedAction("ab"[place], operation, {"n": n}) for place, operation in enumerate(operations))
+
+
+RULED: dict[str, tuple[Shape, float]] = {  # under policy, each with the seconds that people wait before they answer
+    "allowed": (ruled("atomic.exact", "idempotent.exact", n=1), 0.0),
+    "allowed, with facts": (ruled("atomic.exact_facts", "blind.none", n=1), 0.0),
+    "approved": (ruled("atomic.exact", "idempotent.exact_facts", n=6), 0.0),
+    "approved by two": (ruled("verifiable.exact_facts", n=8), 0.0),
+    "approved late, the hold let go": (ruled("atomic.brief", n=6), 14.0),
+}
+
+
+def play(
+    actions: Shape,
+    course: Course,
+    crashes: Iterable[int] = (),
+    pauses: Iterable[int] = (),
+    happenings: Mapping[int, Happening] = {},
+    patience: float | None = None,
+) -> World:
     """Run one scripted intent with crashes and pauses at these points; raise `AssertionError` if a law was broken.
 
-    Where there are pauses there are two workers, so that one can take over what the other has.
+    Where there are pauses there are two workers, so that one can take over what the other has. With `patience` it is
+    under policy, and people wait so many seconds before they answer.
     """
     last = actions[-1].id
     network = Network(frozenset(crashes), frozenset(pauses))
-    chance = Scripted(lambda verb, action, number: course.wrong(verb, action, number, last), workers=2 if pauses else 1)
+    chance = Scripted(
+        lambda verb, action, number: course.wrong(verb, action, number, last),
+        workers=2 if pauses else 1,
+        rules=None if patience is None else "usual",
+        patience=patience or 0.0,
+    )
     world = World(chance, network, shuffled=False)
+    network.happenings = {point: partial(happens, world) for point, happens in happenings.items()}
     world.run(lambda w: one_intent(w, actions, undone=course.undo, mode=course.mode))
     broken = check(world)
-    assert not broken, f"crashes {[*crashes]}, pauses {[*pauses]}: {broken}"
+    assert not broken, f"crashes {[*crashes]}, pauses {[*pauses]}, happenings {[*happenings]}: {broken}"
     return world

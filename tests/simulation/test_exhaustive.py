@@ -5,8 +5,10 @@ The second crash of a pair may hit the process that took over after the first, s
 points there are for a second.
 """
 
+from collections import Counter
+
 import pytest
-from simulation.shapes import COURSES, SHAPES, play
+from simulation.shapes import COURSES, HAPPENINGS, RULED, SHAPES, play
 
 PAIRS = [
     ("atomic+atomic", "smooth"),
@@ -53,3 +55,20 @@ def test_two_crashes_at_any_two_points_change_nothing_that_must_hold(name, cours
         for second in range(first + 1, points):
             both += play(actions, COURSES[course], {first, second}).crashed == 2
     assert both > 50
+
+
+@pytest.mark.parametrize("happening", HAPPENINGS)
+@pytest.mark.parametrize("name", RULED)
+def test_whatever_happens_to_authority_at_any_point_no_law_is_broken(name, happening):
+    """And with two workers, one of which pauses just then."""
+    actions, patience = RULED[name]
+    ends = Counter[str]()
+    for point in range(play(actions, COURSES["smooth"], patience=patience).network.points):
+        for pauses in ((), (point,)):
+            happens = {point: HAPPENINGS[happening]}
+            world = play(actions, COURSES["smooth"], pauses=pauses, happenings=happens, patience=patience)
+            ends.update(state.phase for state in world.states().values())
+            assert world.network.points > point
+    assert ends["committed"], f"nothing was ever committed: {ends}"
+    if happening.endswith("revoked"):
+        assert ends["aborted"], f"nothing was ever aborted: {ends}"
