@@ -142,6 +142,7 @@ async def test_a_task_that_nobody_named_is_404(door):
         ({"success": [{"verify": "bank.psot", "params": {}, "expect": {"balance": 1}}]}, "/success/0/verify"),
         ({"success": [{"verify": "bank.post", "params": {}, "expect": {"balance": 1}}]}, "/success/0/params"),
         ({"success": [{**CONTRACT["success"][0], "expect": {}}]}, "/success/0/expect"),
+        ({"success": [{**CONTRACT["success"][0], "expect": {"balnace": 5}}]}, "/success/0/expect/balnace"),
         ({"success": CONTRACT["success"] * 17}, "/success"),
         ({"failure_modes": [{"name": "x", "contains": "", "escalate_to": "y"}]}, "/failure_modes/0/contains"),
         ({"failure_modes": [{"name": "x", "contains": "y"}]}, "/failure_modes/0/escalate_to"),
