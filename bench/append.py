@@ -5,6 +5,7 @@ appends       appends of one small event each, from many waiters: events per sec
 batches       appends of 100 small events each, from a few waiters: events per second
 intents       the three appends of an intent (submitted + evaluated, prepared + decided, done + committed) with their
               guards and work, at 1, 32 and 128 in flight: intents per second, and milliseconds
+authority     the same at 128 in flight, under a grant, a policy set, a likeness and a limit that each decision charges
 reading       the whole ledger, decoded: events per second
 """
 
@@ -16,16 +17,32 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import uvloop
 
+from authority.grants import operator_grant
 from ledger import events as e
 from ledger.database import open_pool
+from ledger.grants import Charge
 from ledger.ids import intent_id, intent_stream
 from ledger.intents import ActionPlan, Guarantee, Mode, Subject, Undo
 from ledger.migrations import migrate
 from ledger.postgres_store import PostgresStore
-from ledger.store import Append, Appended, EpochCurrent, Finished, KeyUnused, Take
+from ledger.store import (
+    Append,
+    Appended,
+    EpochCurrent,
+    Finished,
+    GrantAlive,
+    Guard,
+    Issue,
+    KeyUnused,
+    PolicyActive,
+    Take,
+    Unlike,
+    WithinLimits,
+)
 
 
 def _plan(intent: str, action: str) -> ActionPlan:
@@ -68,10 +85,15 @@ async def _must(store: PostgresStore, append: Append) -> Appended:
     return verdict
 
 
-async def _intent(store: PostgresStore) -> None:
+async def _intent(store: PostgresStore, *, under_authority: bool = False) -> None:
     intent = intent_id(store.now(), os.urandom(10))
     stream = intent_stream(intent)
-    key = KeyUnused("agent/bench", intent, "sha256:" + "0" * 64)
+    submitting: tuple[Guard, ...] = (KeyUnused("agent/bench", intent, "sha256:" + "0" * 64),)
+    deciding: tuple[Guard, ...] = ()
+    if under_authority:
+        alive, active = GrantAlive("grant-operator"), PolicyActive(None)
+        submitting += (alive, active, Unlike(f"sha256:{intent}", 3600))
+        deciding = (alive, active, WithinLimits((Charge(limit="grant-operator/0", per="day", amount=1, max=2**40),)))
     verdict = e.PolicyEvaluated(effect="allow", policies=("allow-all",), policy_set="sha256:" + "0" * 64)
     opened = await _must(
         store,
@@ -79,14 +101,15 @@ async def _intent(store: PostgresStore) -> None:
             stream=stream,
             expected_version=0,
             events=(_submitted(intent), verdict),
-            guards=(key,),
+            guards=submitting,
             work=Take("bench", 15.0),
         ),
     )
     guards = (EpochCurrent(opened.epoch or 0),)
     prepared = [e.ActionPrepared(action=action, receipt={"hold": "h"}, preview={}) for action in ("a", "b")]
     decided = e.CommitDecided(grant="grant-operator", policies=("allow-all",), policy_set="sha256:" + "0" * 64)
-    await _must(store, Append(stream=stream, expected_version=2, events=(*prepared, decided), guards=guards))
+    decision = Append(stream=stream, expected_version=2, events=(*prepared, decided), guards=(*guards, *deciding))
+    await _must(store, decision)
     done = [e.ActionDone(action=action, result={"id": "1"}) for action in ("a", "b")]
     await _must(
         store,
@@ -98,6 +121,11 @@ async def _intent(store: PostgresStore) -> None:
             work=Finished(),
         ),
     )
+
+
+async def _issue(store: PostgresStore) -> None:
+    grant = operator_grant("bench")
+    await _must(store, Append(stream="grants", expected_version=0, events=(grant,), change=Issue(grant)))
 
 
 def _appending(events: int) -> Callable[[PostgresStore], Awaitable[None]]:
@@ -151,6 +179,9 @@ async def measure(dsn: str, seconds: float) -> dict[str, object]:
             "intents_per_second": round(rate),
             "python_microseconds_per_intent": round(micros),
         } | _milliseconds(took)
+    await _issue(store)
+    rate, took = await _run(store, 128, seconds, partial(_intent, under_authority=True))
+    report["authority_128"] = {"intents_per_second": round(rate)} | _milliseconds(took)
     report["reading"] = await _read(store)
     await store.stop()
     await pool.close()
