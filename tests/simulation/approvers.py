@@ -30,7 +30,8 @@ async def answer(world: World, state: IntentState, *, hurry: bool) -> None:
     if waited.total_seconds() < world.chance.patience or (state.id[-1] in "08" and left > 3):
         return  # they take their time; some of them all there is
     if left < 3:
-        await asyncio.sleep(max(0.0, left + random.uniform(-0.5, 0.5)))
+        await asyncio.sleep(max(0.0, left + random.uniform(-0.2, 0.6)))
+        hurry = True
     words = ["approve", "reject", "cancel", "old digest", "not eligible", "wait"]
     word = random.choices(words, (30, 1, 2, 3, 3, 0) if hurry else (8, 0.5, 0.5, 3, 3, 6))[0]
     match word:

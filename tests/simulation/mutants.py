@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
+from simulation.authority_mutants import AUTHORITY_MUTANTS
 from simulation.store import Database
 
 from adapters.contract import Unknown
@@ -24,7 +25,7 @@ Plant = Callable[[Any], None]
 
 
 class Mutant(NamedTuple):
-    """A planted bug, by whom it must be found (simulation, courses, pauses or walk), and the words of the check."""
+    """A planted bug, by whom it must be found (one of `FINDERS`), and the words of the check."""
 
     plant: Plant
     finder: str
@@ -265,4 +266,5 @@ MUTANTS = [
     Mutant(leaves_what_must_wait_to_nobody, "simulation", "I18: "),
     Mutant(waits_for_ever_after_a_person_spoke, "simulation", "I18: "),
     Mutant(forgets_what_a_lost_append_may_have_written, "simulation", "I17|our own code failed|I2: "),
+    *(Mutant(*one) for one in AUTHORITY_MUTANTS),
 ]

@@ -8,7 +8,8 @@ from simulation.chance import Swarm
 from simulation.checker import check
 from simulation.mutants import MUTANTS, Mutant
 from simulation.scenes import life
-from simulation.shapes import COURSES, SHAPES, play
+from simulation.shapes import COURSES, HAPPENINGS, RULED, SHAPES, play
+from simulation.test_races import test_an_approval_that_comes_after_its_time_does_not_count
 from simulation.world import World
 from unit import walk as the_walk
 from unit.given import plan
@@ -65,7 +66,30 @@ def found_by_courses(caught_by: str) -> str | None:
     return None
 
 
+def found_by_happenings(caught_by: str) -> str | None:
+    for (name, (actions, patience)), (title, happens) in itertools.product(RULED.items(), HAPPENINGS.items()):
+        try:
+            points = play(actions, COURSES["smooth"], patience=patience).network.points
+            for point, pauses in itertools.product(range(points), (False, True)):
+                paused = {point} if pauses else ()
+                play(actions, COURSES["smooth"], pauses=paused, happenings={point: happens}, patience=patience)
+        except AssertionError as found:
+            if re.search(caught_by, str(found)):
+                return f"{name}, {title}: {found}"
+    return None
+
+
+def found_by_races(caught_by: str) -> str | None:
+    try:
+        test_an_approval_that_comes_after_its_time_does_not_count()
+    except AssertionError as found:
+        return str(found) if re.search(caught_by, str(found)) else None
+    return None
+
+
 FINDERS = {
+    "happenings": found_by_happenings,
+    "races": found_by_races,
     "courses": found_by_courses,
     "simulation": found_by_simulation,
     "walk": found_by_walk,
@@ -83,5 +107,5 @@ def test_a_planted_bug_is_found(mutant: Mutant, monkeypatch, record_property):
 
 
 def test_there_are_enough_of_them_and_none_is_found_where_nothing_is_planted():
-    assert len(MUTANTS) >= 12
+    assert len(MUTANTS) >= 40
     assert found_by_walk("") is None

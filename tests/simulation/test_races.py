@@ -1,27 +1,29 @@
 """Races that seeds meet too rarely, each set up by hand."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
-from simulation.cast import principal
+from simulation.cast import activate, principal
 from simulation.chance import Scripted
 from simulation.shapes import shape
-from simulation.store import SimulatedStore
+from simulation.store import Database, SimulatedStore
 from simulation.systems import REGISTRY
 from simulation.world import World, request
 
 from authority.authority import Authority
 from coordinator import people
 from coordinator.calls import Calls, Lease
-from coordinator.intake import submitted
+from coordinator.intake import RequestedAction, submitted
 from coordinator.runner import Lost, Runner
 from ledger import events as e
 from ledger.ids import intent_stream
-from ledger.state import fold
+from ledger.state import content_digest, fold
 from ledger.store import Append, Due, Parked
 
 INTENT = "01930000-0000-7000-8000-000000000001"
 STREAM = intent_stream(INTENT)
+DAY = timedelta(days=1)
 VERDICT = e.PolicyEvaluated(effect="escalate", policies=(), policy_set="sha256:p")
 PREPARED = e.ActionPrepared(action="a", receipt={}, preview={})
 
@@ -76,3 +78,35 @@ def test_rescheduling_for_a_version_that_is_gone_would_have_parked_it():
         assert world.database.claim("another", 1, 15.0) == []
 
     World(Scripted()).run(scenario)
+
+
+def test_an_approval_that_comes_after_its_time_does_not_count():
+    """The clock of whoever recorded it was behind; the ledger's time is what counts."""
+
+    async def scenario(world):
+        database, store = world.database, SimulatedStore(world.database, world.network)
+        wanted = request("k", (RequestedAction("a", "atomic.exact", {"n": 6}),))
+        first = submitted(wanted, REGISTRY, principal("alpha"), "main", INTENT)
+        activate(database, "usual")
+        verdict = await Authority(store).verdict(first, {}, store.now())
+        soon = store.now() + timedelta(seconds=5)
+        asks = e.ApprovalRequested(digest=content_digest(state_of(first, verdict, PREPARED)), expires_at=soon)
+        events = (first, verdict, PREPARED, asks)
+        await store.append(Append(stream=STREAM, expected_version=0, events=events, work=Due()))
+        await asyncio.sleep(6.0)
+        given = e.ApprovalGiven(digest=asks.digest, by="dana", grant="grant-dana")
+        await store.append(Append(stream=STREAM, expected_version=4, events=(given,), work=Due()))
+        (claimed,) = await store.claim("worker", 1, 15.0)
+        runner = Runner(store, Calls(store, REGISTRY), Authority(store))
+        ended = await runner.run(fold(await store.read(STREAM)), Lease(INTENT, claimed.epoch, soon + DAY))
+        assert ended.committed is None, "it was decided to commit"
+        assert ended.abort.cause == "expired"
+
+    World(Scripted()).run(scenario)
+
+
+def state_of(*events):
+    """Fold events as if they were recorded."""
+    database = Database(lambda: 0.0)
+    verdict = database.append(Append(stream=STREAM, expected_version=0, events=events))
+    return fold(verdict.recorded)
