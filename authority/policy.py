@@ -11,7 +11,7 @@ It does not know the catalogue of operations (`authority/schema.py`), grants, or
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, Literal
@@ -24,7 +24,7 @@ from authority.cedar_request import RESERVED, Asked, ask
 from authority.cedar_text import Fault, Statement, dangers, faults, statements
 from authority.cedar_words import visible
 from authority.policy_notes import rule_faults
-from authority.reasons import considered, sentence, why
+from authority.reasons import Why, considered, sentence, why
 from authority.rules import Rule
 from ledger import bounds
 from ledger.canonical import digest
@@ -173,20 +173,29 @@ def _stopped(asked: Asked, answers: tuple[_Answer, ...]) -> tuple[frozenset[int]
 
     Those that forbade or erred; if there are none, the permits that were considered and did not apply.
     """
-    against: dict[str, int] = {}
-    near: dict[str, int] = {}
-    for answer in answers:
-        if not answer.heard:
-            return frozenset(), (f"Policy could not be asked about {asked.operation}",)
-        found = why(answer.rules, asked, approved=answer.approved)
-        guilty = answer.determining | answer.erring
-        for one in found:
-            if one.rule.number in guilty:
-                against[sentence(one, asked, approved=answer.approved)] = one.rule.number
-        for one in considered(found):
-            near[sentence(one, asked, approved=answer.approved)] = one.rule.number
-    told = against or near or {f"No policy permits {asked.operation} to {asked.told['principal']['name']}": -1}
-    return frozenset(told.values()) - {-1}, tuple(told)
+    if not all(answer.heard for answer in answers):
+        return frozenset(), (f"Policy could not be asked about {asked.operation}",)
+    told: dict[str, int] = {}
+    for find in (_against, _near):
+        for answer in answers:
+            told.update(
+                (sentence(one, asked, approved=answer.approved), one.rule.number) for one in find(asked, answer)
+            )
+        if told:
+            return frozenset(told.values()), tuple(told)
+    return frozenset(), (f"No policy permits {asked.operation} to {asked.told['principal']['name']}",)
+
+
+def _against(asked: Asked, answer: _Answer) -> Iterator[Why]:
+    for rule in answer.rules:
+        if rule.number in answer.erring:
+            yield from why((rule,), asked, approved=answer.approved)
+        elif rule.number in answer.determining:
+            yield Why(rule, "applies")
+
+
+def _near(asked: Asked, answer: _Answer) -> Iterable[Why]:
+    return considered(why(answer.rules, asked, approved=answer.approved))
 
 
 # ── the whole intent ─────────────────────────────────────────────────────────────────────────────────────────────
