@@ -14,12 +14,13 @@ from datetime import datetime, timedelta
 import structlog
 
 from coordinator.calls import Lease
+from coordinator.guards import guards_of
 from coordinator.runner import Lost, Runner
 from ledger import bounds
 from ledger import events as e
 from ledger.errors import Corrupt, LedgerError, Unavailable
 from ledger.ids import intent_stream
-from ledger.phases import TERMINAL
+from ledger.phases import TERMINAL, UNDECIDED
 from ledger.state import IntentState, fold
 from ledger.store import Append, Claimed, Due, EpochCurrent, Parked, Store
 
@@ -128,7 +129,8 @@ class Worker:
         state = fold(recorded)
         if state is None:
             raise Corrupt(f"Intent {lease.intent} is in flight but its stream is empty.")
-        if state.attention is None and state.phase not in TERMINAL and _too_long_unasked(recorded):
+        lost = not lease.alive and state.phase in UNDECIDED  # it is aborted, and nobody needs to be asked
+        if state.attention is None and state.phase not in TERMINAL and not lost and _too_long_unasked(recorded):
             reason = (
                 f"This intent has {len(recorded)} events and can be read up to {bounds.STREAM_EVENTS}: it has been "
                 "trying for very long. Help it to an end; resolving this lets it try on, and nobody is asked again."
@@ -156,6 +158,7 @@ class Worker:
     async def _raise_attention(self, lease: Lease, reason: str) -> None:
         """Put the reason on record. Where that fails, the lease ends by itself and the intent is tried again.
 
+        It fails too where the grant of an undecided intent has died meanwhile: that is aborted, and asks nobody.
         Only a stream that nobody can read is parked without a word: there is nothing to append to.
         """
         try:
@@ -166,12 +169,13 @@ class Worker:
         if state is None or state.phase in TERMINAL:
             await self._store.reschedule(lease.intent, lease.epoch, Parked(), state.version if state else 0)
             return
+        asked = e.AttentionRaised(action=None, reason=reason)
         await self._store.append(
             Append(
                 stream=intent_stream(lease.intent),
                 expected_version=state.version,
-                events=(e.AttentionRaised(action=None, reason=reason),),
-                guards=(EpochCurrent(lease.epoch),),
+                events=(asked,),
+                guards=(EpochCurrent(lease.epoch), *guards_of(state, (asked,))),
                 work=Parked(),
             )
         )

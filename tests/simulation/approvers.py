@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from simulation.cast import APPROVERS, INVOLVED, token
+from simulation.cast import APPROVERS, INVOLVED, OPERATOR, token
 from simulation.world import Door, Gone, World
 
 from ledger import events as e
@@ -41,7 +41,7 @@ async def answer(world: World, state: IntentState, *, hurry: bool) -> None:
         case "reject":
             await say(world, state, random.choice(APPROVERS[:2]), asked.digest, no=True)
         case "cancel":
-            await tried(world, lambda door: door.coordinator.cancel(state.id, "too long", "operator"))
+            await tried(world, lambda door: door.coordinator.cancel(state.id, OPERATOR, "too long"))
         case "old digest":
             known = {one.digest for one in requested(world, state)} - {asked.digest}
             digest = random.choice(sorted(known)) if known else NOBODY_KNOWS

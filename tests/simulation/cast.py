@@ -101,6 +101,7 @@ def principal(name: str) -> Principal:
 
 
 USUAL = cast()
+OPERATOR = principal("operator")
 
 
 def enter(database: Database, grants: tuple[e.GrantIssued, ...]) -> None:

@@ -203,6 +203,8 @@ class Scripted:
         number = self._calls[verb, action] = self._calls.get((verb, action), 0) + 1
         luck: Any = self._wrong(verb, action, number)
         self.fired += luck is not None
+        if luck is not None and luck.nonsense:
+            self.rates["nonsense"] = 1.0  # so that a poison intent is no crime
         return luck or LUCKY
 
     def store_fate(self, _verb: str) -> Fate:

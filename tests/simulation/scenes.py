@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from simulation.approvers import answer, too_late
-from simulation.cast import AGENTS, TASK, token
+from simulation.cast import AGENTS, OPERATOR, TASK, token
 from simulation.outside import Effect
 from simulation.rulers import rulers
 from simulation.world import Gone, World, request
@@ -149,11 +149,11 @@ async def operators(world: World) -> None:
 
 
 async def cancel(world: World, state: IntentState) -> None:
-    await world.ask(lambda door: door.coordinator.cancel(state.id, "changed my mind", "operator"))
+    await world.ask(lambda door: door.coordinator.cancel(state.id, OPERATOR, "changed my mind"))
 
 
 async def undo(world: World, state: IntentState, *, partial: bool) -> None:
-    await world.ask(lambda door: door.coordinator.undo(state.id, "it was wrong", "operator", partial=partial))
+    await world.ask(lambda door: door.coordinator.undo(state.id, OPERATOR, "it was wrong", partial=partial))
 
 
 async def resolve(world: World, state: IntentState, action: str | None) -> None:
@@ -161,7 +161,7 @@ async def resolve(world: World, state: IntentState, action: str | None) -> None:
     if asked not in world.said:  # who has spoken once stands by it: an unanswered word may arrive late
         world.said[asked] = truth(world, state, state.action(action)) if action else "applied"
     outcome = world.said[asked]
-    await world.ask(lambda door: door.coordinator.resolve(state.id, action, outcome, "I looked", "operator"))
+    await world.ask(lambda door: door.coordinator.resolve(state.id, OPERATOR, action, outcome, "I looked"))
 
 
 async def looked_back(world: World, state: IntentState) -> None:

@@ -23,6 +23,7 @@ LOST_REQUEST = Luck(fate=Fate(request_lost=True))
 LATE = Luck(fate=Fate(request_delay=15.0))  # it arrives when nobody waits for it any more
 NO = Luck(refuses=True)
 CLUELESS = Luck(clueless=True)
+NONSENSE = Luck(nonsense=True)
 
 
 class Course(NamedTuple):
@@ -87,6 +88,11 @@ SHAPES: dict[str, Shape] = {
 }
 
 
+AUTHORITY_COURSES = {
+    "smooth": COURSES["smooth"],
+    "votes lost": COURSES["votes lost"],
+    "our own code fails": Course(lambda verb, _, number, last: NONSENSE if verb == "prepare" and number == 1 else None),
+}
 Happening = Callable[[World], None]
 
 
