@@ -1,7 +1,7 @@
 """One line of prose about an action, from its operation's template and its parameters: "refund 42.00 USD to 88".
 
 The parameters come from an agent and the line is read by people, so nothing in it may pretend to be something else: a
-value that is not a plain word stands in quotes, control and direction-changing characters are shown as escapes, and
+value that is not a plain word stands in quotes, what cannot be seen is shown as escapes (`ledger/visible_text.py`), and
 every value and the whole line are bounded.
 
 A template is text with `{field}` or `{field|money}`. `money` is an integer in minor units whose currency (ISO 4217)
@@ -9,7 +9,6 @@ stands in the field `currency` beside it. A field that an action leaves out show
 """
 
 import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -19,13 +18,13 @@ from ledger.bounds import INTEGER_MAX, SUMMARY_LENGTH, SUMMARY_VALUE_LENGTH
 from ledger.errors import Misconfigured
 from ledger.intents import JSON
 from ledger.money import money
+from ledger.visible_text import printable
 
 Summarise = Callable[[JSON], str]
 
 _PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?:\|([a-z]+))?\}")
 _PLAIN: Final = re.compile(r"[\w@.+:/#-]+", re.ASCII).fullmatch
 _CURRENCY: Final = re.compile(r"[A-Za-z]{3}").fullmatch
-_UNSAFE_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def compile_template(operation: str, template: str | None, params: Mapping[str, Any]) -> Summarise:
@@ -74,17 +73,11 @@ def _shown(value: Any) -> str:
         return _cut(value, SUMMARY_VALUE_LENGTH)
     if isinstance(value, int) and abs(value) > INTEGER_MAX:
         return "a number beyond 2^53"
-    return _cut(_harmless(msgspec.json.encode(value).decode()), SUMMARY_VALUE_LENGTH)
-
-
-def _harmless(text: str) -> str:
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(f"\\u{{{ord(c):x}}}" if unicodedata.category(c) in _UNSAFE_CATEGORIES else c for c in text)
+    return _cut(printable(msgspec.json.encode(value).decode()), SUMMARY_VALUE_LENGTH)
 
 
 def _bounded(line: str) -> str:
-    return _cut(_harmless(line), SUMMARY_LENGTH)
+    return _cut(printable(line), SUMMARY_LENGTH)
 
 
 def _cut(text: str, length: int) -> str:

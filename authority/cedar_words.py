@@ -11,6 +11,7 @@ from typing import Any, Final
 from cedarpy import pst
 
 from ledger import bounds
+from ledger.visible_text import printable
 
 _INFIX: Final[Mapping[str, str]] = {
     "eq": "==", "not_eq": "!=", "less": "<", "less_eq": "<=", "greater": ">", "greater_eq": ">=", "and": "&&",
@@ -128,7 +129,7 @@ def visible(value: Any) -> str:
     written = json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
     if len(written) > bounds.SUMMARY_VALUE_LENGTH:
         written = written[: bounds.SUMMARY_VALUE_LENGTH - 1] + "…"
-    return "".join(one if one.isprintable() else f"\\u{{{ord(one):x}}}" for one in written)
+    return printable(written)
 
 
 def _parts(expr: object) -> tuple[object, ...]:

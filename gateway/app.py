@@ -34,7 +34,7 @@ from gateway.render import encode
 from gateway.routes import ROUTES
 from gateway.server import listening
 from gateway.settings import Settings
-from gateway.webhooks import Sender
+from gateway.webhook_sender import Sender
 from ledger import bounds
 from ledger.database import open_pool
 from ledger.migrations import migrate

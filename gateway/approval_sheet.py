@@ -3,7 +3,7 @@
 The sheet does not believe what a service says about an intent. It folds the events themselves, computes the digest of
 their content, and refuses to go on if the service asks for another one. What it shows is what that digest covers, and
 beside it who asks, by whose authority, and why a person is asked. Nothing on it can hide or pose as something else
-(`visible_text.py`), and whatever is cut says how long it was. Pure.
+(`ledger/visible_text.py`), and whatever is cut says how long it was. Pure.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.visible_text import cut, visible, visible_json
 from ledger.bounds import SHEET_VALUE_LENGTH
 from ledger.errors import Corrupt, NotWaiting
 from ledger.events import Recorded, decode
@@ -20,6 +19,7 @@ from ledger.intents import JSON, Subject
 from ledger.money import money
 from ledger.phases import Phase
 from ledger.state import ActionState, IntentState, content_digest, fold
+from ledger.visible_text import cut, visible, visible_json
 
 _LABEL: Final = 13  # columns
 _TIME: Final = "%Y-%m-%d %H:%M:%S UTC"

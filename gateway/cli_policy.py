@@ -72,7 +72,7 @@ def put_in_force(digest: str, *, reach: Reach = NO_REACH, json: Json = False) ->
 @policy.command(name="list")
 def policies(*, reach: Reach = NO_REACH, json: Json = False) -> int:
     """List the policy sets that are kept, and which one is in force."""
-    from gateway.visible_text import visible  # noqa: PLC0415
+    from ledger.visible_text import visible  # noqa: PLC0415
 
     kept = ask(reach, lambda client: client.pages("/v1/policies"))
     if json:
@@ -171,7 +171,7 @@ async def _verified(settings: "Settings", *, quiet: bool) -> dict[str, Any]:
 
 
 def _verified_words(found: Mapping[str, Any]) -> str:
-    from gateway.visible_text import visible  # noqa: PLC0415
+    from ledger.visible_text import visible  # noqa: PLC0415
 
     checked = f"{found['verdicts']:,} verdicts and {found['decisions']:,} decisions to commit"
     where = f"position {found['position']:,} of the ledger {found['ledger']!r}"
@@ -188,15 +188,15 @@ def _text(file: Path) -> str:
 
 
 def _policies(kept: Mapping[str, Any]) -> str:
-    from gateway.visible_text import visible  # noqa: PLC0415
+    from ledger.visible_text import visible  # noqa: PLC0415
 
     return visible(", ".join(kept["policies"]))
 
 
 def _tried(tried: Mapping[str, Any]) -> list[str]:
     """Say what another policy set would have changed: how many intents, how much money, how many answers of people."""
-    from gateway.visible_text import visible  # noqa: PLC0415
     from ledger.money import money  # noqa: PLC0415
+    from ledger.visible_text import visible  # noqa: PLC0415
 
     of = f"the newest {tried['looked_at']:,}" if tried["more"] else f"{tried['looked_at']:,}"
     lines = [f"{tried['differing']:,} of {of} past verdicts would differ under {tried['digest']}."]

@@ -20,11 +20,11 @@ import aiohttp
 import msgspec
 
 from gateway.data_directory import token_file
-from gateway.receiver import is_loopback
 from gateway.settings import Settings
-from gateway.visible_text import visible
+from gateway.webhook_receiver import is_loopback
 from ledger.bounds import CLIENT_ANSWER_BYTES, CLIENT_SECONDS, PAGE_LIMIT_MAX
 from ledger.errors import LedgerError, Misconfigured, Rejected, Unavailable
+from ledger.visible_text import visible
 
 _TOKEN_FILE_BYTES: Final = 512
 _ANYWHERE: Final[Mapping[str, str]] = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 it is where we call, not listen

@@ -48,6 +48,7 @@ from ledger.errors import (
     NotFound,
     NotReady,
     Overloaded,
+    Rejected,
     Unauthenticated,
     Unavailable,
 )
@@ -119,7 +120,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     headers: tuple[str, ...] = ()  # names of the request headers that matter here
     answers: Mapping[int, type[Shown] | None] = {}  # by status; None: not described by one of our shapes
     media: tuple[str, ...] = ("application/json",)
-    errors: tuple[type[LedgerError], ...] = ()
+    errors: tuple[type[LedgerError], ...] = ()  # beside those that every route and every body may meet
     caller: Caller = Caller.PERSON
     refusal: type[Forbidden] = Forbidden  # what an agent is told where only a person may call
     guarded: bool = False  # what it appends checks the grant in the ledger, so a grant read a moment ago is enough here
@@ -265,12 +266,17 @@ class Door:
         if route.caller is not Caller.EVERYBODY:
             visit.service = self._admit()
             if route.caller is not Caller.CLIENT:
-                visit.principal = await _admitted(route, visit)
+                visit.principal = await _admitted(route, visit, fresh=not route.guarded)
         asked = bool(request.rel_url.raw_query_string)
         if asked and "access_token" in request.query:  # RFC 6750 §2.3 allows it, and every log on the way keeps it
             raise Malformed("A token does not belong into an address. Nothing was recorded; revoke this one.")
         visit.query = checked_query(route.query, request.query.items()) if asked else None
-        return await route.handler(visit)
+        try:
+            return await route.handler(visit)
+        except Rejected:
+            if route.guarded:  # nothing was appended, so nobody has asked the ledger whether the grant is alive
+                await _admitted(route, visit, fresh=True)
+            raise
 
     def _admit(self) -> Service:
         if self.draining:
@@ -299,9 +305,9 @@ class Door:
         return route, _named(found_id)
 
 
-async def _admitted(route: Route, visit: Visit) -> Principal:
+async def _admitted(route: Route, visit: Visit, *, fresh: bool) -> Principal:
     """Return who calls. Raises `Unauthenticated`, and the route's refusal where an agent calls and only people may."""
-    principal = await visit.service.authority.authenticate(bearer(visit.request), fresh=not route.guarded)
+    principal = await visit.service.authority.authenticate(bearer(visit.request), fresh=fresh)
     if route.caller is Caller.PERSON and principal.subject.kind != "person":
         raise route.refusal(
             f"Only a person may do this, and {principal.subject.name!r} is none. Nothing was recorded; ask a person."

@@ -15,9 +15,9 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.visible_text import visible
 from ledger.errors import Misconfigured
 from ledger.money import money
+from ledger.visible_text import visible
 
 _VALUE: Final = r'"(?:[^"\\]|\\.)*"|[^\s,"<>=]+'
 _OPERATION: Final = re.compile(r"\s*(\S+?)\s*(?:\s+where\s+(.+))?", re.DOTALL).fullmatch

@@ -112,8 +112,8 @@ class RevokeGrant(Body):
     reason: Reason
 
 
-class GrantsQuery(Query):
-    """Which part of the tree of grants."""
+class PageQuery(Query):
+    """Which page of a list."""
 
     after: Word | None = Field(default=None, description="The `next` of the page before.")
     limit: Limit = bounds.PAGE_LIMIT_DEFAULT
@@ -134,13 +134,6 @@ class TryPolicySet(Body):
     limit: int = Field(
         default=bounds.REHEARSAL_DEFAULT, ge=1, le=bounds.REHEARSAL_MAX, description="At most so many past verdicts."
     )
-
-
-class PoliciesQuery(Query):
-    """Which page of policy sets."""
-
-    after: Word | None = Field(default=None, description="The `next` of the page before.")
-    limit: Limit = bounds.PAGE_LIMIT_DEFAULT
 
 
 class WorkflowQuery(Query):
@@ -180,13 +173,6 @@ class NewTask(Body):
     scope: list[Pattern] = Field(min_length=1, max_length=bounds.TASK_SCOPE)
     success: list[NewCriterion] = Field(default_factory=list, max_length=bounds.TASK_CRITERIA)
     failure_modes: list[NewFailureMode] = Field(default_factory=list, max_length=bounds.TASK_FAILURE_MODES)
-
-
-class TasksQuery(Query):
-    """Which tasks."""
-
-    after: Word | None = Field(default=None, description="The `next` of the page before.")
-    limit: Limit = bounds.PAGE_LIMIT_DEFAULT
 
 
 def order_of(new: NewGrant) -> GrantOrder:

@@ -27,7 +27,7 @@ from ledger.intents import Subject
 EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"
 ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 the name of a kind of token
 DETAILS_TYPE: Final = "intent_ledger_grant"
-_INTROSPECTORS: Final = ["Bearer", "client_secret_basic", "client_secret_post", "none"]
+_INTROSPECTORS: Final = ("Bearer", "client_secret_basic", "client_secret_post", "none")
 _NOTHING: Final = "Nothing was issued."
 
 
@@ -161,12 +161,7 @@ def metadata(issuer: str) -> Mapping[str, Any]:
         "token_endpoint": f"{issuer}/oauth/token",
         "token_endpoint_auth_methods_supported": ["none"],
         "introspection_endpoint": f"{issuer}/oauth/introspect",
-        "introspection_endpoint_auth_methods_supported": [
-            "Bearer",
-            "client_secret_basic",
-            "client_secret_post",
-            "none",
-        ],
+        "introspection_endpoint_auth_methods_supported": _INTROSPECTORS,
         "revocation_endpoint": f"{issuer}/oauth/revoke",
         "revocation_endpoint_auth_methods_supported": ["none"],
         "response_types_supported": [],

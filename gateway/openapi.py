@@ -24,12 +24,16 @@ from ledger.errors import (
     Malformed,
     NotReady,
     Overloaded,
+    TooLarge,
+    TooSlow,
     Unauthenticated,
     Unavailable,
+    UnsupportedMedia,
 )
 
 _REF: Final = "#/components/schemas/"
 _EVERYWHERE: Final = (Malformed, Unauthenticated, InvalidRequest, Unavailable, NotReady, Overloaded, LedgerError)
+_OF_BODIES: Final = (Malformed, TooSlow, TooLarge, UnsupportedMedia)
 _PLACE: Final = re.compile(r"\{([a-z]+)\}")
 _FOR_PEOPLE: Final = "For people: the token of an agent is answered 403."
 _HEADERS: Final[Mapping[str, dict[str, Any]]] = {
@@ -122,7 +126,8 @@ def _operation(route: Route, requests: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _errors(route: Route) -> list[type[LedgerError]]:
     everywhere = () if route.caller is Caller.EVERYBODY else _EVERYWHERE
-    return [*route.errors, *everywhere, *((route.refusal,) if route.caller is Caller.PERSON else ())]
+    of_bodies = () if route.body is None else _OF_BODIES
+    return [*route.errors, *of_bodies, *everywhere, *((route.refusal,) if route.caller is Caller.PERSON else ())]
 
 
 def _place(route: Route) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from typing import Final
 
 from gateway.door import Route
-from gateway.routes_authority import GRANT_ROUTES
 from gateway.routes_feed import FEED_ROUTES
+from gateway.routes_grants import GRANT_ROUTES
 from gateway.routes_health import HEALTH_ROUTES
 from gateway.routes_intents import INTENT_ROUTES
 from gateway.routes_oauth import OAUTH_ROUTES

@@ -12,7 +12,7 @@ from aiohttp.web import BaseRequest
 
 from coordinator.coordinator import settled
 from coordinator.intake import Request, RequestedAction
-from gateway.door import Caller, Route, Visit
+from gateway.door import Caller, Route, Visit, bearer
 from gateway.models import ApproveIntent, CancelIntent, IntentQuery, NewIntent, RejectIntent, ResolveIntent, UndoIntent
 from gateway.render import EventPage, ShownIntent, encode, show_intent
 from gateway.routes_feed import lines
@@ -33,9 +33,6 @@ from ledger.errors import (
     NotUndoable,
     NotWaiting,
     PossibleDuplicate,
-    TooLarge,
-    TooSlow,
-    UnsupportedMedia,
 )
 from ledger.intents import Mode
 from ledger.phases import TERMINAL
@@ -58,6 +55,8 @@ async def submit(visit: Visit) -> web.Response:
         await _handed_over(visit, new.follows, new.task)
     request = _request(new, key, digest(value), headers.get("traceparent"))
     accepted = await visit.service.coordinator.submit(visit.principal, request)
+    if accepted.hit:  # which may have been found without the append that asks whether the grant is alive
+        await visit.service.authority.authenticate(bearer(visit.request))
     state = accepted.state
     wait = _wait_seconds(visit.request)
     if wait and not settled(state):
@@ -113,16 +112,15 @@ async def cancel(visit: Visit) -> web.Response:
     intent = intent_of(visit)
     said, _ = await visit.body(CancelIntent)
     await seen(visit, intent)
-    by = visit.principal.subject.name
-    return visit.answer(show_intent(await visit.service.coordinator.cancel(intent, said.reason, by)))
+    return visit.answer(show_intent(await visit.service.coordinator.cancel(intent, visit.principal, said.reason)))
 
 
 async def undo(visit: Visit) -> web.Response:
     """Begin to undo a committed intent."""
     intent = intent_of(visit)
     said, _ = await visit.body(UndoIntent)
-    by = visit.principal.subject.name
-    state = await visit.service.coordinator.undo(intent, said.reason, by, partial=said.partial)
+    coordinator = visit.service.coordinator
+    state = await coordinator.undo(intent, visit.principal, said.reason, partial=said.partial)
     return visit.answer(show_intent(state))
 
 
@@ -130,8 +128,8 @@ async def resolve(visit: Visit) -> web.Response:
     """Answer an intent's call for attention."""
     intent = intent_of(visit)
     said, _ = await visit.body(ResolveIntent)
-    by = visit.principal.subject.name
-    state = await visit.service.coordinator.resolve(intent, said.action, said.outcome, said.note, by)
+    coordinator = visit.service.coordinator
+    state = await coordinator.resolve(intent, visit.principal, said.action, said.outcome, said.note)
     return visit.answer(show_intent(state))
 
 
@@ -211,8 +209,6 @@ def _wait_seconds(request: BaseRequest) -> int | None:
     return None
 
 
-_BODY_ERRORS: Final = (Malformed, TooSlow, TooLarge, UnsupportedMedia)
-
 INTENT_ROUTES: Final = (
     Route(
         method="POST",
@@ -223,7 +219,7 @@ INTENT_ROUTES: Final = (
         body=NewIntent,
         headers=("Idempotency-Key", "Prefer", "traceparent"),
         answers={200: ShownIntent, 202: ShownIntent},
-        errors=(*_BODY_ERRORS, KeyMissing, Invalid, KeyReused, PossibleDuplicate),
+        errors=(KeyMissing, Invalid, KeyReused, PossibleDuplicate),
         caller=Caller.HOLDER,
         guarded=True,
     ),
@@ -256,7 +252,7 @@ INTENT_ROUTES: Final = (
         handler=approve,
         body=ApproveIntent,
         answers={200: ShownIntent},
-        errors=(*_BODY_ERRORS, NotFound, InvalidRequest, DigestMismatch, NotWaiting),
+        errors=(NotFound, InvalidRequest, DigestMismatch, NotWaiting),
         refusal=NotEligible,
     ),
     Route(
@@ -267,7 +263,7 @@ INTENT_ROUTES: Final = (
         handler=reject,
         body=RejectIntent,
         answers={200: ShownIntent},
-        errors=(*_BODY_ERRORS, NotFound, InvalidRequest, DigestMismatch, NotWaiting),
+        errors=(NotFound, InvalidRequest, DigestMismatch, NotWaiting),
         refusal=NotEligible,
     ),
     Route(
@@ -278,7 +274,7 @@ INTENT_ROUTES: Final = (
         handler=cancel,
         body=CancelIntent,
         answers={200: ShownIntent},
-        errors=(*_BODY_ERRORS, NotFound, InvalidRequest, AlreadyDecided),
+        errors=(NotFound, InvalidRequest, AlreadyDecided),
         caller=Caller.HOLDER,
     ),
     Route(
@@ -289,7 +285,7 @@ INTENT_ROUTES: Final = (
         handler=undo,
         body=UndoIntent,
         answers={200: ShownIntent},
-        errors=(*_BODY_ERRORS, NotFound, InvalidRequest, NotUndoable),
+        errors=(NotFound, InvalidRequest, NotUndoable),
     ),
     Route(
         method="POST",
@@ -299,6 +295,6 @@ INTENT_ROUTES: Final = (
         handler=resolve,
         body=ResolveIntent,
         answers={200: ShownIntent},
-        errors=(*_BODY_ERRORS, NotFound, InvalidRequest, NotWaiting),
+        errors=(NotFound, InvalidRequest, NotWaiting),
     ),
 )

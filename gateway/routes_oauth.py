@@ -18,7 +18,6 @@ from authority.grants import Principal, grant_stream, principal_of
 from gateway import oauth
 from gateway.door import Caller, Route, Visit, bearer
 from gateway.render import Shown
-from gateway.routes_authority import BODY_ERRORS
 from gateway.visibility import is_agent
 from ledger.errors import Invalid, Malformed, OAuthRefused, Unauthenticated
 from ledger.store import StandingGrant
@@ -135,7 +134,7 @@ OAUTH_ROUTES: Final = (
         handler=token,
         body=oauth.TokenForm,
         answers={200: TokenAnswer},
-        errors=(*BODY_ERRORS, OAuthRefused),
+        errors=(OAuthRefused,),
         caller=Caller.CLIENT,
         form=True,
     ),
@@ -149,7 +148,7 @@ OAUTH_ROUTES: Final = (
         handler=introspect,
         body=oauth.TokenOnlyForm,
         answers={200: Introspection},
-        errors=(*BODY_ERRORS, Unauthenticated),
+        errors=(Unauthenticated,),
         caller=Caller.CLIENT,
         form=True,
     ),
@@ -161,7 +160,6 @@ OAUTH_ROUTES: Final = (
         handler=revoke,
         body=oauth.TokenOnlyForm,
         answers={200: None},
-        errors=BODY_ERRORS,
         caller=Caller.CLIENT,
         form=True,
     ),

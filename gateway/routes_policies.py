@@ -1,21 +1,31 @@
-"""The routes of policy sets: keep one, put it in force, see which one is, and try one on the past. For people."""
+"""The routes of policy sets: keep one, put it in force, see which one is, and try one on the past. For people.
 
-from collections.abc import Sequence
+A rehearsal gathers the past page by page and judges it again off the event loop.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from typing import Final
 
 from aiohttp import web
 
 from adapters.registry import Registry
+from authority import rehearsal
+from authority.policy import PolicySet
 from authority.schema import OperationShape
-from gateway.door import Route, Visit
-from gateway.models_authority import NewPolicySet, PoliciesQuery, TryPolicySet
-from gateway.rehearsals import rehearsed
+from gateway.door import Route, Service, Visit
+from gateway.models_authority import NewPolicySet, PageQuery, TryPolicySet
 from gateway.render import encode
-from gateway.routes_authority import BODY_ERRORS
 from gateway.shapes_authority import KeptPolicies, PolicyPage, PolicyText, Rehearsal, ShownPolicySet, show_rehearsal
 from ledger.database import connection
 from ledger.errors import Conflict, InvalidPolicy, InvalidRequest, NotFound
+from ledger.events import GrantIssued
+from ledger.state import IntentState
+from projections.intents import IntentFilter, list_intents
 from projections.policies import list_policy_sets
+
+_PAGE: Final = 50  # intents folded between two looks at the event loop, some 5 ms
 
 
 async def add(visit: Visit) -> web.Response:
@@ -34,7 +44,7 @@ async def add(visit: Visit) -> web.Response:
 
 async def policies(visit: Visit) -> web.Response:
     """List the policy sets that are kept."""
-    query: PoliciesQuery = visit.query or PoliciesQuery()
+    query: PageQuery = visit.query or PageQuery()
     service = visit.service
     activated = {one.digest: one for one in await service.authority.policies()}
     async with connection(service.pool) as reader:
@@ -80,13 +90,47 @@ async def rehearse(visit: Visit) -> web.Response:
     """Judge past intents again under a candidate, and show whose verdict would have been another."""
     tried, _ = await visit.body(TryPolicySet)
     policy_set = await visit.service.authority.candidate(tried.cedar, shapes(visit.service.registry))
-    report, more = await rehearsed(visit.service, policy_set, tried.since, tried.limit)
+    report, more = await _rehearsed(visit.service, policy_set, tried.since, tried.limit)
     return visit.answer(show_rehearsal(policy_set, report, more=more))
 
 
 def shapes(registry: Registry) -> Sequence[OperationShape]:
     """Describe the catalogue in the plain values against which policy sets are checked."""
     return [OperationShape(one.name, one.params, one.fact_types) for one in registry.operations.values()]
+
+
+async def _rehearsed(
+    service: Service, policy_set: PolicySet, since: datetime | None, limit: int
+) -> tuple[rehearsal.Report, bool]:
+    """Judge the newest `limit` judged intents again, none submitted before `since`; tell whether there were more."""
+    past: list[rehearsal.Past] = []
+    chains: dict[str, tuple[GrantIssued, ...]] = {}
+    more = False
+    async for state in _newest(service, since):
+        if state.policy is None:
+            continue
+        if len(past) == limit:
+            more = True
+            break
+        grant = state.submitted.grant
+        if grant not in chains:
+            chains[grant] = tuple([one.issued for one in await service.store.chain(grant=grant)])
+        past.append(rehearsal.Past(chains[grant], state.submitted, state.policy))
+    return await asyncio.to_thread(rehearsal.rehearse, policy_set, past), more
+
+
+async def _newest(service: Service, since: datetime | None) -> AsyncIterator[IntentState]:
+    after: str | None = None
+    while True:
+        async with connection(service.pool) as reader:
+            page = await list_intents(reader, service.store.ledger, IntentFilter(), after, _PAGE)
+        for state in page.items:
+            if since is not None and state.submitted_at < since:
+                return
+            yield state
+        after = page.next
+        if after is None:
+            return
 
 
 POLICY_ROUTES: Final = (
@@ -99,7 +143,7 @@ POLICY_ROUTES: Final = (
         handler=add,
         body=NewPolicySet,
         answers={201: KeptPolicies},
-        errors=(*BODY_ERRORS, InvalidRequest, InvalidPolicy, Conflict),
+        errors=(InvalidRequest, InvalidPolicy, Conflict),
     ),
     Route(
         method="GET",
@@ -107,7 +151,7 @@ POLICY_ROUTES: Final = (
         name="list_policy_sets",
         summary="The policy sets that are kept, by digest",
         handler=policies,
-        query=PoliciesQuery,
+        query=PageQuery,
         answers={200: PolicyPage},
     ),
     Route(
@@ -145,6 +189,6 @@ POLICY_ROUTES: Final = (
         handler=rehearse,
         body=TryPolicySet,
         answers={200: Rehearsal},
-        errors=(*BODY_ERRORS, InvalidRequest, InvalidPolicy),
+        errors=(InvalidRequest, InvalidPolicy),
     ),
 )

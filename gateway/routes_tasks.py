@@ -7,9 +7,8 @@ from aiohttp import web
 
 from coordinator.intake import contract_faults
 from gateway.door import Route, Visit
-from gateway.models_authority import NewTask, TasksQuery, WorkflowQuery, contract_of
+from gateway.models_authority import NewTask, PageQuery, WorkflowQuery, contract_of
 from gateway.render import encode, show_intent
-from gateway.routes_authority import BODY_ERRORS
 from gateway.routes_views import cursor_of
 from gateway.shapes_authority import ShownTask, TaskPage, Workflow
 from gateway.waiting import views_have
@@ -33,7 +32,7 @@ async def define(visit: Visit) -> web.Response:
 
 async def tasks(visit: Visit) -> web.Response:
     """List tasks, defined ones and those only named in intents."""
-    query: TasksQuery = visit.query or TasksQuery()
+    query: PageQuery = visit.query or PageQuery()
     service = visit.service
     async with connection(service.pool) as reader:
         page = await list_tasks(reader, service.store.ledger, query.after, query.limit)
@@ -72,7 +71,7 @@ TASK_ROUTES: Final = (
         handler=define,
         body=NewTask,
         answers={201: ShownTask},
-        errors=(*BODY_ERRORS, InvalidRequest, Conflict),
+        errors=(InvalidRequest, Conflict),
     ),
     Route(
         method="GET",
@@ -80,7 +79,7 @@ TASK_ROUTES: Final = (
         name="list_tasks",
         summary="Tasks by name",
         handler=tasks,
-        query=TasksQuery,
+        query=PageQuery,
         answers={200: TaskPage},
     ),
     Route(

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from gateway.data_directory import default_data_directory
-from gateway.receiver import Receiver, check_address, keys
+from gateway.webhook_receiver import Receiver, check_address, keys
 from ledger.bounds import LEASE_SECONDS
 from ledger.errors import Misconfigured
 

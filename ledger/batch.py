@@ -1,8 +1,8 @@
 """A batch of appends on its way to PostgreSQL: what goes down and what comes back.
 
 Pure. Everything here runs for each item of the hottest path of the system, so nothing is built or encoded twice.
-What goes down is the argument of `intent_ledger.append`; sql/migrations/007_append.sql and
-018_append_under_authority.sql explain the fields.
+What goes down is the argument of `intent_ledger.append`; sql/migrations/018_append_under_authority.sql explains the
+fields of authority, 007_append.sql those it had before.
 """
 
 import asyncio

@@ -14,8 +14,8 @@ from doorway import eventually
 from standardwebhooks import Webhook, WebhookVerificationError
 from structlog.testing import capture_logs
 
-from gateway.receiver import Receiver
-from gateway.webhooks import Sender
+from gateway.webhook_receiver import Receiver
+from gateway.webhook_sender import Sender
 from ledger import bounds
 from ledger import events as e
 from ledger.ids import intent_id, intent_stream

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gateway.data_directory import default_data_directory
-from gateway.receiver import Receiver
 from gateway.settings import Settings, load
+from gateway.webhook_receiver import Receiver
 from ledger.errors import Misconfigured
 
 KNOWN = (

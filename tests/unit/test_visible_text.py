@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from gateway.visible_text import cut, visible, visible_json
+from ledger.visible_text import cut, visible, visible_json
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Text of others, made so that what a person sees is what is there.
 
-An agent chose these words and a person answers for them, so nothing in them may hide, reorder or pose as something
-else. Shown as they are: printable ASCII; Latin letters with the usual marks (é, ß, ł); Chinese, Japanese and Korean
+An agent chose these words. In sentences that people read, nothing in them may hide or reorder: `printable` escapes what
+cannot be seen. Where a person answers for them, nothing may pose as something else either, which `visible` sees to.
+Shown by it as they are: printable ASCII; Latin letters with the usual marks (é, ß, ł); Chinese, Japanese and Korean
 letters; a few signs of ordinary prose (“ … € §). Everything else is written as an escape that names its code point:
 control and zero-width characters, those that change the direction of text, unusual spaces, private and unassigned
 ones, loose marks, and letters of scripts that look like Latin ones (Cyrillic in the name of a bank).
@@ -18,6 +19,13 @@ import msgspec
 _SIGNS: Final = frozenset("¡¢£¥§©«®°±»¼½¾¿÷–—‘’“”•…€™、。ー「」")  # noqa: RUF001 prose has them
 _LATIN_WITHOUT_MARKS: Final = frozenset("ßæÆøØðÐþÞłŁđĐœŒ")  # which no canonical decomposition leads back to ASCII
 _EAST_ASIAN: Final = ("CJK UNIFIED IDEOGRAPH-", "HIRAGANA LETTER ", "KATAKANA LETTER ", "HANGUL SYLLABLE ")
+
+
+def printable(text: str) -> str:
+    r"""Return `text` with every character that cannot be seen, line ends among them, as its code: "\u{200b}"."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else f"\\u{{{ord(one):x}}}" for one in text)
 
 
 def visible(text: str) -> str:

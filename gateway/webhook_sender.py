@@ -25,7 +25,7 @@ from yarl import URL
 
 from coordinator.backoff import spread
 from gateway import webhook_message as message
-from gateway.receiver import Receiver
+from gateway.webhook_receiver import Receiver
 from ledger import bounds
 from ledger.errors import Corrupt, LedgerError, Unavailable
 from ledger.ids import intent_of

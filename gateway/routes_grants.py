@@ -9,21 +9,15 @@ from typing import Final
 from aiohttp import web
 
 from gateway.door import Caller, Route, Visit
-from gateway.models_authority import GrantsQuery, NewGrant, RevokeGrant, order_of
+from gateway.models_authority import NewGrant, PageQuery, RevokeGrant, order_of
 from gateway.render import encode
 from gateway.shapes_authority import GrantPage, IssuedGrant, Revocation, StandingShown, show_grant, show_issued
 from ledger.errors import (
     Forbidden,
     InvalidRequest,
-    Malformed,
     NotFound,
-    TooLarge,
-    TooSlow,
-    UnsupportedMedia,
     WiderThanParent,
 )
-
-BODY_ERRORS: Final = (Malformed, TooSlow, TooLarge, UnsupportedMedia)
 
 
 async def issue(visit: Visit) -> web.Response:
@@ -37,7 +31,7 @@ async def issue(visit: Visit) -> web.Response:
 
 async def grants(visit: Visit) -> web.Response:
     """Show the grants at and below the caller's own."""
-    query: GrantsQuery = visit.query or GrantsQuery()
+    query: PageQuery = visit.query or PageQuery()
     found = await visit.service.authority.grants(visit.principal, query.after, query.limit + 1)
     page = [show_grant(one) for one in found[: query.limit]]
     return visit.answer({"items": page, "next": page[-1].id if len(found) > query.limit else None})
@@ -68,7 +62,7 @@ GRANT_ROUTES: Final = (
         handler=issue,
         body=NewGrant,
         answers={201: IssuedGrant},
-        errors=(*BODY_ERRORS, InvalidRequest, WiderThanParent),
+        errors=(InvalidRequest, WiderThanParent),
         caller=Caller.HOLDER,
     ),
     Route(
@@ -77,7 +71,7 @@ GRANT_ROUTES: Final = (
         name="list_grants",
         summary="The tree of grants at and below your own, never a token",
         handler=grants,
-        query=GrantsQuery,
+        query=PageQuery,
         answers={200: GrantPage},
         caller=Caller.HOLDER,
     ),
@@ -101,7 +95,7 @@ GRANT_ROUTES: Final = (
         handler=revoke,
         body=RevokeGrant,
         answers={200: Revocation},
-        errors=(*BODY_ERRORS, NotFound, InvalidRequest, Forbidden),
+        errors=(NotFound, InvalidRequest, Forbidden),
         caller=Caller.HOLDER,
     ),
 )
