@@ -222,20 +222,29 @@ class Coordinator:
             return await self.get(intent)
         return fold(await self._store.read(intent_stream(intent), state.version), state) or state
 
-    async def cancel(self, intent: str, reason: str, by: str) -> IntentState:
-        """Abort an undecided intent. Raises `NotFound`, `AlreadyDecided`."""
-        return await self._say(intent, lambda state: people.cancel(state, reason, by))
+    async def cancel(self, intent: str, principal: Principal, reason: str) -> IntentState:
+        """Abort an undecided intent. Raises `NotFound`, `AlreadyDecided`, `Unauthenticated`."""
+        by = principal.subject.name
+        return await self._say(intent, principal, lambda state: people.cancel(state, reason, by))
 
-    async def undo(self, intent: str, reason: str, by: str, *, partial: bool) -> IntentState:
-        """Begin to undo a committed intent. Raises `NotFound`, `NotUndoable`."""
-        now = self._store.now()
-        return await self._say(intent, lambda state: people.undo(state, reason, by, partial=partial, now=now))
+    async def undo(self, intent: str, principal: Principal, reason: str, *, partial: bool) -> IntentState:
+        """Begin to undo a committed intent. Raises `NotFound`, `NotUndoable`, `Unauthenticated`."""
+        now, by = self._store.now(), principal.subject.name
+        return await self._say(
+            intent, principal, lambda state: people.undo(state, reason, by, partial=partial, now=now)
+        )
 
     async def resolve(
-        self, intent: str, action: str | None, outcome: Literal["applied", "not_applied"], note: str, by: str
+        self,
+        intent: str,
+        principal: Principal,
+        action: str | None,
+        outcome: Literal["applied", "not_applied"],
+        note: str,
     ) -> IntentState:
-        """Answer an intent's call for attention. Raises `NotFound`, `NotWaiting`."""
-        return await self._say(intent, lambda state: people.resolve(state, action, outcome, note, by))
+        """Answer an intent's call for attention. Raises `NotFound`, `NotWaiting`, `Unauthenticated`."""
+        by = principal.subject.name
+        return await self._say(intent, principal, lambda state: people.resolve(state, action, outcome, note, by))
 
     async def approve(self, intent: str, principal: Principal, digest: str, note: str | None) -> IntentState:
         """Record a person's approval of exactly what the digest names.
@@ -247,7 +256,7 @@ class Coordinator:
         def word(state: IntentState) -> Event:
             return people.approve(state, chain, people.Answer(principal, digest, self._store.now()), note)
 
-        return await self._say(intent, word, principal)
+        return await self._say(intent, principal, word)
 
     async def reject(self, intent: str, principal: Principal, digest: str, reason: str) -> IntentState:
         """Decide against an intent that waits for approval. Raises as `approve` does."""
@@ -256,7 +265,7 @@ class Coordinator:
         def word(state: IntentState) -> Event:
             return people.reject(state, chain, people.Answer(principal, digest, self._store.now()), reason)
 
-        return await self._say(intent, word, principal)
+        return await self._say(intent, principal, word)
 
     async def classify(self, intents: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
         """Split intents whose grant has just been revoked into those that will be aborted and those decided before.
@@ -272,14 +281,12 @@ class Coordinator:
         state = await self.get(intent)
         return [one.issued for one in await self._store.chain(grant=state.submitted.grant)]
 
-    async def _say(
-        self, intent: str, word: Callable[[IntentState], Event], principal: Principal | None = None
-    ) -> IntentState:
-        """Append what a person said at the version they saw, and wake a worker; look again if it has moved on.
+    async def _say(self, intent: str, principal: Principal, word: Callable[[IntentState], Event]) -> IntentState:
+        """Append what somebody said at the version they saw, and wake a worker; look again if it has moved on.
 
-        With a principal, their own grant must be alive at that moment. Raises `Unauthenticated` if it is not.
+        Their own grant must be alive at that moment, however long their request was on the way. Raises
+        `Unauthenticated` if it is not.
         """
-        guards = (GrantAlive(principal.grant),) if principal is not None else ()
         for _ in range(_TRIES):
             state = await self.get(intent)
             event = word(state)
@@ -288,7 +295,7 @@ class Coordinator:
                     stream=intent_stream(intent),
                     expected_version=state.version,
                     events=(event,),
-                    guards=guards,
+                    guards=(GrantAlive(principal.grant),),
                     work=Due(),
                     notify=notable((event,)) if self._notify else None,
                 )

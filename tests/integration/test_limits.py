@@ -228,7 +228,7 @@ async def test_what_was_compensated_for_failure_is_given_back_and_what_was_undon
     assert (failed.phase, failed.compensate.cause) == ("compensated", "failed")
     done = await service.refund(bot, 10_000)
     assert done.phase == "committed"
-    await service.coordinators[0].undo(done.id, "a mistake", "operator", partial=False)
+    await service.coordinators[0].undo(done.id, service.operator, "a mistake", partial=False)
     assert (await service.coordinators[0].rest(done.id)).phase == "compensated"
     assert (await service.refund(bot, 1)).phase == "aborted"
 
