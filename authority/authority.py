@@ -14,8 +14,8 @@ import msgspec
 
 from authority.delegation import child_of, faults, wider
 from authority.grants import GRANTS_STREAM, TOKEN_BYTES, GrantOrder, Principal, grant_stream, operator_grant, token_of
-from authority.policies import KeptPolicySet, Policies
 from authority.policy import PolicySet, parse
+from authority.policy_sets import KeptPolicySet, PolicySets
 from authority.record import record
 from authority.schema import OperationShape, check
 from authority.tasks import Tasks
@@ -46,7 +46,7 @@ class Authority:
         """Know nothing yet: everything is read when it is first asked for."""
         self._store = store
         self._tokens = Tokens(store)
-        self._policies = Policies(store)
+        self._policies = PolicySets(store)
         self._tasks = Tasks(store)
 
     async def close(self) -> None:

@@ -18,14 +18,12 @@ from typing import Final, Literal
 
 import cedarpy
 import msgspec
-from cedarpy import pst
 
 from authority.cedar_request import RESERVED, Asked, ask
-from authority.cedar_text import Fault, Statement, dangers, faults, statements
+from authority.cedar_text import Fault, dangers, faults, statements
 from authority.cedar_words import visible
-from authority.policy_notes import rule_faults
 from authority.reasons import Why, considered, sentence, why
-from authority.rules import Rule
+from authority.rules import Rule, rule_faults, rule_of
 from ledger import bounds
 from ledger.canonical import digest
 from ledger.errors import InvalidPolicy
@@ -119,7 +117,7 @@ def parse(cedar: str) -> PolicySet:
         _refuse(
             [Fault(1, 1, "Where one policy ends and the next begins is not clear; write each on lines of its own.")]
         )
-    rules = tuple(_rule(number, text, templates[f"policy{number}"]) for number, text in enumerate(texts))
+    rules = tuple(rule_of(number, text, templates[f"policy{number}"]) for number, text in enumerate(texts))
     names = [rule.id for rule in rules]
     again = [rule for rule in rules if rule.id and rule.id in names[: rule.number]]
     _refuse(fault for rule in rules for fault in rule_faults(rule))
@@ -229,21 +227,6 @@ def _few(findings: list[_Finding]) -> tuple[str, ...]:
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _rule(number: int, text: Statement, template: pst.Template) -> Rule:
-    notes = template.annotations
-    return Rule(
-        id=notes.get("id", ""),
-        number=number,
-        statement=text,
-        template=template,
-        description=notes.get("description"),
-        approvers=tuple(dict.fromkeys(name.strip() for name in notes["approvers"].split(",")))
-        if "approvers" in notes
-        else (),
-        quorum=int(notes["quorum"]) if re.fullmatch(r"[0-9]{1,3}", notes.get("quorum", "")) else 1,
-    )
 
 
 def _invalid(found: Iterable[Fault]) -> InvalidPolicy:

@@ -2,7 +2,7 @@
 
 Rules of this file:
 
-1. Expired, revoked and unknown are one answer to the caller, and three causes in the audit (`authority/refusals.py`).
+1. Expired, revoked and unknown are one answer to the caller, three causes in the audit (`authority/refused_tokens.py`).
 2. A token is found by its SHA-256, never compared with another: how long an answer takes tells at most something about
    a digest that the caller can compute anyway, and nothing about a token they do not have.
 3. Only `authenticate(fresh=False)` may answer from memory. That is for submitting an intent, whose append checks the
@@ -16,7 +16,7 @@ from typing import Final
 from authority.grants import Principal, fingerprint, principal_of
 from authority.recent import Recent
 from authority.record import NOT_ALIVE
-from authority.refusals import Cause, Refusals
+from authority.refused_tokens import Cause, Refusals
 from ledger.errors import Unauthenticated
 from ledger.events import GrantIssued
 from ledger.store import StandingGrant, Store

@@ -34,7 +34,7 @@ class KeptPolicySet(msgspec.Struct, frozen=True):
     activated_by: str
 
 
-class Policies:
+class PolicySets:
     """The policy sets of one ledger, as one process knows them."""
 
     def __init__(self, store: Store) -> None:
