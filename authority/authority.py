@@ -20,7 +20,7 @@ from authority.record import record
 from authority.schema import OperationShape, check
 from authority.tasks import Tasks
 from authority.tokens import Tokens
-from authority.verdict import evaluate
+from authority.verdict import evaluate, foregone
 from ledger import bounds
 from ledger.errors import Forbidden, InvalidPolicy, InvalidRequest, InvariantViolation, NotFound, WiderThanParent
 from ledger.events import GrantIssued, GrantRevoked, IntentSubmitted, PolicyEvaluated
@@ -86,6 +86,11 @@ class Authority:
         policy_set = await self._policies.in_force()
         chain = await self._tokens.chain(submitted.grant)
         return evaluate(chain, policy_set, submitted, facts, at)
+
+    async def foregone(self, submitted: IntentSubmitted, at: datetime) -> PolicyEvaluated | None:
+        """Give the verdict if grants, task or limits deny whatever the facts are, before anybody looks those up."""
+        policy_set = await self._policies.in_force()
+        return foregone(await self._tokens.chain(submitted.grant), policy_set, submitted, at)
 
     async def refresh_policy(self) -> None:
         """Ask the store which policy set is active, because a guard said that another one is."""

@@ -12,7 +12,7 @@ from authority.grants import outside, shown
 from authority.limits import charges
 from authority.policy import PolicySet, judge
 from ledger.events import GrantIssued, IntentSubmitted, PolicyEvaluated
-from ledger.grants import covers
+from ledger.grants import Charge, covers
 from ledger.intents import JSON
 
 
@@ -28,19 +28,9 @@ def evaluate(
     An intent that is denied before policy was asked names no policy. `charges` are what a decision to commit has to
     take from the limits; a denied intent takes nothing.
     """
-    denied = outside(chain, submitted) or _out_of_scope(submitted)
-    taken = () if denied else charges(chain, submitted)
-    if isinstance(taken, str):
-        denied, taken = (taken,), ()
+    denied, taken = _before_policy(chain, submitted)
     if denied:
-        return PolicyEvaluated(
-            effect="deny",
-            policies=(),
-            policy_set=policy_set.digest,
-            reasons=denied,
-            facts=dict(facts),
-            evaluated_at=at,
-        )
+        return _deny(denied, policy_set, facts, at)
     judgement = judge(policy_set, submitted, facts, at)
     return PolicyEvaluated(
         effect=judgement.effect,
@@ -52,6 +42,37 @@ def evaluate(
         approvers=judgement.approvers,
         quorum=judgement.quorum,
         charges=() if judgement.effect == "deny" else taken,
+    )
+
+
+def foregone(
+    chain: Sequence[GrantIssued], policy_set: PolicySet, submitted: IntentSubmitted, at: datetime
+) -> PolicyEvaluated | None:
+    """Give the verdict that no fact and no policy can change: a denial by grants, task or limits; None without one.
+
+    Who asks first looks up nothing for an intent that is denied anyway, and so shows nobody what they may not see.
+    """
+    denied, _ = _before_policy(chain, submitted)
+    return _deny(denied, policy_set, {}, at) if denied else None
+
+
+def _before_policy(
+    chain: Sequence[GrantIssued], submitted: IntentSubmitted
+) -> tuple[tuple[str, ...], tuple[Charge, ...]]:
+    """Return why grants, task or limits deny, and what is taken from the limits if they do not."""
+    denied = outside(chain, submitted) or _out_of_scope(submitted)
+    taken = () if denied else charges(chain, submitted)
+    return ((taken,), ()) if isinstance(taken, str) else (denied, taken)
+
+
+def _deny(reasons: tuple[str, ...], policy_set: PolicySet, facts: Mapping[str, JSON], at: datetime) -> PolicyEvaluated:
+    return PolicyEvaluated(
+        effect="deny",
+        policies=(),
+        policy_set=policy_set.digest,
+        reasons=reasons,
+        facts=dict(facts),
+        evaluated_at=at,
     )
 
 

@@ -30,7 +30,7 @@ from ledger.errors import (
     Unauthenticated,
     Unavailable,
 )
-from ledger.events import Event, GrantIssued, IntentSubmitted, PolicyEvaluated, Recorded
+from ledger.events import Event, GrantIssued, IntentSubmitted, Recorded
 from ledger.ids import intent_id, intent_stream
 from ledger.intents import Mode
 from ledger.phases import TERMINAL, UNDECIDED, Phase
@@ -162,24 +162,25 @@ class Coordinator:
 
     async def _first_append(self, principal: Principal, first: IntentSubmitted, in_vain: Sequence[str]) -> Append:
         """Return what is recorded at once: the intent, and the verdict where no facts are needed for it."""
-        events: tuple[Event, ...] = (first,)
+        now = self._store.now()
         if first.mode is Mode.EXECUTE and not any(plan.facts for plan in first.actions):
-            events = (first, await self._authority.verdict(first, {}, self._store.now()))
-        last = events[-1]
-        denied = isinstance(last, PolicyEvaluated) and last.effect == "deny"
+            verdict = await self._authority.verdict(first, {}, now)
+        else:
+            verdict = await self._authority.foregone(first, now)
+        denied = verdict is not None and verdict.effect == "deny"
         guards: list[Guard] = [
             KeyUnused(principal.namespace, first.idempotency_key, first.request_digest),
             GrantAlive(principal.grant),
         ]
-        if isinstance(last, PolicyEvaluated):
-            guards.append(policy_active(last.policy_set))
+        if verdict is not None:
+            guards.append(policy_active(verdict.policy_set))
         like = likeness(first)
         if like is not None and not denied:
             guards.append(Unlike(like, 0 if first.again else bounds.DUPLICATE_SECONDS, tuple(in_vain)))
         return Append(
             stream=intent_stream(first.intent),
             expected_version=0,
-            events=events,
+            events=(first,) if verdict is None else (first, verdict),
             guards=tuple(guards),
             work=None if denied else Take(self._worker.name, self._lease_seconds),
         )
