@@ -11,20 +11,17 @@
    grant that may delegate has children, down to GRANT_DEPTH.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
 
 from authority.grants import GrantOrder, Principal, fingerprint, holds, permissions, shown
 from ledger import bounds
 from ledger.events import GrantIssued
-from ledger.grants import Limit, Permission, Range, Scalar, covers
+from ledger.grants import Limit, Permission, Range, Scalar, covers, is_pattern
 from ledger.intents import Subject
+from ledger.visible_text import readable
 
 Fault = Mapping[str, str]  # {"path": JSON pointer into the request, "message": sentence}
-
-_PATTERN: Final = re.compile(r"\*|[a-z][a-z0-9_]*\.(\*|[a-z][a-z0-9_]*)").fullmatch
 
 
 def child_of(issuer: Principal, order: GrantOrder, *, grant: str, token: str, now: datetime) -> GrantIssued:
@@ -157,8 +154,7 @@ def _subject_faults(subject: Subject) -> Iterator[Fault]:
         word = getattr(subject, field)
         if word is None and field != "name":
             continue
-        # invisible and direction-changing characters are not printable: a name looks like what it is
-        if not word or len(word) > bounds.NAME_LENGTH or not word.isprintable() or word != word.strip():
+        if not word or len(word) > bounds.NAME_LENGTH or not readable(word):
             yield _fault(f"/subject/{field}", f"Write 1 to {bounds.NAME_LENGTH} visible characters.")
 
 
@@ -188,7 +184,7 @@ def _order_faults(order: GrantOrder) -> Iterator[Fault]:
 
 
 def _pattern_faults(path: str, pattern: str) -> Iterator[Fault]:
-    if not _PATTERN(pattern):
+    if not is_pattern(pattern):
         yield _fault(path, 'Write an operation ("payments.refund"), those of an adapter ("payments.*") or all ("*").')
 
 

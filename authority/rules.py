@@ -20,6 +20,7 @@ from authority.cedar_request import WITH_APPROVAL, groups
 from authority.cedar_text import Fault, Statement
 from authority.cedar_words import Path, conjuncts, paths, roots, text
 from ledger import bounds
+from ledger.visible_text import readable
 
 _KNOWN: Final = ("id", "description", "approvers", "quorum")
 
@@ -97,11 +98,11 @@ def rule_faults(rule: Rule) -> Iterator[Fault]:
         yield rule.statement.fault(f"The annotation @{name} is not known; there are @{', @'.join(_KNOWN)}.")
     if not rule.id:
         yield rule.statement.fault('A policy needs an id, @id("…"), so that decisions can name it.')
-    elif not _readable(rule.id, bounds.NAME_LENGTH):
+    elif not _written(rule.id, bounds.NAME_LENGTH):
         yield rule.statement.fault(
             f"An id is at most {bounds.NAME_LENGTH} printable characters, without spaces at its ends."
         )
-    if rule.description is not None and not _readable(rule.description, bounds.POLICY_DESCRIPTION_LENGTH):
+    if rule.description is not None and not _written(rule.description, bounds.POLICY_DESCRIPTION_LENGTH):
         yield rule.statement.fault(f"A description is at most {bounds.POLICY_DESCRIPTION_LENGTH} printable characters.")
     if _has_slot(rule.template):
         yield rule.statement.fault(
@@ -119,7 +120,7 @@ def _approval_faults(rule: Rule) -> Iterator[Fault]:
         yield rule.statement.fault(f"@{asked[0]} has an effect only on a permit for an operation's {WITH_APPROVAL}.")
     if "approvers" in notes and not (
         len(rule.approvers) <= bounds.APPROVERS_MAX
-        and all(_readable(name, bounds.NAME_LENGTH) for name in rule.approvers)
+        and all(_written(name, bounds.NAME_LENGTH) for name in rule.approvers)
     ):
         yield rule.statement.fault(
             f"@approvers is a list of names or roles separated by commas, at most {bounds.APPROVERS_MAX}, each "
@@ -141,8 +142,8 @@ def _has_slot(template: pst.Template) -> bool:
     )
 
 
-def _readable(name: str, length: int) -> bool:
-    return 0 < len(name) <= length and name.isprintable() and name == name.strip()
+def _written(name: str, length: int) -> bool:
+    return len(name) <= length and readable(name)
 
 
 def _parts(clause: pst.Clause) -> Iterator[pst.Clause]:

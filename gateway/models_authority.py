@@ -14,11 +14,12 @@ from ledger import bounds
 from ledger import grants as g
 from ledger.intents import Subject
 from ledger.tasks import Criterion, FailureMode, TaskContract
+from ledger.visible_text import readable
 
 
 def _visible(text: str) -> str:
     """Refuse what is not seen or reads in another order: a name must look like what it is."""
-    if not text.isprintable() or text != text.strip():
+    if not readable(text):
         raise ValueError("Input should be visible characters, without spaces at its ends")
     return text
 
@@ -37,7 +38,7 @@ VisibleName = Annotated[Name, AfterValidator(_visible)]
 Pattern = Annotated[
     Name,
     Field(
-        pattern=r"^(\*|[a-z][a-z0-9_]*\.(\*|[a-z][a-z0-9_]*))$",
+        pattern=g.PATTERN,
         description="One operation (`payments.refund`), those of an adapter (`payments.*`) or all (`*`).",
     ),
 ]

@@ -4,11 +4,14 @@ Everything here is a frozen value that stands in events. What is permitted, and 
 parent, is decided in `authority/grants.py`.
 """
 
-from typing import Literal
+import re
+from typing import Final, Literal
 
 import msgspec
 
 from ledger.intents import Value
+
+PATTERN: Final = r"^(\*|[a-z][a-z0-9_]*\.(\*|[a-z][a-z0-9_]*))$"  # also what OpenAPI shows
 
 Scalar = str | int | float | bool | None
 
@@ -52,6 +55,11 @@ class Charge(Value, frozen=True):
     per: Literal["hour", "day", "total"]
     amount: int  # at least 1
     max: int
+
+
+def is_pattern(text: str) -> bool:
+    """Tell whether this names one operation, those of an adapter, or all."""
+    return re.fullmatch(PATTERN, text) is not None
 
 
 def covers(pattern: str, operation: str) -> bool:

@@ -21,6 +21,11 @@ _LATIN_WITHOUT_MARKS: Final = frozenset("ßæÆøØðÐþÞłŁđĐœŒ")  # whi
 _EAST_ASIAN: Final = ("CJK UNIFIED IDEOGRAPH-", "HIRAGANA LETTER ", "KATAKANA LETTER ", "HANGUL SYLLABLE ")
 
 
+def readable(name: str) -> bool:
+    """Tell whether a name looks like what it is: it can be seen, and has no spaces at its ends."""
+    return name != "" and name.isprintable() and name == name.strip()
+
+
 def printable(text: str) -> str:
     r"""Return `text` with every character that cannot be seen, line ends among them, as its code: "\u{200b}"."""
     if text.isprintable():
