@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal, assert_never
 
 import msgspec
+import structlog
 
 from adapters.registry import Registry
+from authority.approvals import Involved
 from authority.authority import Authority
 from authority.grants import Principal
 from coordinator import people
@@ -21,6 +23,7 @@ from coordinator.worker import Worker
 from ledger import bounds
 from ledger.errors import (
     Conflict,
+    Corrupt,
     Invalid,
     InvariantViolation,
     KeyReused,
@@ -50,6 +53,8 @@ from ledger.store import (
     Unlike,
     VersionConflict,
 )
+
+log = structlog.get_logger(__name__)
 
 _TRIES: Final = 5  # of a person's word against a worker that keeps appending, of a submission against authority
 _POLL_SECONDS: Final = 0.1  # for an intent that another process runs: at first,
@@ -163,10 +168,9 @@ class Coordinator:
     async def _first_append(self, principal: Principal, first: IntentSubmitted, in_vain: Sequence[str]) -> Append:
         """Return what is recorded at once: the intent, and the verdict where no facts are needed for it."""
         now = self._store.now()
-        if first.mode is Mode.EXECUTE and not any(plan.facts for plan in first.actions):
-            verdict = await self._authority.verdict(first, {}, now)
-        else:
-            verdict = await self._authority.foregone(first, now)
+        no_facts = first.mode is Mode.EXECUTE and not any(plan.facts for plan in first.actions)
+        authority = self._authority
+        verdict = await (authority.verdict(first, {}, now) if no_facts else authority.foregone(first, now))
         denied = verdict is not None and verdict.effect == "deny"
         guards: list[Guard] = [
             KeyUnused(principal.namespace, first.idempotency_key, first.request_digest),
@@ -226,13 +230,13 @@ class Coordinator:
     async def cancel(self, intent: str, principal: Principal, reason: str) -> IntentState:
         """Abort an undecided intent. Raises `NotFound`, `AlreadyDecided`, `Unauthenticated`."""
         by = principal.subject.name
-        return await self._say(intent, principal, lambda state: people.cancel(state, reason, by))
+        return await self._say(intent, principal, lambda state, _: people.cancel(state, reason, by))
 
     async def undo(self, intent: str, principal: Principal, reason: str, *, partial: bool) -> IntentState:
         """Begin to undo a committed intent. Raises `NotFound`, `NotUndoable`, `Unauthenticated`."""
         now, by = self._store.now(), principal.subject.name
         return await self._say(
-            intent, principal, lambda state: people.undo(state, reason, by, partial=partial, now=now)
+            intent, principal, lambda state, _: people.undo(state, reason, by, partial=partial, now=now)
         )
 
     async def resolve(
@@ -245,44 +249,52 @@ class Coordinator:
     ) -> IntentState:
         """Answer an intent's call for attention. Raises `NotFound`, `NotWaiting`, `Unauthenticated`."""
         by = principal.subject.name
-        return await self._say(intent, principal, lambda state: people.resolve(state, action, outcome, note, by))
+        return await self._say(intent, principal, lambda state, _: people.resolve(state, action, outcome, note, by))
 
     async def approve(self, intent: str, principal: Principal, digest: str, note: str | None) -> IntentState:
         """Record a person's approval of exactly what the digest names.
 
         Raises `NotFound`, `NotWaiting`, `NotEligible`, `DigestMismatch`, `Unauthenticated`.
         """
-        chain = await self._custody(intent)
 
-        def word(state: IntentState) -> Event:
-            return people.approve(state, chain, people.Answer(principal, digest, self._store.now()), note)
+        def word(state: IntentState, involved: Involved) -> Event:
+            return people.approve(state, involved, people.Answer(principal, digest, self._store.now()), note)
 
         return await self._say(intent, principal, word)
 
     async def reject(self, intent: str, principal: Principal, digest: str, reason: str) -> IntentState:
         """Decide against an intent that waits for approval. Raises as `approve` does."""
-        chain = await self._custody(intent)
 
-        def word(state: IntentState) -> Event:
-            return people.reject(state, chain, people.Answer(principal, digest, self._store.now()), reason)
+        def word(state: IntentState, involved: Involved) -> Event:
+            return people.reject(state, involved, people.Answer(principal, digest, self._store.now()), reason)
 
         return await self._say(intent, principal, word)
 
     async def classify(self, intents: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
         """Split intents whose grant has just been revoked into those that will be aborted and those decided before.
 
-        Nothing can be decided under that grant any more, so what is undecided now will never be anything else.
+        Nothing can be decided under that grant any more, so what is undecided now will never be anything else. Whatever
+        cannot be read is left out: the revocation stands, and such an intent is nobody's to move.
         """
         self._worker.wake()
-        states = [await self.get(intent) for intent in intents]
+        states = [state for intent in intents if (state := await self._legible(intent)) is not None]
         aborting = [s.id for s in states if s.phase in UNDECIDED or s.abort is not None]
         return aborting, [s.id for s in states if s.id not in aborting and s.committed is not None]
 
-    async def _custody(self, intent: str) -> Sequence[GrantIssued]:
-        state = await self.get(intent)
-        return [one.issued for one in await self._store.chain(grant=state.submitted.grant)]
+    async def _involved(self, state: IntentState) -> Involved:
+        """Return the grants under which an intent was submitted and, if it waits for people, of those who approved."""
+        answered = state.approvals if state.phase is Phase.AWAITING_APPROVAL else ()
+        return Involved(
+            custody=await self._chain(state.submitted.grant),
+            answered=[await self._chain(given.grant) for given in answered],
+        )
 
-    async def _say(self, intent: str, principal: Principal, word: Callable[[IntentState], Event]) -> IntentState:
+    async def _chain(self, grant: str | None) -> Sequence[GrantIssued]:
+        return [] if grant is None else [one.issued for one in await self._store.chain(grant=grant)]
+
+    async def _say(
+        self, intent: str, principal: Principal, word: Callable[[IntentState, Involved], Event]
+    ) -> IntentState:
         """Append what somebody said at the version they saw, and wake a worker; look again if it has moved on.
 
         Their own grant must be alive at that moment, however long their request was on the way. Raises
@@ -290,7 +302,7 @@ class Coordinator:
         """
         for _ in range(_TRIES):
             state = await self.get(intent)
-            event = word(state)
+            event = word(state, await self._involved(state))
             verdict = await self._store.append(
                 Append(
                     stream=intent_stream(intent),
@@ -331,6 +343,13 @@ class Coordinator:
         if found:
             raise Invalid("The intent does not fit the catalogue. Nothing was recorded.", errors=found)
         raise Overloaded
+
+    async def _legible(self, intent: str) -> IntentState | None:
+        try:
+            return await self.get(intent)
+        except Corrupt as error:
+            log.exception("intent_not_classified", intent=intent, error=type(error).__name__)
+            return None
 
 
 def pauses() -> Iterator[float]:

@@ -1,7 +1,7 @@
 """What nobody gets by a side door: facts of what is denied, words under a dead grant, an answer that hides a revoke."""
 
 import pytest
-from doorway import doorway, intent
+from doorway import doorway, eventually, intent
 
 from adapters.contract import Call, Preview
 from adapters.reference import ReferenceAdapter, World
@@ -47,3 +47,25 @@ async def test_nothing_is_looked_up_for_an_intent_that_is_denied_whatever_the_fa
         assert stream["items"][1]["body"]["facts"] == {}
     status, shown, _ = await (await door.grant("own-account", allowed)).submit(intent(("shop.post", "88", 1)))
     assert (status, shown["phase"], shop.looks > 0) == (200, "committed", True)
+
+
+async def test_an_intent_that_cannot_be_read_hides_no_revocation(door):
+    """A person who is answered 500 would believe that the grant is still alive, or not know what it stopped."""
+    cedar = '@id("P-1") permit (principal, action == Action::"bank.post#with_approval", resource);'
+    assert (await door.post("/v1/policies", {"cedar": cedar, "activate": True}))[0] == 201
+    agent = await door.grant("payments")
+    ids = [(await agent.submit(intent(("bank.post", str(n), 1))))[1]["id"] for n in range(2)]
+    async with door.service.pool.acquire() as connection:
+        await connection.execute(
+            "insert into intent_ledger.events (ledger, position, stream, version, type, at, body) "
+            "select ledger, position + 1, 'intent/' || $1, 99, 'FromTheFuture', at, '{}' from intent_ledger.heads",
+            ids[0],
+        )
+        await connection.execute("update intent_ledger.heads set position = position + 1")
+    status, said, _ = await door.post(f"/v1/grants/{agent.id}/revoke", {"reason": "stolen"})
+    assert (status, said["revoked"], said["aborting"], said["already_decided"]) == (200, [agent.id], [ids[1]], [])
+
+    async def aborted():
+        return (await door.get(f"/v1/intents/{ids[1]}"))[1]["phase"] == "aborted"
+
+    assert await eventually(aborted)
