@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from authority.approvals import eligible
+from authority.approvals import Involved, eligible
 from authority.grants import principal_of
 from authority.policy import DEFAULT, PolicySet, parse
 from authority.verdict import evaluate
@@ -176,7 +176,8 @@ class Verification:
         principal = principal_of(self._chain(event.grant))
         if principal.subject.name != event.by:
             return f"{event.by} approved under grant {event.grant}, which is {principal.subject.name}'s."
-        reason = eligible(principal, state, self._chain(state.submitted.grant))
+        answered = [self._chain(given.grant) for given in state.approvals if given.grant is not None]
+        reason = eligible(principal, state, Involved(self._chain(state.submitted.grant), answered))
         return None if reason is None else f"{event.by} was not eligible: {reason}"
 
     def _decided(self, recorded: e.Recorded, event: e.CommitDecided) -> str | None:

@@ -6,13 +6,12 @@ Each function returns the event to append at the state's version, or raises the 
 worker finds the new event like any other and goes on from there.
 """
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
 import msgspec
 
-from authority.approvals import eligible
+from authority.approvals import Involved, eligible
 from authority.grants import Principal
 from ledger import events as e
 from ledger.errors import AlreadyDecided, DigestMismatch, NotEligible, NotUndoable, NotWaiting
@@ -29,29 +28,29 @@ class Answer(msgspec.Struct, frozen=True):
     now: datetime
 
 
-def approve(state: IntentState, chain: Sequence[e.GrantIssued], answer: Answer, note: str | None) -> e.ApprovalGiven:
-    """Approve exactly what the digest names; `chain` holds the grants under which the intent was submitted.
+def approve(state: IntentState, involved: Involved, answer: Answer, note: str | None) -> e.ApprovalGiven:
+    """Approve exactly what the digest names; `involved` are the grants behind this question.
 
     Raises `NotWaiting` (too early, too late, answered already), `NotEligible`, `DigestMismatch`.
     """
-    _may_answer(state, chain, answer)
+    _may_answer(state, involved, answer)
     principal = answer.principal
     return e.ApprovalGiven(digest=answer.digest, by=principal.subject.name, note=note, grant=principal.grant)
 
 
-def reject(state: IntentState, chain: Sequence[e.GrantIssued], answer: Answer, reason: str) -> e.AbortDecided:
+def reject(state: IntentState, involved: Involved, answer: Answer, reason: str) -> e.AbortDecided:
     """Decide against an intent that waits for approval. Raises as `approve` does."""
-    _may_answer(state, chain, answer)
+    _may_answer(state, involved, answer)
     return e.AbortDecided(cause="rejected", reason=reason, by=answer.principal.subject.name)
 
 
-def _may_answer(state: IntentState, chain: Sequence[e.GrantIssued], answer: Answer) -> None:
+def _may_answer(state: IntentState, involved: Involved, answer: Answer) -> None:
     asked, principal = state.approval_requested, answer.principal
     if state.phase is not Phase.AWAITING_APPROVAL or asked is None:
         raise NotWaiting(f"The intent is {state.phase} and waits for nobody's approval. Nothing was changed.")
     if answer.now >= asked.expires_at:
         raise NotWaiting("The time to approve is over. Nothing was changed; the intent is being aborted.")
-    why_not = eligible(principal, state, chain)
+    why_not = eligible(principal, state, involved)
     if why_not is not None:
         raise NotEligible(f"{why_not} Nothing was changed.")
     if len(state.approvals) >= asked.quorum or any(given.by == principal.subject.name for given in state.approvals):

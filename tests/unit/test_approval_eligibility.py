@@ -5,7 +5,8 @@ import pytest
 from chains import agent, descend, intent, only, person, refund
 from given import T0, recorded
 
-from authority.approvals import eligible, folded
+from authority import approvals
+from authority.approvals import Involved, folded
 from authority.grants import principal_of
 from ledger import events as e
 from ledger.intents import Subject
@@ -19,6 +20,10 @@ def waiting(approvers=(), quorum=1, custody=CUSTODY):
     state = evolve(None, recorded(intent(custody, refund(12_000)), 1, T0))
     asked = e.ApprovalRequested(digest="sha256:1", expires_at=T0, approvers=approvers, quorum=quorum)
     return msgspec.structs.replace(state, approval_requested=asked)
+
+
+def eligible(approver, state, custody, *answered):
+    return approvals.eligible(approver, state, Involved(custody, answered))
 
 
 def why_not(*given, custody=CUSTODY, **how):
@@ -83,10 +88,48 @@ def test_only_those_whom_the_policy_names_may():
 
 
 def test_everybody_answers_once_under_whatever_grant_and_spelling():
-    given = e.ApprovalGiven(digest="sha256:1", by="Bob")
-    state = msgspec.structs.replace(waiting(quorum=2), approvals=(given,))
-    assert eligible(BOB, state, CUSTODY) == "bob has already answered."
-    assert eligible(principal_of(descend(person("dana"))), state, CUSTODY) is None
+    state, chain = answered_by(person("Bob"))
+    assert eligible(BOB, state, CUSTODY, chain) == "bob has already answered."
+    assert eligible(principal_of(descend(person("dana"))), state, CUSTODY, chain) is None
+
+
+def answered_by(*given):
+    """Return an intent that waits for a second answer, and the chain of the first."""
+    chain = descend(*given)
+    first = e.ApprovalGiven(digest="sha256:1", by=chain[-1].subject.name, grant=chain[-1].grant)
+    return msgspec.structs.replace(waiting(quorum=2), approvals=(first,)), chain
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ([person("dana")], [person("dana"), person("puppet")]),
+        ([person("dana"), person("puppet")], [person("dana")]),
+        ([person("dana"), person("puppet")], [person("Dana", grant="grant-9"), person("other puppet")]),
+        ([person("dana"), person("puppet")], [person("eve"), person("puppet", grant="grant-9")]),
+    ],
+)
+def test_two_behind_whom_one_person_could_be_do_not_both_count(first, second):
+    state, chain = answered_by(*first)
+    assert "already answered" in str(eligible(principal_of(descend(*second)), state, CUSTODY, chain))
+    assert eligible(BOB, state, CUSTODY, chain) is None
+
+
+def test_where_the_grants_of_those_who_answered_are_not_known_nobody_may():
+    state, chain = answered_by(person("dana"))
+    assert eligible(BOB, state, CUSTODY) is not None
+    assert eligible(BOB, state, CUSTODY, ()) is not None
+    assert eligible(BOB, state, CUSTODY, chain[:-1]) is not None
+
+
+def test_nobody_appoints_an_approver_who_is_none():
+    lead = {"subject": Subject(kind="person", name="eve", role="refund-lead")}
+    head = {"subject": Subject(kind="person", name="ida", role="refund-lead")}
+    for approvers in (("refund-lead",), ("eve",)):
+        assert "issued below mallory" in str(why_not(person("mallory"), lead, approvers=approvers))
+        assert why_not(lead, approvers=approvers) is None
+    assert why_not(head, lead, approvers=("refund-lead",)) is None
+    assert why_not(person("mallory"), lead) is None  # where policy names nobody, anybody may
 
 
 def test_where_the_custody_is_not_known_nobody_may():
