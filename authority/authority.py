@@ -100,12 +100,15 @@ class Authority:
     # ── grants ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def ensure_operator(self, token: str) -> bool:
-        """Make the operator's grant for `token` unless the ledger has one; False if it has.
+        """Make the operator's grant for `token` unless the ledger has a living one; False if it has.
 
         Raises `Unavailable` when it is not known whether the grant was recorded.
         """
-        grant = operator_grant(token)
-        append = Append(stream=GRANTS_STREAM, expected_version=0, events=(grant,), change=Issue(grant))
+        past = await self._store.read(GRANTS_STREAM)
+        if past and not isinstance(past[-1].event, GrantRevoked):
+            return False
+        grant = operator_grant(token, 1 + len(past) // 2)  # each one before was issued and revoked
+        append = Append(stream=GRANTS_STREAM, expected_version=len(past), events=(grant,), change=Issue(grant))
         return isinstance(await record(self._store, append, "the operator's grant was recorded"), Appended)
 
     async def issue(
@@ -147,11 +150,13 @@ class Authority:
             if standing and principal.subject.kind == "person":
                 raise Forbidden(f"Grant {grant} is not below yours. Nothing was revoked.")
             raise NotFound(f"There is no grant {grant} here.")
-        if not standing[-1].revoked:
+        stream = grant_stream(standing[-1].issued)
+        past = await self._store.read(stream)
+        if not standing[-1].revoked and not isinstance(past[-1].event, GrantRevoked):
             event = GrantRevoked(grant=grant, reason=reason, by=principal.subject.name, custody=principal.custody)
             append = Append(
-                stream=grant_stream(standing[-1].issued),
-                expected_version=1,  # it was issued; at version 2 somebody else has just revoked it
+                stream=stream,
+                expected_version=len(past),  # if it has moved on, somebody else has just revoked it
                 events=(event,),
                 guards=(GrantAlive(principal.grant),),
                 change=Revoke(grant),

@@ -25,7 +25,7 @@ from ledger.events import GrantIssued, IntentSubmitted
 from ledger.grants import Limit, Permission, Range, Scalar, covers
 from ledger.intents import Subject
 
-GRANTS_STREAM: Final = "grants"  # of the ledger's first grant
+GRANTS_STREAM: Final = "grants"  # of the operator's grant: issued, and if it was revoked, the next one
 TOKEN_BYTES: Final = 32
 _PREFIX: Final = "il_"  # so that secret scanners can find a leaked one
 _PERMISSIONS_SHOWN: Final = 5  # in a reason; a person who wants all of them looks at the grant
@@ -63,15 +63,16 @@ def fingerprint(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def operator_grant(token: str) -> GrantIssued:
-    """Return the grant that `intentledger init` makes: a person with every right."""
+def operator_grant(token: str, number: int = 1) -> GrantIssued:
+    """Return the grant that `intentledger init` makes, a person with every right; the next one if it was revoked."""
+    name = "grant-operator" if number == 1 else f"grant-operator-{number}"
     return GrantIssued(
-        grant="grant-operator",
+        grant=name,
         parent=None,
         subject=Subject(kind="person", name="operator"),
         token_sha256=fingerprint(token),
         operations=("*",),
-        custody=("grant-operator",),
+        custody=(name,),
     )
 
 

@@ -20,14 +20,15 @@ _TOKEN_FILE_BYTES: Final = 512
 async def ensure_operator(authority: Authority, file: Path, entropy: Callable[[int], bytes]) -> bool:
     """Make sure that the ledger has an operator; return whether `file` holds a living token.
 
-    False when the grant was made elsewhere, so that only its maker has the token. Raises `Unavailable`.
+    False when the grant was made elsewhere, so that only its maker has the token, and when it was revoked: without
+    the file, the next start makes another. Raises `Unavailable`.
     """
     made_now = _write_once(file, token_of(entropy(TOKEN_BYTES)))
     token = _read(file)
-    if await authority.ensure_operator(token):
-        return True
     standing = await authority.standing(token)
-    if standing and not standing[-1].revoked:
+    if standing:
+        return not standing[-1].revoked
+    if await authority.ensure_operator(token):
         return True
     if made_now:
         _forget(file)

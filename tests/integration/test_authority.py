@@ -95,6 +95,21 @@ async def test_there_is_one_operator(authority, operator):
     )
 
 
+async def test_a_revoked_operator_is_followed_by_another_and_everything_below_stays_dead(authority, operator):
+    _, old = await authority.issue(operator, order("bot"), entropy)
+    await authority.revoke(operator, operator.grant, "the token leaked")
+    assert await authority.ensure_operator(token_of(b"n" * 32))
+    assert not await authority.ensure_operator(token_of(b"m" * 32)), "one lives"
+    found = await authority.authenticate(token_of(b"n" * 32))
+    assert (found.grant, found.custody) == ("grant-operator-2", ("grant-operator-2",))
+    for dead in (OPERATOR, old):
+        with pytest.raises(Unauthenticated):
+            await authority.authenticate(dead)
+    issued, _ = await authority.issue(found, order("bot"), entropy)
+    revoked = await authority.revoke(found, "grant-operator-2", "this one too")
+    assert revoked.revoked == tuple(sorted(("grant-operator-2", issued.grant)))
+
+
 async def test_a_token_names_its_grant_and_nothing_near_it_does(authority, operator):
     issued, token = await authority.issue(operator, order("bot"), entropy)
     found = await authority.authenticate(token)
