@@ -7,10 +7,10 @@ there, it equals only itself, and every other use of it is an error, which denie
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_DOWN, Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import isfinite
 from typing import Any, Final
 
@@ -30,68 +30,96 @@ _LONG: Final = 2**63  # Cedar's whole numbers have 64 bits
 _DECIMAL: Final = Decimal("922337203685477.5807")  # the largest of Cedar's decimals, which have four digits
 _FOUR_DIGITS: Final = Decimal("0.0001")
 _ESCAPES: Final = ("__entity", "__extn", "__expr")
+CIRCUMSTANCES: Final = ("params", "facts", "amount", "currency", "confidence", "task", "mode", "time", "approved")
 
 Request = dict[str, Any]
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """One action, as policy sees it."""
+class Question(msgspec.Struct, frozen=True):
+    """What Cedar is asked, as a value: the same question to the same policies has the same answer."""
 
+    subject: Subject
+    grant: str
     operation: str
-    principal: dict[str, str]
-    resource: dict[str, str]
-    entities: cedarpy.Entities
-    context: JSON  # of Cedar values
-    told: JSON  # the same values as a person reads them
+    adapter: str
+    approved: bool
+    context: str  # JSON of Cedar values
 
-    def seen(self, *, approved: bool) -> JSON:
-        """Return what the policies of such a request look at, as a person reads it."""
-        return {**self.told, "context": {**self.told["context"], "approved": approved}}
-
-    def request(self, *, approved: bool) -> Request:
-        """Ask whether it may happen by itself, or once the people have approved it whom policy wants to."""
+    @property
+    def request(self) -> Request:
+        """Write it for Cedar."""
         return {
-            "principal": self.principal,
-            "action": {"type": "Action", "id": self.operation + (WITH_APPROVAL if approved else "")},
-            "resource": self.resource,
-            "context": msgspec.json.encode({**self.context, "approved": approved}).decode(),
+            "principal": {"type": _type(self.subject), "id": self.subject.name},
+            "action": {"type": "Action", "id": named(self.operation, approved=self.approved)},
+            "resource": {"type": SYSTEM, "id": self.adapter},
+            "context": self.context,
         }
 
+    @property
+    def entities(self) -> cedarpy.Entities:
+        """Return who, what and where, with all that policies may know of them."""
+        return _entities(self.subject, self.grant, self.operation, self.adapter)
 
-def ask(submitted: IntentSubmitted, action: ActionPlan, facts: JSON, at: datetime) -> Asked:
-    """Put one action of an intent, with the facts that its adapter reported, into Cedar's terms."""
-    agent = submitted.agent
-    confidence, time = _confidence(submitted.confidence), _time(at)
-    circumstances: JSON = {
-        "task": submitted.task or "",
-        "mode": submitted.mode.value,
-        "amount": action.amount_minor or 0,
-        "currency": action.currency or "",
-    }
-    return Asked(
-        operation=action.operation,
-        principal={"type": _type(agent), "id": agent.name},
-        resource={"type": SYSTEM, "id": action.adapter},
-        entities=_entities(agent, submitted.grant, action.operation, action.adapter),
-        context={
-            **circumstances,
-            "amount": value(circumstances["amount"]),
-            "params": value(action.params),
-            "facts": value(facts),
-            "confidence": _extension("decimal", confidence),
-            "time": _extension("datetime", time),
-        },
-        told={
-            "principal": attributes(agent, submitted.grant),
-            "context": {
-                **circumstances,
-                "params": action.params,
-                "facts": facts,
-                "confidence": confidence,
-                "time": time,
-            },
-        },
-    )
+
+class Asked(msgspec.Struct, frozen=True):
+    """One action of an intent, as policy sees it, with the facts that its adapter reported."""
+
+    submitted: IntentSubmitted
+    action: ActionPlan
+    facts: JSON
+    at: datetime
+
+    @property
+    def operation(self) -> str:
+        """Return what is to be done."""
+        return self.action.operation
+
+    def seen(self, *, approved: bool) -> JSON:
+        """Return what the policies of such a question look at, as a person reads it."""
+        return {
+            "principal": attributes(self.submitted.agent, self.submitted.grant),
+            "context": {name: self._circumstance(name, approved=approved) for name in CIRCUMSTANCES},
+        }
+
+    def question(self, *, approved: bool, about: Container[str] = CIRCUMSTANCES) -> Question:
+        """Ask whether it may happen by itself, or once the people have approved it whom policy wants to.
+
+        Of the circumstances only those in `about` are told; whoever asks knows that nobody looks at the others.
+        """
+        context = {
+            name: _IN_CEDAR[name](self._circumstance(name, approved=approved))
+            for name in CIRCUMSTANCES
+            if name in about
+        }
+        return Question(
+            subject=self.submitted.agent,
+            grant=self.submitted.grant,
+            operation=self.action.operation,
+            adapter=self.action.adapter,
+            approved=approved,
+            context=msgspec.json.encode(context).decode(),
+        )
+
+    def _circumstance(self, name: str, *, approved: bool) -> Any:
+        match name:
+            case "params":
+                return self.action.params
+            case "facts":
+                return self.facts
+            case "amount":
+                return self.action.amount_minor or 0
+            case "currency":
+                return self.action.currency or ""
+            case "confidence":
+                return _confidence(self.submitted.confidence)
+            case "task":
+                return self.submitted.task or ""
+            case "mode":
+                return self.submitted.mode.value
+            case "time":
+                return _time(self.at)
+            case _:
+                return approved
 
 
 def attributes(subject: Subject, grant: str) -> dict[str, str]:
@@ -103,6 +131,11 @@ def attributes(subject: Subject, grant: str) -> dict[str, str]:
         "grant": grant,
         "kind": subject.kind,
     }
+
+
+def named(operation: str, *, approved: bool) -> str:
+    """Return the action that is asked about: the operation by itself, or once people have approved it."""
+    return operation + (WITH_APPROVAL if approved else "")
 
 
 def groups(operation: str) -> tuple[str, ...]:
@@ -177,3 +210,10 @@ def _entities(subject: Subject, grant: str, operation: str, adapter: str) -> ced
         ),
     ]
     return cedarpy.Entities.from_json_str(msgspec.json.encode(entities).decode())
+
+
+_IN_CEDAR: Final[Mapping[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(CIRCUMSTANCES, value),
+    "confidence": partial(_extension, "decimal"),
+    "time": partial(_extension, "datetime"),
+}

@@ -97,6 +97,17 @@ def presences(expr: object) -> Iterator[Path]:
         yield from presences(part)
 
 
+def circumstances(expr: object) -> frozenset[str] | None:
+    """Return which attributes of the context an expression may look at; None: it takes the context as a whole."""
+    match expr:
+        case pst.Var("context"):
+            return None
+        case pst.GetAttr(pst.Var("context"), name) | pst.HasAttr(pst.Var("context"), (name, *_)):
+            return frozenset({name})
+    found = [circumstances(part) for part in _parts(expr)]
+    return None if None in found else frozenset[str]().union(*(one for one in found if one is not None))
+
+
 def roots(expr: object) -> frozenset[str]:
     """Return which of principal, action, resource and context an expression looks at."""
     if isinstance(expr, pst.Var):

@@ -19,7 +19,7 @@ from typing import Final, Literal
 import cedarpy
 import msgspec
 
-from authority.cedar_request import RESERVED, Asked, ask
+from authority.cedar_request import CIRCUMSTANCES, RESERVED, Asked, Question, named
 from authority.cedar_text import Fault, dangers, faults, statements
 from authority.cedar_words import visible
 from authority.reasons import Why, considered, sentence, why
@@ -32,6 +32,7 @@ from ledger.intents import JSON, ActionPlan
 
 Effect = Literal["allow", "escalate", "deny"]
 
+_REMEMBERED: Final = 2_048  # characters of circumstances, of a question whose answer is
 _ERRING: Final = re.compile(r"`policy([0-9]+)`")
 
 
@@ -52,6 +53,14 @@ class Judgement(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...] = ()
     approvers: tuple[str, ...] = ()
     quorum: int = 1
+
+
+class _About(msgspec.Struct, frozen=True, eq=False):
+    """The policies of a set that may be about an action, and which circumstances they may look at."""
+
+    rules: tuple[Rule, ...]
+    handle: cedarpy.PolicySet  # the same, in their own words
+    circumstances: frozenset[str]
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -90,6 +99,24 @@ def judge(policy_set: PolicySet, submitted: IntentSubmitted, facts: Mapping[str,
     if not escalated:
         return Judgement("allow", policies)
     return _escalate(policy_set, escalated, policies)
+
+
+def strictest(judgements: Sequence[Judgement]) -> Judgement:
+    """Return what several judgements, at least one, come to if all of them must be met: the strictest decides.
+
+    Where they escalate, the most people are asked, and those whom all that name somebody name; nobody in common denies.
+    """
+    effect = next(one for one in ("deny", "escalate", "allow") if any(each.effect == one for each in judgements))
+    deciding = [each for each in judgements if each.effect == effect]
+    policies = tuple(dict.fromkeys(one for each in (judgements if effect != "deny" else deciding) for one in each.policies))
+    reasons = _few(deciding)
+    if effect != "escalate":
+        return Judgement(effect, policies, reasons)
+    naming = [each.approvers for each in deciding if each.approvers]
+    approvers = _in_common(naming)
+    if naming and not approvers:
+        return Judgement("deny", policies, (*reasons, "no approver is named for all of the chain, so nobody may approve"))
+    return Judgement(effect, policies, reasons, approvers, max(each.quorum for each in deciding))
 
 
 @lru_cache(maxsize=bounds.POLICY_SETS_KEPT)
@@ -131,7 +158,7 @@ def parse(cedar: str) -> PolicySet:
 def _find(policy_set: PolicySet, submitted: IntentSubmitted, action: ActionPlan, facts: JSON, at: datetime) -> _Finding:
     if any(sign in action.operation for sign in RESERVED):  # it could pass for another action, or for a group of them
         return _Finding("deny", frozenset(), reasons=(f"{visible(action.operation)} is no name of an operation",))
-    asked = ask(submitted, action, facts, at)
+    asked = Asked(submitted, action, facts, at)
     plain = _answer(policy_set, asked, approved=False)
     if plain.allowed:
         return _Finding("allow", plain.determining, plain.determining)
@@ -144,13 +171,20 @@ def _find(policy_set: PolicySet, submitted: IntentSubmitted, action: ActionPlan,
 
 
 def _answer(policy_set: PolicySet, asked: Asked, *, approved: bool) -> _Answer:
-    request = asked.request(approved=approved)
-    rules, handle = _about(policy_set, request["action"]["id"])
-    (result,) = cedarpy.is_authorized_batch([request], handle, asked.entities)
+    about = _about(policy_set, named(asked.operation, approved=approved))
+    question = asked.question(approved=approved, about=about.circumstances)
+    return _said(about, question) if len(question.context) <= _REMEMBERED else _said.__wrapped__(about, question)
+
+
+@lru_cache(maxsize=1024)
+def _said(about: _About, question: Question) -> _Answer:
+    """Ask Cedar, unless these policies have lately been asked the same."""
+    rules = about.rules
+    (result,) = cedarpy.is_authorized_batch([question.request], about.handle, question.entities)
     said, errors = result.diagnostics.reasons, result.diagnostics.errors
     erring = frozenset(rules[int(match[1])].number for error in errors if (match := _ERRING.search(error)))
     return _Answer(
-        approved=approved,
+        approved=question.approved,
         allowed=result.allowed and not errors,
         determining=frozenset() if result.allowed and errors else frozenset(rules[int(one[6:])].number for one in said),
         erring=erring,
@@ -160,10 +194,15 @@ def _answer(policy_set: PolicySet, asked: Asked, *, approved: bool) -> _Answer:
 
 
 @lru_cache(maxsize=1024)
-def _about(policy_set: PolicySet, action: str) -> tuple[tuple[Rule, ...], cedarpy.PolicySet]:
-    """Return the policies that may be about an action, in their own words, for Cedar to read."""
+def _about(policy_set: PolicySet, action: str) -> _About:
     rules = tuple(rule for rule in policy_set.rules if rule.may_be_about(action))
-    return rules, cedarpy.PolicySet.from_str("\n".join(rule.statement.whole for rule in rules))
+    return _About(
+        rules=rules,
+        handle=cedarpy.PolicySet.from_str("\n".join(rule.statement.whole for rule in rules)),
+        circumstances=frozenset(
+            name for rule in rules for name in (CIRCUMSTANCES if rule.circumstances is None else rule.circumstances)
+        ),
+    )
 
 
 def _stopped(asked: Asked, answers: tuple[_Answer, ...]) -> tuple[frozenset[int], tuple[str, ...]]:
@@ -181,7 +220,7 @@ def _stopped(asked: Asked, answers: tuple[_Answer, ...]) -> tuple[frozenset[int]
             )
         if told:
             return frozenset(told.values()), tuple(told)
-    return frozenset(), (f"No policy permits {asked.operation} to {asked.told['principal']['name']}",)
+    return frozenset(), (f"No policy permits {asked.operation} to {asked.submitted.agent.name}",)
 
 
 def _against(asked: Asked, answer: _Answer) -> Iterator[Why]:

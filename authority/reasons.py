@@ -34,7 +34,8 @@ def why(rules: tuple[Rule, ...], asked: Asked, *, approved: bool) -> tuple[Why, 
     """Say of each of these policies, which may be about the action, what it came to for one request."""
     if not rules:
         return ()
-    (answer,) = cedarpy.is_authorized_batch([asked.request(approved=approved)], _probes(rules), asked.entities)
+    question = asked.question(approved=approved)
+    (answer,) = cedarpy.is_authorized_batch([question.request], _probes(rules), question.entities)
     return tuple(
         _came_to(rule, set(answer.diagnostics.reasons), "\n".join(answer.diagnostics.errors)) for rule in rules
     )

@@ -5,7 +5,7 @@ be silently without effect in Cedar, and so one that is not known is a fault.
 
 Of a set, only the policies that may be about an action are ever asked about it. The tree of actions is ours
 (`authority/cedar_request.py`), so which those are can be told from the text: leaving the others out changes no verdict
-and makes it as cheap in a large set as in a small one.
+and makes it as cheap in a large set as in a small one. So it is with the circumstances that none of them looks at.
 """
 
 import re
@@ -18,7 +18,7 @@ from cedarpy import pst
 
 from authority.cedar_request import WITH_APPROVAL, groups
 from authority.cedar_text import Fault, Statement
-from authority.cedar_words import Path, conjuncts, paths, roots, text
+from authority.cedar_words import Path, circumstances, conjuncts, paths, roots, text
 from ledger import bounds
 from ledger.visible_text import readable
 
@@ -63,6 +63,11 @@ class Rule(msgspec.Struct, frozen=True, eq=False, dict=True):
             for clause in self.template.clauses
             for part in _parts(clause)
         )
+
+    @cached_property
+    def circumstances(self) -> frozenset[str] | None:
+        """Which attributes of the context the policy may look at; None: all of them."""
+        return circumstances(tuple(clause.expr for clause in self.template.clauses))
 
     def may_be_about(self, action: str) -> bool:
         """Tell whether the policy could apply to an action; a no is certain."""

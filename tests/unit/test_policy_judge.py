@@ -278,3 +278,44 @@ def test_reasons_are_bounded_in_number_and_length():
     assert len(said.policies) == 40
     assert (len(said.reasons), said.reasons[-1]) == (16, "and 25 more")
     assert max(map(len, said.reasons)) <= 500
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'context.params.note == "n"',
+        "context.params has note",
+        "context has params.note",
+        'context["facts"]["age"] == 91',
+        "if context has facts.age then true else false",
+        "context.amount + 1 == 4201",
+        '["USD"].contains(context.currency)',
+        'context.confidence.greaterThan(decimal("0.9"))',
+        'context.task like "1*"',
+        '{"how": context.mode}.how == "execute"',
+        'context.time == datetime("2030-06-01T12:00:00Z")',
+        "!context.approved",
+        '{"all": context}.all.params.note == "n"',
+        "{context: context}.context has facts",
+        '(if principal.role == "x" then context else context).amount == 4200',
+    ],
+)
+def test_whatever_a_policy_looks_at_it_is_told(condition):
+    rules = f'@id("P") permit (principal, action, resource) when {{ {condition} }};'
+    intent = asking("payments.refund", amount=4200, note="n", confidence=0.95, role="x")
+    assert judged(rules, intent, {"age": 91}).effect == "allow"
+    assert judged(rules.replace("when", "unless"), intent, {"age": 91}).effect != "allow"
+
+
+def test_an_answer_that_is_remembered_is_to_the_same_question_only():
+    rules = (
+        '@id("P") permit (principal == Agent::"helper", action == Action::"payments.refund", resource)'
+        ' when { context.amount < 5000 && context.facts.age > 90 && principal.grant == "grant-7" };'
+    )
+    right = {"amount": 4200, "name": "helper", "grant": "grant-7"}
+    for wrong in ({"amount": 5000}, {"name": "other"}, {"grant": "grant-8"}):
+        assert judged(rules, asking("payments.refund", **right), {"age": 91}).effect == "allow"
+        assert judged(rules, asking("payments.refund", **{**right, **wrong}), {"age": 91}).effect == "deny"
+    assert judged(rules, asking("payments.refund", **right), {"age": 90}).effect == "deny"
+    assert judged(rules, asking("payments.refund", **right), {}).effect == "deny"
+    assert judged(rules.replace("refund", "credit"), asking("payments.refund", **right), {"age": 91}).effect == "deny"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from judged import NOON, action, asking
 
-from authority.cedar_request import ask
+from authority.cedar_request import Asked
 from authority.policy import judge, parse
 from ledger.canonical import canonical
 from ledger.events import IntentSubmitted, decode, encode
@@ -34,6 +34,10 @@ CONDITIONS = st.sampled_from(
         "context.amount < 5000",
         "context.facts.age > 90",  # errs where there is no such fact, or of another type
         "context.params has note",
+        "context has facts.age",
+        '{"whole": context}.whole has params.tags',
+        'context.task == "12A" && context.mode == "execute"',
+        'context.time < datetime("2030-06-01") || context["currency"] == "USD"',
         'context.params.note == "x"',
         'principal.role == "clerk"',
         'context.confidence.greaterThanOrEqual(decimal("0.5"))',
@@ -130,13 +134,15 @@ def test_absent_confidence_is_confidence_of_nothing(rules, intent, facts):
 @settings(max_examples=60, deadline=None)
 @given(RULES, intents(), FACTS)
 def test_each_answer_is_the_one_that_cedar_gives_to_the_whole_set(rules, intent, facts):
-    """We ask only the policies that may be about an action, and read the answer our own way; this asks all of them."""
+    """We ask only the policies that may be about an action, tell them only what they may look at, remember what they
+    said, and read it our own way; this asks all of them, and tells them everything."""
     text = cedar(rules)
     for plan in intent.actions:
-        asked = ask(intent, plan, facts, NOON)
+        asked = Asked(intent, plan, facts, NOON)
         said = []
         for approved in (False, True):
-            answer = cedarpy.is_authorized(asked.request(approved=approved), text, asked.entities)
+            question = asked.question(approved=approved)
+            answer = cedarpy.is_authorized(question.request, text, question.entities)
             said.append(answer.allowed and not answer.diagnostics.errors)
         expected = "allow" if said[0] else "escalate" if said[1] else "deny"
         found = judge(parse(text), asking(plan, **who(intent)), {plan.id: facts}, NOON)
