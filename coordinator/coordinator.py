@@ -277,9 +277,15 @@ class Coordinator:
         cannot be read is left out: the revocation stands, and such an intent is nobody's to move.
         """
         self._worker.wake()
-        states = [state for intent in intents if (state := await self._legible(intent)) is not None]
-        aborting = [s.id for s in states if s.phase in UNDECIDED or s.abort is not None]
-        return aborting, [s.id for s in states if s.id not in aborting and s.committed is not None]
+        aborting: list[str] = []
+        decided: list[str] = []
+        for intent in intents:  # there may be very many, and each may be large: one at a time
+            state = await self._legible(intent)
+            if state is not None and (state.phase in UNDECIDED or state.abort is not None):
+                aborting.append(intent)
+            elif state is not None and state.committed is not None:
+                decided.append(intent)
+        return aborting, decided
 
     async def _involved(self, state: IntentState) -> Involved:
         """Return the grants under which an intent was submitted and, if it waits for people, of those who approved."""
