@@ -11,7 +11,7 @@ It does not know the catalogue of operations (`authority/schema.py`), grants, or
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Final, Literal
@@ -31,6 +31,7 @@ from ledger.events import IntentSubmitted
 from ledger.intents import JSON, ActionPlan
 
 Effect = Literal["allow", "escalate", "deny"]
+_STRICTEST_FIRST: Final[tuple[Effect, ...]] = ("deny", "escalate", "allow")
 
 _REMEMBERED: Final = 2_048  # characters of circumstances, of a question whose answer is
 _ERRING: Final = re.compile(r"`policy([0-9]+)`")
@@ -104,18 +105,19 @@ def judge(policy_set: PolicySet, submitted: IntentSubmitted, facts: Mapping[str,
 def strictest(judgements: Sequence[Judgement]) -> Judgement:
     """Return what several judgements, at least one, come to if all of them must be met: the strictest decides.
 
-    Where they escalate, the most people are asked, and those whom all that name somebody name; nobody in common denies.
+    Where they escalate, the most people are asked, and those whom all of them name; if there is nobody, it is a denial.
     """
-    effect = next(one for one in ("deny", "escalate", "allow") if any(each.effect == one for each in judgements))
+    effect = next(one for one in _STRICTEST_FIRST if any(each.effect == one for each in judgements))
     deciding = [each for each in judgements if each.effect == effect]
-    policies = tuple(dict.fromkeys(one for each in (judgements if effect != "deny" else deciding) for one in each.policies))
-    reasons = _few(deciding)
+    telling = deciding if effect == "deny" else judgements
+    policies, reasons = tuple(dict.fromkeys(one for each in telling for one in each.policies)), _few(deciding)
     if effect != "escalate":
         return Judgement(effect, policies, reasons)
     naming = [each.approvers for each in deciding if each.approvers]
     approvers = _in_common(naming)
     if naming and not approvers:
-        return Judgement("deny", policies, (*reasons, "no approver is named for all of the chain, so nobody may approve"))
+        said = "no approver is named for every agent of the chain, so nobody may approve"
+        return Judgement("deny", policies, (*reasons, said))
     return Judgement(effect, policies, reasons, approvers, max(each.quorum for each in deciding))
 
 
@@ -242,9 +244,7 @@ def _escalate(policy_set: PolicySet, escalated: list[_Finding], policies: tuple[
     """Every policy that lets an action happen with approval has its say: the most people, and those whom all name."""
     rules = [policy_set.rules[number] for number in sorted({one for finding in escalated for one in finding.permits})]
     naming = [rule for rule in rules if rule.approvers]
-    approvers = tuple(
-        name for name in (naming[0].approvers if naming else ()) if all(name in rule.approvers for rule in naming)
-    )
+    approvers = _in_common([rule.approvers for rule in naming])
     if naming and not approvers:
         names = " and ".join(rule.id for rule in naming)
         return Judgement(
@@ -253,11 +253,15 @@ def _escalate(policy_set: PolicySet, escalated: list[_Finding], policies: tuple[
     return Judgement("escalate", policies, _few(escalated), approvers, max(rule.quorum for rule in rules))
 
 
+def _in_common(lists: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(name for name in (lists[0] if lists else ()) if all(name in names for names in lists))
+
+
 def _ids(policy_set: PolicySet, findings: list[_Finding]) -> tuple[str, ...]:
     return tuple(policy_set.policies[one] for one in sorted({one for each in findings for one in each.policies}))
 
 
-def _few(findings: list[_Finding]) -> tuple[str, ...]:
+def _few(findings: Sequence[_Finding | Judgement]) -> tuple[str, ...]:
     reasons = tuple(dict.fromkeys(said for finding in findings for said in finding.reasons))
     if len(reasons) <= bounds.DECISION_REASONS:
         return reasons

@@ -3,14 +3,20 @@
 Pure, and made of nothing but what events hold (the grants of the chain, the intent, the facts, the time, the text of
 the policy set): whoever has the events can repeat it offline, years later, and must find the same. It never raises for
 what an agent sent: what cannot be judged is denied, with the reason.
+
+Authority is the intersection along the chain for policy too: it judges every agent of the chain as if it acted itself,
+and the strictest verdict counts. An agent that may delegate names its children, and gives them roles; without this it
+could make one whom policy permits what it does not permit the agent. People, who answer for policy, are not judged.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+import msgspec
+
 from authority.grants import outside, shown
 from authority.limits import charges
-from authority.policy import PolicySet, judge
+from authority.policy import Judgement, PolicySet, judge, strictest
 from ledger.events import GrantIssued, IntentSubmitted, PolicyEvaluated
 from ledger.grants import Charge, covers
 from ledger.intents import JSON
@@ -31,7 +37,7 @@ def evaluate(
     denied, taken = _before_policy(chain, submitted)
     if denied:
         return _deny(denied, policy_set, facts, at)
-    judgement = judge(policy_set, submitted, facts, at)
+    judgement = _strictest(chain, policy_set, submitted, facts, at)
     return PolicyEvaluated(
         effect=judgement.effect,
         policies=judgement.policies,
@@ -63,6 +69,28 @@ def _before_policy(
     denied = outside(chain, submitted) or _out_of_scope(submitted)
     taken = () if denied else charges(chain, submitted)
     return ((taken,), ()) if isinstance(taken, str) else (denied, taken)
+
+
+def _strictest(
+    chain: Sequence[GrantIssued],
+    policy_set: PolicySet,
+    submitted: IntentSubmitted,
+    facts: Mapping[str, JSON],
+    at: datetime,
+) -> Judgement:
+    """Give what policy says of an intent for whoever acts and for every agent above, nearest first."""
+    own = judge(policy_set, submitted, facts, at)
+    above = [grant for grant in reversed(chain[:-1]) if grant.subject.kind != "person"]
+    if not above:
+        return own
+    found = [own]
+    for grant in above:
+        judged = judge(
+            policy_set, msgspec.structs.replace(submitted, agent=grant.subject, grant=grant.grant), facts, at
+        )
+        reasons = tuple(f"{grant.subject.name}, who delegated it: {reason}" for reason in judged.reasons)
+        found.append(msgspec.structs.replace(judged, reasons=reasons))
+    return strictest(found)
 
 
 def _deny(reasons: tuple[str, ...], policy_set: PolicySet, facts: Mapping[str, JSON], at: datetime) -> PolicyEvaluated:

@@ -7,6 +7,7 @@ from authority.policy import DEFAULT, parse
 from authority.verdict import evaluate
 from ledger.events import decode, encode
 from ledger.grants import Charge
+from ledger.intents import Subject
 from ledger.tasks import TaskContract
 
 CHAIN = descend(
@@ -67,6 +68,53 @@ def test_policy_may_ask_for_people_and_the_limits_are_charged_all_the_same():
     found = verdict(refund(12_000), policy_set=ASKS)
     assert (found.effect, found.policies, found.quorum) == ("escalate", ("P-46",), 1)
     assert found.charges == (Charge("grant-manager-x/0", "day", 12_000, 50_000),)
+
+
+def chain_of_agents(*names):
+    return descend(person("manager-x"), *({"subject": Subject(kind="agent", name=name)} for name in names))
+
+
+def test_an_agent_cannot_delegate_what_policy_does_not_permit_itself():
+    policy_set = parse(
+        '@id("P-1") permit(principal == Agent::"specialist", action, resource);\n'
+        '@id("P-2") permit(principal == Agent::"lead", action, resource) when { context.amount < 50 };'
+    )
+    for amount, effect in ((49, "allow"), (50, "deny")):
+        found = verdict(refund(amount), chain=chain_of_agents("lead", "specialist"), policy_set=policy_set)
+        assert found.effect == effect
+    assert found.policies == ("P-2",)
+    assert all(reason.startswith("lead, who delegated it: ") for reason in found.reasons)
+    assert found.charges == ()
+    for alone in ("specialist", "lead"):
+        found = verdict(refund(50), chain=chain_of_agents(alone), policy_set=policy_set)
+        assert found.effect == ("allow" if alone == "specialist" else "deny")
+    found = verdict(refund(50), chain=chain_of_agents("lead", "between", "specialist"), policy_set=policy_set)
+    assert (found.effect, len(found.reasons)) == ("deny", 2)
+
+
+def test_what_one_agent_of_the_chain_needs_people_for_all_of_it_does():
+    policy_set = parse(
+        '@id("P-1") permit(principal == Agent::"specialist", action, resource);\n'
+        '@id("P-2") @approvers("dana,erin") @quorum("2") '
+        'permit(principal, action == Action::"payments.refund#with_approval", resource) '
+        'when { ["lead", "between"].contains(principal.name) };\n'
+        '@id("P-3") @approvers("erin,frank") '
+        'permit(principal == Agent::"between", action == Action::"payments.refund#with_approval", resource);\n'
+        '@id("P-4") @approvers("frank") '
+        'permit(principal == Agent::"other", action == Action::"payments.refund#with_approval", resource);'
+    )
+    found = verdict(refund(5), chain=chain_of_agents("lead", "specialist"), policy_set=policy_set)
+    assert (found.effect, found.approvers, found.quorum) == ("escalate", ("dana", "erin"), 2)
+    assert set(found.policies) == {"P-1", "P-2"}
+    found = verdict(refund(5), chain=chain_of_agents("lead", "between"), policy_set=policy_set)
+    assert (found.effect, found.approvers, found.quorum) == ("escalate", ("erin",), 2)
+    found = verdict(refund(5), chain=chain_of_agents("lead", "other"), policy_set=policy_set)
+    assert (found.effect, "nobody may approve" in found.reasons[-1]) == ("deny", True)
+
+
+def test_people_above_are_not_judged_by_policy():
+    policy_set = parse('@id("P-1") permit(principal is Agent, action, resource);')
+    assert verdict(refund(5), chain=chain_of_agents("lead"), policy_set=policy_set).effect == "allow"
 
 
 def test_an_unknown_chain_is_denied():
