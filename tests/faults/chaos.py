@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from department import Seat
 from load import USD, Load, action
 from patience import until
 from traces import Frozen
@@ -28,10 +29,12 @@ LONG_SECONDS = 2.5  # longer than the adapters wait
 class Chaos:
     """Hurts a world until it is stopped; what it did is counted in `world.hurt`."""
 
-    def __init__(self, world: World, load: Load, seed: int) -> None:
+    def __init__(self, world: World, load: Load, steady: Seat, seed: int) -> None:
+        """`steady`: whoever has intents under way while a coordinator is paused; nobody may stop them."""
         self.frozen: list[Frozen] = []
         self._world = world
         self._load = load
+        self._steady = steady
         self._choices = random.Random(f"{seed}/chaos")
 
     # ── the payments service ─────────────────────────────────────────────────────────────────────────────────────
@@ -132,18 +135,22 @@ class Chaos:
             }
             for n in range(count)
         ]
-        sending = (self._load.send(door, f"{name}-{n}", body) for n, body in enumerate(bodies))
+        sending = (self._load.send(self._steady, door, f"{name}-{n}", body) for n, body in enumerate(bodies))
         attempts = await asyncio.gather(*sending)
         with suppress(AssertionError):
             await until(lambda: self._count("hold") > held, 3, "a hold")
         return [attempt.intent for attempt in attempts if attempt.intent is not None]
 
     async def _ended_elsewhere(self, intents: list[str]) -> dict[str, int]:
-        """Wait until other coordinators have ended these intents; return the versions of those that have."""
+        """Wait until other coordinators have ended these intents; return the versions of those that have.
+
+        Others are killed meanwhile: ten seconds are for all of them, and twice as many for the first.
+        """
         ended: dict[str, int] = {}
         others = self._world.doors[1:]
-        deadline = asyncio.get_running_loop().time() + 10
-        while len(ended) < len(intents) and asyncio.get_running_loop().time() < deadline:
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        while len(ended) < len(intents) and clock() < began + (10 if ended else 20):
             for intent in intents:
                 status, shown = await self._choices.choice(others).ask("GET", f"/v1/intents/{intent}")
                 if status == 200 and shown["phase"] in TERMINAL:

@@ -4,7 +4,8 @@ Independent on purpose: nothing here comes from the product's packages, and the 
 design's table of invariants (I1 …), not from the code. `evidence.py` gathers; this file only compares. Each check
 yields a sentence for everything that is wrong, and `test_checker.py` plants a lie for each of them.
 
-I5, I6, I7 and I11 are about delegated authority, I16 about the signed log, I19 and I20 about load: not judged here.
+I5, I6, I7 and I11 are about delegated authority: `authority_checks.py`. I16 is about the signed log, I19 and I20 are
+about load: not judged here.
 """
 
 from collections import defaultdict
@@ -13,6 +14,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
+from authority_checks import AUTHORITY_CHECKS
 from traces import Attempt, Event, Evidence, Run
 
 TERMINAL = {"committed", "aborted", "compensated", "mixed", "denied", "simulated"}
@@ -220,7 +222,8 @@ def acknowledged_means_recorded(run: Run) -> Iterator[str]:
             yield f"Key {key} was refused and is in the log."
         bodies = {attempt.body for attempt in made if attempt.outcome == "accepted"}
         for attempt in made:
-            if bodies and attempt.body not in bodies and attempt.outcome == "refused" and attempt.status != 422:
+            wrong = attempt.outcome == "refused" and attempt.status not in {422, 401}  # 401 is judged by I5
+            if bodies and attempt.body not in bodies and wrong:
                 yield f"Key {key} with another body was answered {attempt.status}."
     for key in logged.keys() - attempts.keys():
         if logged[key]:
@@ -310,6 +313,7 @@ CHECKS: Mapping[str, Callable[[Run], Iterator[str]]] = {
     "I17": views_equal_their_rebuild,
     "I18": everything_comes_to_rest,
     "run": it_was_a_run,
+    **AUTHORITY_CHECKS,
 }
 
 

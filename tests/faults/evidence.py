@@ -27,9 +27,13 @@ PAYMENT_TRACES = {
 
 
 def payment_traces(record: Path) -> Iterator[Trace]:
+    money: dict[str, tuple[int, str]] = {}  # a confirmation names only the hold
     for line in read(record):
         if line["what"] in PAYMENT_TRACES:
-            yield Trace("payments", line["key"], PAYMENT_TRACES[line["what"]], datetime.fromisoformat(line["at"]))
+            if "amount" in line:
+                money[line["key"]] = (line["amount"], line["currency"])
+            at = datetime.fromisoformat(line["at"])
+            yield Trace("payments", line["key"], PAYMENT_TRACES[line["what"]], at, money.get(line["key"]))
 
 
 def mail_traces(record: Path, keys: Mapping[str, str]) -> Iterator[Trace]:

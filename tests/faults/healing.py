@@ -6,15 +6,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from authority_checks import rare_paths
 from evidence import crm_held, crm_traces, keys_of, mail_traces, payment_traces, planned, tags_of
-from traces import Evidence
+from people import People
+from traces import Evidence, Run
 from world import World
 
 from examples.demo.client import TERMINAL, Client, Document
 
 
-async def come_to_rest(world: World, door: Client, since: float, limit_seconds: float) -> tuple[float, int, list[str]]:
+async def come_to_rest(
+    world: World, people: People, door: Client, since: float, limit_seconds: float
+) -> tuple[float, int, list[str]]:
     """Wait until every intent has ended, and meanwhile answer calls for attention as a person would who looks outside.
+
+    What waits for approval is approved.
 
     Returns how many seconds after `since` that was, how many were answered, and which calls nothing outside explains.
     An intent that asks for attention is at rest, but what it holds may keep others waiting, so nobody lets it lie.
@@ -25,6 +31,8 @@ async def come_to_rest(world: World, door: Client, since: float, limit_seconds: 
         if all(one["phase"] in TERMINAL for one in shown):
             break
         for one in shown:
+            if one["phase"] == "awaiting_approval" and one["attention"] is None:
+                await people.settle(one)
             if one["attention"] is None:
                 continue
             action = one["attention"]["action"]
@@ -76,8 +84,10 @@ async def gather(world: World, door: Client, evidence: Evidence) -> None:
         evidence.held = [*world.open_holds(), *await crm_held(connection)]
     finally:
         await connection.close()
-    evidence.faults = world.hurt + Counter(f"event {event['type']}" for event in evidence.events)
+    events = Counter(f"event {event['type']}" for event in evidence.events)
+    evidence.faults = world.hurt + events + rare_paths(Run(evidence))
     await _replay(world, door, evidence)
+    _, evidence.repeated = await world.run("verify", "--decisions", "--json")
 
 
 async def _replay(world: World, door: Client, evidence: Evidence) -> None:

@@ -1,7 +1,8 @@
 """A load client: a seeded mix of every kind of intent, sent again under its key until the service has acknowledged it.
 
-It writes down every POST and what came of it, in its own time. What it asks for is chosen so that every guarantee,
-every end and every kind of doubt occurs.
+It works in the seats of a department, shows a dead token as long as nobody has given it another one, and writes down
+every POST and what came of it, in its own time. What it asks for is chosen so that every guarantee, every end, every
+verdict and every kind of doubt occurs.
 """
 
 import asyncio
@@ -13,10 +14,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from department import Department, Seat
 from traces import Attempt
 
 from examples.demo.client import TERMINAL, Client, Document
 
+UNAUTHENTICATED = 401
 CUSTOMERS = 60  # few enough that some intents want the same row
 USD = {"currency": "USD"}
 SHAPES = {
@@ -31,17 +34,23 @@ SHAPES = {
     "undone": 12,
     "cancelled": 8,
     "invalid": 4,
+    "asked": 14,
+    "asked twice": 6,
+    "asked perhaps": 8,
+    "forbidden": 3,
+    "beyond": 3,
 }
 
 
 class Load:
     """Several clients with one memory; `attempts` is what they did."""
 
-    def __init__(self, doors: Sequence[Client], seed: int) -> None:
+    def __init__(self, doors: Sequence[Client], department: Department, seed: int) -> None:
         self.attempts: list[Attempt] = []
         self.shapes: Counter[str] = Counter()
-        self.unanswered: dict[str, Document] = {}  # key → body of what was never acknowledged
+        self.unanswered: dict[str, tuple[Seat, str | None, Document]] = {}  # by key: what was never acknowledged
         self._doors = doors
+        self._department = department
         self._seed = seed
         self._numbers = iter(range(10**9))
         self._stopping = False
@@ -56,65 +65,76 @@ class Load:
     async def settle(self) -> None:
         """Ask again for everything that was never acknowledged; the same key gives the truth."""
         choices = random.Random(self._seed)
-        for key, body in list(self.unanswered.items()):
-            if choices.random() < 0.5:  # the others must be in the log at most once, whoever knows
-                await self._insist(choices, key, body, seconds=30)
+        for key, (seat, home, body) in list(self.unanswered.items()):
+            if (
+                home == seat.home and choices.random() < 0.5
+            ):  # the others must be in the log at most once, whoever knows
+                await self._insist(choices, seat, key, body, seconds=30)
 
     async def _client(self, choices: random.Random) -> None:
         while not self._stopping:
             kind = choices.choices(list(SHAPES), list(SHAPES.values()))[0]
             number = next(self._numbers)
-            await self._one(choices, kind, f"load-{self._seed}-{number}", shape(choices, kind, number))
+            seat = choices.choice(self._department.workers)
+            await self._one(choices, seat, kind, f"load-{self._seed}-{number}", shape(choices, kind, number))
             await asyncio.sleep(choices.uniform(0.0, 0.15))
 
-    async def _one(self, choices: random.Random, kind: str, key: str, body: Document) -> None:
+    async def _one(self, choices: random.Random, seat: Seat, kind: str, key: str, body: Document) -> None:
         self.shapes[kind] += 1
-        intent = await self._insist(choices, key, body, seconds=8)
+        intent = await self._insist(choices, seat, key, body, seconds=8)
         if intent is None:
             return
         if choices.random() < 0.1:
-            await self.send(choices.choice(self._doors), key, body)
+            await self.send(seat, choices.choice(self._doors), key, body)
         if choices.random() < 0.05:
-            await self.send(choices.choice(self._doors), key, {**body, "reason": "Another body under the same key"})
+            other = {**body, "reason": "Another body under the same key"}
+            await self.send(seat, choices.choice(self._doors), key, other)
         if kind == "cancelled":
-            await self._say(choices, intent, "cancel", {"reason": "The customer called again"})
-        if kind == "undone" and await self._ended(choices, intent) == "committed":
-            await self._say(choices, intent, "undo", {"reason": "It was a mistake", "partial": True})
+            await self._say(seat, intent, "cancel", {"reason": "The customer called again"})
+        if kind == "undone" and await self._ended(seat, intent) == "committed":
+            person = self._department.operator  # agents undo nothing
+            await self._say(person, intent, "undo", {"reason": "It was a mistake", "partial": True})
 
-    async def _insist(self, choices: random.Random, key: str, body: Document, seconds: float) -> str | None:
-        """Send until there is an answer that says what was recorded; None if it was refused or time ran out."""
-        self.unanswered[key] = body
+    async def _insist(self, choices: random.Random, seat: Seat, key: str, body: Document, seconds: float) -> str | None:
+        """Send until there is an answer that says what was recorded; None if it was refused or time ran out.
+
+        A dead token gives no such answer as long as another one may come, under which the key is the same.
+        """
+        home = seat.home
+        self.unanswered[key] = (seat, home, body)
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            attempt = await self.send(choices.choice(self._doors), key, body)
-            if attempt.outcome != "unknown":
+        while time.monotonic() < deadline and seat.home == home:
+            attempt = await self.send(seat, choices.choice(self._doors), key, body)
+            if attempt.outcome != "unknown" and attempt.status != UNAUTHENTICATED:
                 del self.unanswered[key]
                 return attempt.intent
             await asyncio.sleep(choices.uniform(0.05, 0.4))
         return None
 
-    async def send(self, door: Client, key: str, body: Document) -> Attempt:
+    async def send(self, seat: Seat, door: Client, key: str, body: Document) -> Attempt:
         """Make one POST and write down what came of it."""
-        started = time.monotonic()
-        status, answer = await door.submit(key, body)
+        started, grant = time.monotonic(), seat.grant
+        status, answer = await door.ask("POST", "/v1/intents", body, **seat.headers, **{"Idempotency-Key": f'"{key}"'})
         outcome = "accepted" if status in {200, 202} else "refused" if 400 <= status < 500 else "unknown"
         digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         intent = answer.get("id") if outcome == "accepted" else None
-        attempt = Attempt(key, digest, outcome, started, time.monotonic(), status, intent)
+        attempt = Attempt(key, digest, outcome, started, time.monotonic(), status, intent, grant)
         self.attempts.append(attempt)
         return attempt
 
-    async def _say(self, choices: random.Random, intent: str, word: str, body: Document) -> None:
+    async def _say(self, seat: Seat, intent: str, word: str, body: Document) -> None:
         """Say something about an intent until any door answers at all; a refusal is an answer."""
         for _ in range(10):
-            status, _ = await choices.choice(self._doors).ask("POST", f"/v1/intents/{intent}/{word}", body)
+            status, _ = await self._department.ask(seat, "POST", f"/v1/intents/{intent}/{word}", body)
             if 200 <= status < 500:
                 return
             await asyncio.sleep(0.2)
 
-    async def _ended(self, choices: random.Random, intent: str) -> str | None:
+    async def _ended(self, seat: Seat, intent: str) -> str | None:
         for _ in range(40):
-            status, shown = await choices.choice(self._doors).ask("GET", f"/v1/intents/{intent}")
+            status, shown = await self._department.ask(seat, "GET", f"/v1/intents/{intent}")
+            if 400 <= status < 500:  # the token is dead, or renewed elsewhere in the tree: not ours to see any more
+                return None
             if status == 200 and shown["phase"] in TERMINAL:
                 return str(shown["phase"])
             await asyncio.sleep(0.2)
@@ -125,7 +145,7 @@ def shape(choices: random.Random, kind: str, number: int) -> Document:
     """Return the body of an intent of this kind. Every CRM change carries a tag of its own."""
     customer = str(choices.randrange(1, CUSTOMERS))
     charge = f"ch_{choices.randrange(0, 200)}"
-    amount = choices.randrange(1, 100)
+    amount = choices.randrange(1, 40)  # what policy always lets go through
     refund = action("refund", "payments.refund", charge=charge, amount=amount, **USD)
     credit = action("credit", "payments.credit", account=f"acct_{customer}", amount=amount, **USD)
     transfer = action("transfer", "payments.transfer", account=f"acct_{customer}", amount=amount, **USD)
@@ -153,6 +173,18 @@ def shape(choices: random.Random, kind: str, number: int) -> Document:
             actions = [refund, credit, transfer, crm, *([mail("a@example.com")] if choices.random() < 0.2 else [])]
         case "cancelled":
             actions = [refund, crm]
+        case "asked" | "asked twice" | "asked perhaps":
+            least, most = {"asked": (60, 85), "asked twice": (85, 100), "asked perhaps": (40, 60)}[kind]
+            larger = action("refund", "payments.refund", charge=charge, amount=choices.randrange(least, most), **USD)
+            actions = [
+                larger,
+                *([transfer] if choices.random() < 0.2 else []),
+                *([crm] if choices.random() < 0.1 else []),
+            ]
+        case "forbidden":
+            actions = [refund, action("credit", "payments.credit", account=f"acct_{customer}", amount=95, **USD)]
+        case "beyond":
+            actions = [action("transfer", "payments.transfer", account=f"acct_{customer}", amount=1, currency="EUR")]
         case _:
             actions = [refund, action("nothing", "payments.nothing")]
     return {**body, "actions": actions}

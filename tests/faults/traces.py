@@ -1,4 +1,4 @@
-"""What a run leaves behind, as values: the feed, the intents, the client's memory, the traces in outside systems.
+"""What a run leaves behind, as values: the feed, the intents, the clients' memory, the traces in outside systems.
 
 Nothing here comes from the product's packages. `evidence.py` fills it, `checker.py` judges it.
 """
@@ -20,6 +20,7 @@ class Trace:
     key: str
     what: str
     at: datetime
+    money: tuple[int, str] | None = None  # minor units and currency, where it is about money
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,32 @@ class Attempt:
     ended: float
     status: int | None = None
     intent: str | None = None
+    grant: str | None = None  # whose token was shown; None: nobody remembers
+
+
+@dataclass(frozen=True)
+class Revocation:
+    """One POST that revokes a grant, and what a 200 said of the intents under it."""
+
+    grant: str
+    started: float
+    ended: float
+    status: int
+    aborting: tuple[str, ...] = ()
+    already_decided: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One POST of somebody who answers for an intent; not `fit`: they may not, and know it."""
+
+    intent: str
+    word: str  # approve or reject
+    by: str
+    grant: str | None
+    digest: str
+    status: int
+    fit: bool = True
 
 
 @dataclass(frozen=True)
@@ -57,6 +84,10 @@ class Evidence:
     faults: Mapping[str, int] = field(default_factory=dict)  # how often each kind really fired
     required: Mapping[str, int] = field(default_factory=dict)  # how often it must have, to be a run at all
     frozen: Sequence[Frozen] = ()
+    revocations: Sequence[Revocation] = ()
+    answers: Sequence[Answer] = ()
+    books: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # policy set → where its refusals begin
+    repeated: Mapping[str, Any] = field(default_factory=dict)  # what giving every verdict again came to
     views: Mapping[str, str] = field(default_factory=dict)  # name → digest, served live
     rebuilt: Mapping[str, str] = field(default_factory=dict)  # name → digest, after a replay
     head: tuple[int, int] = (0, 0)  # before and after the replay
@@ -73,6 +104,13 @@ class Action:
     id: str
     key: str
     undo_key: str
+    operation: str
+    params: Mapping[str, Any]
+
+    @property
+    def money(self) -> tuple[int, str] | None:
+        """Return what it moves."""
+        return (self.params["amount"], self.params["currency"]) if "amount" in self.params else None
 
 
 class Run:
@@ -85,7 +123,7 @@ class Run:
             if event["stream"].startswith("intent/"):
                 self.streams[event["stream"].removeprefix("intent/")].append(event)
         self.actions = [
-            Action(intent, plan["id"], plan["key"], plan["undo_key"])
+            Action(intent, plan["id"], plan["key"], plan["undo_key"], plan["operation"], plan["params"])
             for intent, stream in self.streams.items()
             for plan in stream[0]["body"].get("actions", ())
         ]
@@ -94,6 +132,12 @@ class Run:
             self.actions_of[action.intent].append(action)
         self.owner = {key: action for action in self.actions for key in (action.key, action.undo_key)}
         self.count = Counter((trace.key, trace.what) for trace in evidence.traces)
+        bodies = [event["body"] for event in evidence.events if event["type"] == "GrantIssued"]
+        self.grants: dict[str, Mapping[str, Any]] = {body["grant"]: body for body in bodies}
+        self.revoked: dict[str, int] = {}
+        for event in evidence.events:
+            if event["type"] == "GrantRevoked":
+                self.revoked.setdefault(event["body"]["grant"], event["position"])
 
     def first(self, intent: str, *types: str, action: str | None = None) -> Event | None:
         """Return the first event of these types in an intent's stream, about this action if one is named."""
@@ -104,3 +148,17 @@ class Run:
 
     def phase(self, intent: str) -> str:
         return str(self.evidence.intents.get(intent, {}).get("phase", "not shown"))
+
+    def chain(self, grant: str) -> list[Mapping[str, Any]]:
+        """Return a grant and those above it, the first one first."""
+        return [self.grants[one] for one in self.grants[grant]["custody"]] if grant in self.grants else []
+
+    def died(self, grant: str) -> int | None:
+        """Return the position from which on a grant is dead, by its own revocation or that of one above it."""
+        return min(
+            (self.revoked[one["grant"]] for one in self.chain(grant) if one["grant"] in self.revoked), default=None
+        )
+
+    def below(self, grant: str | None, above: str) -> bool:
+        """Tell whether a grant is another one, or stands below it."""
+        return grant is not None and above in self.grants.get(grant, {}).get("custody", ())
