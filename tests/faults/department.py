@@ -25,23 +25,16 @@ from examples.demo.client import Document
 USD = {"where": {"currency": ["USD"]}}
 EVERYTHING = [{"operation": name} for name in ("payments.*", "crm.*", "email.*")]
 IN_DOLLARS = [{"operation": "payments.*", **USD}, {"operation": "crm.update"}, {"operation": "email.send"}]
+IN_MONEY = {"measure": "amount", "currency": "USD"}
 OF_A_MANAGER = [
-    {
-        "operation": "payments.transfer",
-        "measure": "amount",
-        "currency": "USD",
-        "per": "hour",
-        "max": 900,
-        "each": "agent",
-    },
+    {"operation": "payments.transfer", **IN_MONEY, "per": "hour", "max": 900, "each": "agent"},
     {"operation": "payments.*", "measure": "count", "per": "day", "max": 400},
 ]
-
-
-def of_an_agent(credits_: int) -> list[Document]:
-    money = {"measure": "amount", "currency": "USD", "per": "total", "max": credits_}
-    count = {"measure": "count", "per": "hour", "max": 40}
-    return [{"operation": "payments.credit", **money}, {"operation": "payments.refund", **count}]
+OF_AN_AGENT = [
+    {"operation": "payments.refund", "measure": "count", "per": "hour", "max": 40},
+    {"operation": "payments.credit", **IN_MONEY, "per": "total", "max": 400},
+]
+SHORT = [*OF_AN_AGENT, {"operation": "payments.credit", **IN_MONEY, "per": "day", "max": 45}]
 
 
 class Seat:
@@ -87,6 +80,7 @@ class Department:
         leaders = [agent for agent in self.agents if agent.order["may_delegate"]]
         self.helpers = [Seat(agent, f"helper-{agent.name[-2:]}", "agent", IN_DOLLARS) for agent in leaders]
         self.workers = [*self.agents, *self.helpers]
+        self.short = [agent for agent in self.agents if agent.order["limits"] is SHORT]  # soon out of credit
 
     def _person(self, above: Seat, name: str, **order: object) -> Seat:
         return Seat(above, name, "person", EVERYTHING, **order)
@@ -95,9 +89,8 @@ class Department:
         return self._person(self.operator, name, may_delegate=True, limits=OF_A_MANAGER)
 
     def _agent(self, manager: Seat, letter: str) -> Seat:
-        """Make a seat; whoever sits at `b` soon has no more to give away."""
         name = f"agent-{manager.name[-1]}{letter}"
-        limits = of_an_agent(45 if letter == "b" else 400)
+        limits = SHORT if letter == "b" else OF_AN_AGENT
         return Seat(manager, name, "agent", IN_DOLLARS, may_delegate=letter == "a", limits=limits)
 
     def seats(self, top: Seat) -> Iterator[Seat]:

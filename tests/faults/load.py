@@ -39,7 +39,9 @@ SHAPES = {
     "asked perhaps": 8,
     "forbidden": 3,
     "beyond": 3,
+    "rush": 3,
 }
+RUSH = 4  # intents at once, of which a limit lets two through
 
 
 class Load:
@@ -75,8 +77,10 @@ class Load:
         while not self._stopping:
             kind = choices.choices(list(SHAPES), list(SHAPES.values()))[0]
             number = next(self._numbers)
-            seat = choices.choice(self._department.workers)
-            await self._one(choices, seat, kind, f"load-{self._seed}-{number}", shape(choices, kind, number))
+            seat = choices.choice(self._department.short if kind == "rush" else self._department.workers)
+            key = f"load-{self._seed}-{number}"
+            keys = [f"{key}-{n}" for n in range(RUSH)] if kind == "rush" else [key]
+            await asyncio.gather(*(self._one(choices, seat, kind, one, shape(choices, kind, number)) for one in keys))
             await asyncio.sleep(choices.uniform(0.0, 0.15))
 
     async def _one(self, choices: random.Random, seat: Seat, kind: str, key: str, body: Document) -> None:
@@ -183,6 +187,8 @@ def shape(choices: random.Random, kind: str, number: int) -> Document:
             ]
         case "forbidden":
             actions = [refund, action("credit", "payments.credit", account=f"acct_{customer}", amount=95, **USD)]
+        case "rush":
+            actions = [action("credit", "payments.credit", account=f"acct_{customer}", amount=20, **USD)]
         case "beyond":
             actions = [action("transfer", "payments.transfer", account=f"acct_{customer}", amount=1, currency="EUR")]
         case _:
