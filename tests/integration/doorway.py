@@ -141,16 +141,18 @@ async def eventually(check: Callable[[], Any], seconds: float = 10) -> Any:
 
 
 @asynccontextmanager
-async def doorway(dsn: str, limits: Limits | None = None, *more: Adapter) -> AsyncIterator[Doorway]:
+async def doorway(
+    dsn: str, limits: Limits | None = None, *more: Adapter, ledger: str = "main", token: str = TOKEN
+) -> AsyncIterator[Doorway]:
     """Serve a migrated database on a free port of this machine, over a bank, a mail and `more` participants."""
     bank, mail = Bank("bank", World()), Mail("mail", World(), Guarantee.BLIND)
     async with AsyncExitStack() as parts:
-        service = await open_service(parts, dsn, "main", Registry([bank, mail, *more]))
-        await service.authority.ensure_operator(TOKEN)
+        service = await open_service(parts, dsn, ledger, Registry([bank, mail, *more]))
+        await service.authority.ensure_operator(token)
         service.coordinator.start()
         parts.push_async_callback(service.coordinator.drain, 2)
         door = new_door(limits or Limits())
         door.open(service)
         url = await parts.enter_async_context(listening(door, "127.0.0.1", 0))
         session = await parts.enter_async_context(aiohttp.ClientSession())
-        yield Doorway(url, session, door, bank, mail)
+        yield Doorway(url, session, door, bank, mail, token)
