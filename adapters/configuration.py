@@ -86,7 +86,7 @@ def _adapter(path: Path, name: str, table: Any, environment: Mapping[str, str]) 
 def _build(name: str, table: AdapterTable, reveal: Reveal) -> Adapter:
     match table:
         case ReferenceTable():
-            return ReferenceAdapter(name, World(), table.guarantee, facts=table.facts)
+            return ReferenceAdapter(name, World(), table.guarantee, facts=table.facts, money=table.money)
         case PostgresTable():
             return PostgresAdapter(name, table, reveal("dsn", table.dsn))
         case HttpTable():

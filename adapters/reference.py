@@ -48,6 +48,17 @@ _PARAMS: Final[dict[str, Any]] = {
     },
 }
 
+_MONEY: Final[dict[str, Any]] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["account", "amount", "currency"],
+    "properties": {
+        "account": {"type": "string", "minLength": 1, "maxLength": 64},
+        "amount": {"type": "integer", "minimum": 0, "maximum": 10**12},
+        "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
+    },
+}
+
 
 class ReferenceTable(Table):
     """`[adapters.<name>]` with `type = "reference"`."""
@@ -56,6 +67,8 @@ class ReferenceTable(Table):
     guarantee: Guarantee = Guarantee.ATOMIC
     facts: bool = True
     """Whether policy is shown the balance before its verdict, at the price of a preview."""
+    money: bool = False
+    """Whether what is posted is money: an amount that is not negative, with its currency, which limits can count."""
 
 
 class Fate(StrEnum):
@@ -113,15 +126,23 @@ class World:
 class ReferenceAdapter:
     """A participant over a `World`."""
 
-    def __init__(self, name: str, world: World, guarantee: Guarantee = Guarantee.ATOMIC, *, facts: bool = True) -> None:
-        """Offer `<name>.post` with this guarantee, and the balance as a fact for policy or not."""
+    def __init__(
+        self,
+        name: str,
+        world: World,
+        guarantee: Guarantee = Guarantee.ATOMIC,
+        *,
+        facts: bool = True,
+        money: bool = False,
+    ) -> None:
+        """Offer `<name>.post` with this guarantee, the balance as a fact for policy or not, of money or of anything."""
         self.name = name
         self.world = world
         self._guarantee = guarantee
         self._recognises = guarantee in {Guarantee.ATOMIC, Guarantee.IDEMPOTENT}
         post = Operation(
             name=f"{name}.post",
-            params=_PARAMS,
+            params=_MONEY if money else _PARAMS,
             guarantee=guarantee,
             undo=Undo.EXACT,
             facts=("balance",) if facts else (),

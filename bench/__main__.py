@@ -9,6 +9,8 @@ import logging
 import shutil
 import socket
 import tempfile
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -19,8 +21,18 @@ import structlog
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from bench.afterwards import measure_afterwards
-from bench.engines import PEER_SETTINGS, ROOT, Service, make_peer_environment, peer_task, postgres, service
+from bench.afterwards import caught_up, measure_afterwards
+from bench.engines import (
+    OUR_DATABASES,
+    OURS,
+    PEER_SETTINGS,
+    ROOT,
+    Service,
+    make_peer_environment,
+    peer_task,
+    postgres,
+    service,
+)
 from bench.load import Run, Task, measure
 from bench.machine import describe
 from bench.meter import Meter
@@ -73,10 +85,13 @@ def main() -> None:
 
 
 async def _measure_all(plan: Plan, directory: Path, console: Console) -> Report:
-    async with (
-        postgres(directory / "postgres") as server,
-        service(directory / "service", server.dsn(), _free_port()) as ours,
-    ):
+    async with AsyncExitStack() as running:
+        server = await running.enter_async_context(postgres(directory / "postgres"))
+        services = [
+            await running.enter_async_context(service(engine, directory / database, server, _free_port()))
+            for engine, database in OUR_DATABASES.items()
+        ]
+        ours = services[0]
         connection = await asyncpg.connect(server.dsn())
         if server.pid is None:
             raise RuntimeError("PostgreSQL has stopped.")
@@ -86,7 +101,8 @@ async def _measure_all(plan: Plan, directory: Path, console: Console) -> Report:
             SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
         ) as progress:
             rounds = [
-                await _round(plan, _tasks(plan, server, ours), meter, progress, number) for number in range(plan.rounds)
+                await _round(plan, _tasks(plan, server, services), services, meter, progress, number)
+                for number in range(plan.rounds)
             ]
             sustained = None
             if plan.sustained_seconds:
@@ -94,7 +110,7 @@ async def _measure_all(plan: Plan, directory: Path, console: Console) -> Report:
                 sustained = await measure(ours.task(BUSY, plan.sustained_seconds), meter)
                 progress.remove_task(shown)
             progress.add_task("views, replay, store")
-            afterwards = await measure_afterwards(ours, server.dsn(), plan.seconds)
+            afterwards = await measure_afterwards(ours, server.dsn(OUR_DATABASES[OURS]), plan.seconds)
         await connection.close()
     return Report(
         at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -105,20 +121,27 @@ async def _measure_all(plan: Plan, directory: Path, console: Console) -> Report:
     )
 
 
-def _tasks(plan: Plan, server: EmbeddedPostgres, ours: Service) -> list[Task]:
+def _tasks(plan: Plan, server: EmbeddedPostgres, services: Sequence[Service]) -> list[Task]:
     tasks = []
     for in_flight in IN_FLIGHT:
-        tasks.append(ours.task(in_flight, plan.seconds))
+        engines = services if in_flight == BUSY else services[:1]
+        tasks += [one.task(in_flight, plan.seconds) for one in engines]
         if in_flight in plan.peer_in_flight:
             tasks += [peer_task(server, settings, in_flight, plan.seconds) for settings in PEER_SETTINGS]
     return tasks
 
 
-async def _round(plan: Plan, tasks: list[Task], meter: Meter, progress: Progress, number: int) -> list[Run]:
+async def _round(
+    plan: Plan, tasks: list[Task], services: Sequence[Service], meter: Meter, progress: Progress, number: int
+) -> list[Run]:
+    """Run every task once, every second round backwards; none begins while the views of the one before catch up."""
     runs = []
-    for task in tasks:
+    for task in tasks if number % 2 == 0 else tasks[::-1]:
         shown = progress.add_task(f"round {number + 1} of {plan.rounds}: {task.engine}, {task.in_flight} in flight")
         runs.append(await measure(task, meter))
+        for one in services:
+            if one.engine == task.engine:
+                await caught_up(one)
         progress.remove_task(shown)
     return runs
 

@@ -1,7 +1,8 @@
-"""What is measured when the load is over: the views catching up, a replay of the whole ledger, and the store alone.
+"""What is measured when the load is over: the views catching up, a replay of the whole ledger, store and policy alone.
 
 A replay folds every event into every view at once, and compares each of them with the live one, row by row; it must
-find them equal, or there is no figure. The store alone is `bench/append.py`, in a process and a ledger of its own.
+find them equal, or there is no figure. The store alone is `bench/append.py`, in a process and a ledger of its own;
+policy alone is `bench/policies.py`.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ class Afterwards(msgspec.Struct, frozen=True, kw_only=True):
     replayed_events: int
     replayed_per_second: float  # all views at once, equality proven
     store: Mapping[str, Any]  # of bench/append.py
+    policy: Mapping[str, Mapping[str, Mapping[str, float]]]  # of bench/policies.py
 
     @property
     def appended_per_second(self) -> float:
@@ -36,22 +38,25 @@ class Afterwards(msgspec.Struct, frozen=True, kw_only=True):
 
 async def measure_afterwards(ours: Service, dsn: str, seconds: float) -> Afterwards:
     """Wait for the views, replay them, then measure the store alone, each of its figures for some seconds."""
-    catch_up = await _caught_up(ours)
+    catch_up = await caught_up(ours)
     replayed = json.loads(await _output([*ours.command, "replay", "--json"], ours))
     unequal = [view["name"] for view in replayed if not view["equal"]]
     if unequal:
         raise RuntimeError(f"The views {unequal} are not what the events say.")
     slowest = max(replayed, key=lambda view: view["seconds"])
     store = json.loads(await _output([sys.executable, "-m", "bench.append", dsn, "--seconds", str(seconds)], ours))
+    policy = json.loads(await _output([sys.executable, "-m", "bench.policies"], ours))
     return Afterwards(
         catch_up_seconds=catch_up,
         replayed_events=slowest["events"],
         replayed_per_second=slowest["events"] / slowest["seconds"],
         store=store,
+        policy=policy["microseconds"],
     )
 
 
-async def _caught_up(ours: Service) -> float:
+async def caught_up(ours: Service) -> float:
+    """Wait until every view has every event; return the seconds that took."""
     begin = time.perf_counter()
     while time.perf_counter() < begin + _CATCH_UP_SECONDS:
         views = (await asyncio.to_thread(_get, ours, "/v1/projections"))["items"]

@@ -35,18 +35,26 @@ _HEAD = (
     "POST /v1/intents HTTP/1.1\r\nHost: %(host)s\r\nAuthorization: Bearer %(token)s\r\n"
     "Content-Type: application/json\r\nPrefer: wait=%(wait)d\r\nIdempotency-Key: "
 )
-_BODY = json.dumps(
-    {
-        "task": "12A",
-        "reason": "Customer 88 was charged twice for order 1841; refund the second charge and note it on the account.",
-        "confidence": 0.97,
-        "context": {"ticket": "T-1841", "channel": "chat"},
-        "actions": [
-            {"id": "refund", "operation": "payments.post", "params": {"account": "customer-88", "amount": 4200}},
-            {"id": "note", "operation": "crm.post", "params": {"account": "customer-88", "amount": 1}},
-        ],
-    }
-).encode()
+_BODY = (
+    json.dumps(
+        {
+            "reason": "Customer 88 was charged twice for order 1841; refund the second charge and note it in CRM.",
+            "confidence": 0.97,
+            "context": {"ticket": "T-1841", "channel": "chat"},
+            "actions": [
+                {
+                    "id": "refund",
+                    "operation": "payments.post",
+                    "params": {"account": "customer-88", "amount": "AMOUNT", "currency": "USD"},
+                },
+                {"id": "note", "operation": "crm.post", "params": {"account": "customer-88", "amount": 1}},
+            ],
+        }
+    )
+    .replace('"AMOUNT"', "%04d")
+    .encode()
+)  # no two requests after one another are alike
+_AMOUNTS = range(1_000, 5_000)
 
 
 class _Shown(msgspec.Struct):
@@ -103,7 +111,7 @@ class Load:
     def __init__(self, url: str, token: str, in_flight: int) -> None:
         address = urlsplit(url)
         head = (_HEAD % {"host": address.netloc, "token": token, "wait": WAIT_SECONDS}).encode()
-        self._request = head + b"%b-%d\r\nContent-Length: " + str(len(_BODY)).encode() + b"\r\n\r\n" + _BODY
+        self._request = head + b"%%b-%%d\r\nContent-Length: %d\r\n\r\n" % len(_BODY % 0) + _BODY
         self._seed = secrets.token_hex(8).encode()
         self._number = count()
         self._epoll = select.epoll()
@@ -147,7 +155,8 @@ class Load:
         return found
 
     def _send(self, connection: Connection) -> None:
-        connection.send(self._request % (self._seed, next(self._number)))
+        number = next(self._number)
+        connection.send(self._request % (self._seed, number, _AMOUNTS[number % len(_AMOUNTS)]))
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -1,8 +1,11 @@
-"""The two engines under measurement, and the PostgreSQL server they share.
+"""The engines under measurement, and the PostgreSQL server they share.
 
-Each is set up as its documentation says: `intentledger serve` as one process with two `reference` adapters; DBOS in an
+Each is set up as its documentation says: `intentledger serve` as one process with `reference` adapters; DBOS in an
 environment of its own, as a library inside the process that calls it. The server is the embedded one with its
 defaults, all of them durable; each engine has a database of its own on it.
+
+Ours runs three times: as anybody would start it, under the authority of `bench/under_authority.py`, and without any
+(`bench/bare.py`). While one of them works the others have nothing to do.
 """
 
 import asyncio
@@ -20,6 +23,7 @@ import msgspec
 
 from bench.load import Task
 from bench.meter import prepare
+from bench.under_authority import ADAPTERS, put_under_authority
 from gateway.data_directory import token_file
 from gateway.embedded_postgres import EmbeddedPostgres
 
@@ -27,18 +31,16 @@ ROOT: Final = Path(__file__).parents[1]
 PEER_ENVIRONMENT: Final = ROOT / ".venv-bench"
 PEER_SETTINGS: Final = ("documented", "best")
 OURS: Final = "intentledger"
+UNDER_AUTHORITY: Final = "intentledger, under authority"
+BARE: Final = "intentledger, without authority"
+OUR_DATABASES: Final = {OURS: "ours", UNDER_AUTHORITY: "under_authority", BARE: "bare"}
+PEERS: Final = tuple(f"DBOS, {settings}" for settings in PEER_SETTINGS)
 
-_ADAPTERS = """\
-[adapters.payments]
-type = "reference"
-guarantee = "atomic"
-facts = false
-
-[adapters.crm]
-type = "reference"
-guarantee = "atomic"
-facts = false
-"""
+_ADAPTERS = "\n".join(
+    f'[adapters.{name}]\ntype = "reference"\nguarantee = "atomic"\nfacts = false\n'
+    + ("money = true\n" if name == "payments" else "")
+    for name in ADAPTERS
+)
 _READY_SECONDS = 60
 
 
@@ -50,8 +52,8 @@ async def postgres(directory: Path) -> AsyncIterator[EmbeddedPostgres]:
         await server.start()
         connection = await asyncpg.connect(server.dsn())
         await prepare(connection)
-        for settings in PEER_SETTINGS:
-            await connection.execute(f"create database {_peer_database(settings)}")
+        for database in (*OUR_DATABASES.values(), *map(_peer_database, PEER_SETTINGS)):
+            await connection.execute(f"create database {database}")
         await connection.close()
         yield server
     finally:
@@ -59,11 +61,13 @@ async def postgres(directory: Path) -> AsyncIterator[EmbeddedPostgres]:
 
 
 class Service(msgspec.Struct, frozen=True):
-    """A running `intentledger serve`."""
+    """A running `intentledger serve`, or what stands for it."""
 
+    engine: str
     pid: int
     url: str
-    token: str
+    token: str  # the operator's
+    holder: str  # the token of who submits
     command: tuple[str, ...]  # how to call `intentledger`
     environment: Mapping[str, str]  # in which it is this service that is meant
 
@@ -71,28 +75,30 @@ class Service(msgspec.Struct, frozen=True):
         """Drive it by a client process over HTTP."""
         command = [sys.executable, "-m", "bench.client", "--url", self.url]
         return Task(
-            engine=OURS,
+            engine=self.engine,
             in_flight=in_flight,
             command=[*command, "--in-flight", str(in_flight), "--seconds", str(seconds)],
-            environment={**os.environ, "BENCH_TOKEN": self.token},
+            environment={**os.environ, "BENCH_TOKEN": self.holder},
             engine_pid=self.pid,
         )
 
 
 @asynccontextmanager
-async def service(directory: Path, dsn: str, port: int) -> AsyncIterator[Service]:
-    """Run the service as one process on this database, in a directory of its own."""
+async def service(engine: str, directory: Path, server: EmbeddedPostgres, port: int) -> AsyncIterator[Service]:
+    """Run the service as one process on its database, in a directory of its own."""
     directory.mkdir()  # noqa: ASYNC240 - nothing else runs yet
     (directory / "intentledger.toml").write_text(_ADAPTERS)
-    command = (str(Path(sys.executable).parent / "intentledger"),)
-    environment = _service_environment(directory, dsn, port)
+    program = str(Path(sys.executable).parent / "intentledger")
+    command = (sys.executable, "-m", "bench.bare") if engine == BARE else (program,)
+    environment = _service_environment(directory, server.dsn(OUR_DATABASES[engine]), port)
     with (directory / "service.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(*command, "serve", env=environment, stdout=log, stderr=log)
     try:
         url = f"http://127.0.0.1:{port}"
         await _ready(process, f"{url}/readyz", directory / "service.log")
         token = token_file(directory / "data", "main").read_text().strip()
-        yield Service(process.pid, url, token, command, environment)
+        holder = put_under_authority(url, token) if engine == UNDER_AUTHORITY else token
+        yield Service(engine, process.pid, url, token, holder, command, environment)
     finally:
         if process.returncode is None:
             process.terminate()
@@ -146,7 +152,7 @@ def peer_task(server: EmbeddedPostgres, settings: str, in_flight: int, seconds: 
     command = [str(PEER_ENVIRONMENT / "bin" / "python"), str(ROOT / "bench" / "dbos_work.py")]
     command += ["--url", server.dsn(_peer_database(settings)), "--settings", settings]
     return Task(
-        engine=f"DBOS, {settings}",
+        engine=PEERS[PEER_SETTINGS.index(settings)],
         in_flight=in_flight,
         command=[*command, "--in-flight", str(in_flight), "--seconds", str(seconds)],
         environment=os.environ,

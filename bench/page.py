@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-from bench.report import Report, others, ratios, rows, targets
+from bench.report import EFFECTS, Report, costs, others, ratios, rows, targets
 
 _BEGIN = "<!-- figures: begin -->\n"
 _END = "<!-- figures: end -->\n"
@@ -46,6 +46,14 @@ def _lines(report: Report) -> Iterator[str]:
     yield "| ours is so many times as fast as | median | range of the rounds |\n|---|---|---|"
     for name, found in ratios(report):
         yield f"| {name} | {median(found):.1f} | {min(found):.1f} to {max(found):.1f} |"
+    yield "\n| of the throughput without authority there is left, 128 in flight, with | median | range of the rounds |"
+    yield "|---|---|---|"
+    for name, found in costs(report):
+        yield f"| {name} | {median(found):.0%} | {min(found):.0%} to {max(found):.0%} |"
+    yield f"\n| a policy decision, µs p50 (p99): policies | {' | '.join(EFFECTS.values())} |\n|---|---|---|---|"
+    for name, by_effect in report.afterwards.policy.items():
+        cells = [f"{by_effect[one]['p50']:,.0f} ({by_effect[one]['p99']:,.0f})" for one in EFFECTS]
+        yield f"| {name} | {' | '.join(cells)} |"
     yield "\n| target | reached | |\n|---|---|---|"
     for target in targets(report):
         sign = "≥" if target.at_least else "≤"

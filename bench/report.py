@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.afterwards import Afterwards
-from bench.engines import OURS
+from bench.engines import BARE, OURS, PEERS, UNDER_AUTHORITY
 from bench.load import Run
 from bench.machine import Machine
 
@@ -61,6 +61,8 @@ def show(report: Report, console: Console) -> None:
     console.print(_cost_table(report))
     if any(ratios(report)):
         console.print(_ratio_table(report))
+    console.print(_costs_table(report))
+    console.print(_policy_table(report))
     after = report.afterwards
     console.print(
         f"afterwards: the views had every event after {after.catch_up_seconds:.1f} s; replay of "
@@ -90,6 +92,11 @@ def targets(report: Report) -> Iterator[Target]:
     for name, found in ratios(report):
         if str(BUSY) in name:
             yield Target(f"times {name}", median(found), 20, at_least=True)
+    for name, found in costs(report):
+        if name == _COST:
+            yield Target("% of the throughput without authority, under it", 100 * median(found), 75, at_least=True)
+    decision = report.afterwards.policy[DECISION]["allow"]["p50"]
+    yield Target(f"µs p50 of a policy decision, {DECISION}", decision, 200, at_least=False)
     yield Target("events/s appended in batches", report.afterwards.appended_per_second, 50_000, at_least=True)
     yield Target("events/s replayed", report.afterwards.replayed_per_second, 50_000, at_least=True)
 
@@ -112,17 +119,27 @@ def _groups(report: Report) -> dict[tuple[int, str], list[Run]]:
 
 def ratios(report: Report) -> Iterator[tuple[str, list[float]]]:
     """Give the ratio of our rate to the peer's within each round, at equal numbers in flight, and to its best one."""
-    kinds = sorted({(run.in_flight, run.engine) for runs in report.rounds for run in runs if run.engine != OURS})
+    kinds = sorted({(run.in_flight, run.engine) for runs in report.rounds for run in runs if run.engine in PEERS})
     for in_flight, engine in kinds:
         found = [_rate(runs, OURS, in_flight) / _rate(runs, engine, in_flight) for runs in report.rounds]
         yield f"{engine}, {in_flight} in flight", found
     if kinds:
-        best = [max(run.rate for run in runs if run.engine != OURS) for runs in report.rounds]
+        best = [max(run.rate for run in runs if run.engine in PEERS) for runs in report.rounds]
         ours = [_rate(runs, OURS, BUSY) for runs in report.rounds]
         yield (
             f"DBOS at its best, ours at {BUSY} in flight",
             [mine / theirs for mine, theirs in zip(ours, best, strict=True)],
         )
+
+
+def costs(report: Report) -> Iterator[tuple[str, list[float]]]:
+    """Give what is left of the rate without authority, within each round."""
+    for name, engine in ((_COST, UNDER_AUTHORITY), ("the operator's token and the built-in policy set", OURS)):
+        yield name, [_rate(runs, engine, BUSY) / _rate(runs, BARE, BUSY) for runs in report.rounds]
+
+
+_COST: Final = "three grants, two limits and 50 policies"
+DECISION: Final = "50 of a department, one action"
 
 
 def _rate(runs: Round, engine: str, in_flight: int) -> float:
@@ -190,6 +207,28 @@ def _ratio_table(report: Report) -> Table:
     for name, found in ratios(report):
         table.add_row(name, f"{median(found):.1f} times", f"{min(found):.1f} to {max(found):.1f}")
     return table
+
+
+def _costs_table(report: Report) -> Table:
+    table = Table(title=f"of the throughput without authority there is left, {BUSY} in flight (within each round)")
+    for heading in ("with", "median", "range"):
+        table.add_column(heading, justify="left" if heading == "with" else "right")
+    for name, found in costs(report):
+        table.add_row(name, f"{median(found):.0%}", f"{min(found):.0%} to {max(found):.0%}")
+    return table
+
+
+def _policy_table(report: Report) -> Table:
+    table = Table(title="a policy decision, µs: p50 and p99")
+    table.add_column("policies")
+    for effect in EFFECTS:
+        table.add_column(EFFECTS[effect], justify="right")
+    for name, by_effect in report.afterwards.policy.items():
+        table.add_row(name, *(f"{by_effect[one]['p50']:,.0f}   {by_effect[one]['p99']:,.0f}" for one in EFFECTS))
+    return table
+
+
+EFFECTS: Final = {"allow": "allowed", "escalate": "for a person", "deny": "denied"}
 
 
 def _targets_table(report: Report) -> Table:

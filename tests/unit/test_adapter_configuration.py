@@ -205,6 +205,19 @@ def test_a_reference_participant_shows_policy_its_balance_unless_told_not_to(tmp
         assert load(file, {}).operations["stock.post"].facts == facts
 
 
+def test_a_reference_participant_that_moves_money_can_be_counted(tmp_path: Path) -> None:
+    file = tmp_path / "intentledger.toml"
+    for said, params, money in (
+        ("", {"account": "a", "amount": -4200}, None),
+        ("money = true\n", {"account": "a", "amount": 4200, "currency": "USD"}, (4200, "USD")),
+    ):
+        file.write_text(REFERENCE + said)
+        registry = load(file, {})
+        assert list(registry.validate("stock.post", params)) == []
+        assert registry.money("stock.post", params) == money
+    assert list(registry.validate("stock.post", {"account": "a", "amount": -1, "currency": "USD"})) != []
+
+
 def test_the_reference_world_forgets_the_oldest_settled_keys_and_never_a_hold() -> None:
     world = World()
     world.held["hold"] = Entry(Fate.HELD, 1, "a", 1)
