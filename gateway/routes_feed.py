@@ -20,7 +20,7 @@ import structlog
 from aiohttp import web
 from aiohttp.web import BaseRequest
 
-from gateway.door import Door, Route, Service, Visit
+from gateway.door import Door, Route, Service, Visit, bearer
 from gateway.models import FeedQuery
 from gateway.render import EventPage, encode
 from ledger import events as e
@@ -71,9 +71,12 @@ async def stream(
 ) -> web.StreamResponse:
     """Answer with chunks as they come.
 
-    A failure, or a reader that takes nothing for `write_seconds`, breaks the connection off. A `live` stream has no end
-    of its own; when the service drains it ends properly, and its reader resumes elsewhere.
+    A failure, or a reader that takes nothing for `write_seconds`, breaks the connection off; so does the end of the
+    reader's token, which is looked at again every `heartbeat_seconds`. A `live` stream has no end of its own; when the
+    service drains it ends properly, and its reader resumes elsewhere.
     """
+    clock = asyncio.get_running_loop().time
+    asked_at = clock()
     response = web.StreamResponse(headers=visit.headers(content_type))
     await response.prepare(visit.request)
     drained = asyncio.timeout(None)
@@ -81,6 +84,9 @@ async def stream(
         async with drained, aclosing(chunks):
             with visit.door.patience(drained) if live else nullcontext():
                 async for chunk in chunks:
+                    if clock() - asked_at >= visit.door.limits.heartbeat_seconds:
+                        await visit.service.authority.authenticate(bearer(visit.request))
+                        asked_at = clock()
                     async with asyncio.timeout(visit.door.limits.write_seconds):
                         await response.write(chunk)
     except (LedgerError, TimeoutError) as error:

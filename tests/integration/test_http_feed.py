@@ -143,6 +143,17 @@ async def test_a_reader_that_takes_nothing_is_cut_off_and_frees_its_place(door):
     writer.transport.abort()
 
 
+async def test_a_reader_whose_token_dies_reads_no_further(door):
+    reader = await door.grant("auditor", kind="person")
+    async with follow(door, Authorization=f"Bearer {reader.token}") as response, asyncio.timeout(10):
+        live = Live(response)
+        await live.events(1)
+        status, _, _ = await door.post(f"/v1/grants/{reader.id}/revoke", {"reason": "left the company"})
+        assert status == 200
+        with pytest.raises(aiohttp.ClientError):
+            await live.events(1_000_000)
+
+
 async def test_lines_that_break_inside_never_look_complete(door, monkeypatch):
     await door.submit(ONE)
 
