@@ -195,7 +195,7 @@ def heats_of(grants: Sequence[tuple[str, Sequence[int]]], luck: random.Random) -
             grant=grant,
             lanes=tuple(lanes),
             watched=luck.choice(lanes),
-            mark=luck.choice((SUBMITTED, PREPARING, PREPARING)),
+            mark=luck.choice((SUBMITTED, PREPARING, PREPARING, PREPARING, PREPARING)),
             pause_seconds=luck.choice((0, luck.uniform(0, 0.02))),
         )
         for grant, lanes in grants

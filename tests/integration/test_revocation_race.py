@@ -14,7 +14,7 @@ import msgspec
 from racers import AT_ONCE, Heat, Lane, Marks, heats_of, run_agents, run_revokes
 
 from authority.authority import Authority
-from authority.grants import GrantOrder, Principal, token_of
+from authority.grants import GrantOrder, Principal, principal_of, token_of
 from ledger.events import AbortDecided, CommitDecided, GrantRevoked, IntentSubmitted, Recorded
 from ledger.grants import Permission
 from ledger.intents import Subject
@@ -38,8 +38,8 @@ class Outcome(msgspec.Struct):
 
 async def hang(authority: Authority, above: Principal, name: str, kind: str = "agent") -> tuple[Principal, str]:
     order = GrantOrder(subject=Subject(kind, name), operations=(Permission("track.*"),), may_delegate=True)
-    _, token = await authority.issue(above, order, lambda size: next(_seeds).to_bytes(size, "big"))
-    return await authority.authenticate(token), token
+    issued, token = await authority.issue(above, order, lambda size: next(_seeds).to_bytes(size, "big"))
+    return principal_of([*above.chain, issued]), token
 
 
 async def field(store: Store, alone: int, teams: int, beside: int) -> tuple[list[Lane], list[tuple[str, list[int]]]]:
@@ -148,7 +148,7 @@ async def run(dsn: str, store: Store, alone: int, teams: int, beside: int, *, pl
 
 
 async def test_no_decision_stands_behind_the_revoke_of_its_grant_or_of_one_above(dsn, store):
-    outcome = await run(dsn, store, alone=1_400, teams=280, beside=60)
+    outcome = await run(dsn, store, alone=1_200, teams=270, beside=60)
     assert (outcome.committed_late, outcome.accepted_late, outcome.undecided) == (0, 0, 0)
     assert outcome.untouched == 60
     assert outcome.committed_first > 200, "hardly a decision came first: the race is not run"
@@ -157,5 +157,5 @@ async def test_no_decision_stands_behind_the_revoke_of_its_grant_or_of_one_above
 
 
 async def test_the_race_finds_a_grant_that_is_looked_up_before_the_transaction_instead_of_inside_it(dsn, store):
-    outcome = await run(dsn, store, alone=240, teams=60, beside=0, planted=True)
+    outcome = await run(dsn, store, alone=200, teams=50, beside=0, planted=True)
     assert outcome.committed_late > 0

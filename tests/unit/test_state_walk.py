@@ -52,9 +52,12 @@ def short_holds(monkeypatch):
     monkeypatch.setattr(the_answers, "MOMENTS", SHORT)
 
 
-@pytest.mark.parametrize("quorum", [1, 2])
-@pytest.mark.parametrize("other", [None, ("atomic", "exact"), ("blind", "none")], ids=["alone", "atomic", "blind"])
-def test_a_hold_that_is_let_go_while_people_look(short_holds, quorum, other):
+@pytest.mark.parametrize(
+    ("other", "quorum"),
+    [(None, 1), (None, 2), (("atomic", "exact"), 1), (("blind", "none"), 1), (("blind", "none"), 2)],
+    ids=["alone", "alone, two people", "atomic", "blind", "blind, two people"],
+)
+def test_a_hold_that_is_let_go_while_people_look(short_holds, other, quorum):
     plans = [plan("a", "atomic", facts=True, hold_seconds=600)]
     plans += [plan("b", *other)] if other else []
     report = walk(*plans, effects=("allow", "escalate", "deny"), quorum=quorum, breaks_promises=False)

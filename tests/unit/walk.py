@@ -33,7 +33,7 @@ from ledger.errors import InDoubt, NotUndoable, Permanent, Transient
 from ledger.grants import Charge
 from ledger.intents import ActionPlan, Undo, Verb, has_hold
 from ledger.phases import TERMINAL, UNDECIDED, Phase, Step
-from ledger.state import IntentState, content_digest, evolve
+from ledger.state import ActionState, IntentState, content_digest, evolve
 from ledger.store import GrantAlive, GuardFailed, PolicyActive, WithinLimits
 from ledger.transitions import PHASES, STEPS, SWEEPS, symbol
 
@@ -59,7 +59,7 @@ class Node(NamedTuple):
                 _place(a.plan.id, s.done_order),
                 a.plan.id == asked,
                 a.key != a.plan.key,
-                repr(a.preview and a.preview.get("facts")),
+                _facts(a.preview),
                 truth,
             )
             for a, truth in zip(s.actions, self.truths, strict=True)
@@ -116,34 +116,35 @@ class _Walk:
         leads_to = {}
         terminal = set()
         ends = set()
-        todo = [self.first]
+        todo = [(self.first.key, self.first)]
         while todo:
-            node = todo.pop()
+            key, node = todo.pop()
             try:
                 self.check(node)
-                next_nodes = list(self.next_nodes(node))
+                next_nodes = {one.key: one for one in self.next_nodes(node)}
             except Violation as violation:
-                raise Violation(f"{violation}\n{self.way(came_from, node)}") from None
+                raise Violation(f"{violation}\n{self.way(came_from, key, node)}") from None
             if node.state.phase in TERMINAL:
-                terminal.add(node.key)
+                terminal.add(key)
                 ends.add(node.state.phase)
-            leads_to[node.key] = [n.key for n in next_nodes]
-            for one in next_nodes:
-                if one.key not in came_from:
-                    came_from[one.key] = node
-                    todo.append(one)
+            leads_to[key] = tuple(next_nodes)
+            for next_key, one in next_nodes.items():
+                if next_key not in came_from:
+                    came_from[next_key] = (key, node)
+                    todo.append((next_key, one))
         self.every_way_ends(leads_to, terminal)
         return Report(len(leads_to), ends, self.phases, self.steps, self.sweeps)
 
     @staticmethod
-    def way(came_from, node):
+    def way(came_from, key, node):
         lines = []
-        while node is not None:
+        while True:
             s = node.state
             steps = " ".join(f"{a.plan.id}:{a.step}" for a in s.actions)
             lines.append(f"  {s.phase} [{steps}] {[tuple(map(int, t)) for t in node.truths]} at {node.moment}")
-            node = came_from[node.key]
-        return "\n".join(reversed(lines))
+            if came_from[key] is None:
+                return "\n".join(reversed(lines))
+            key, node = came_from[key]
 
     @staticmethod
     def every_way_ends(leads_to, terminal):
@@ -290,23 +291,26 @@ class _Walk:
             outcomes = answers(asked, late=self.late, breaks_promises=self.breaks_promises)
             if len(ways) == 2:  # whatever doubt does to the third of three was seen with the first and the second
                 outcomes = [(truth, answer) for truth, answer in outcomes if not isinstance(answer, InDoubt)]
-            ways.append(outcomes)
+            action, now = announced.state.action(call.action), MOMENTS[node.moment]
+            ways.append((place, [(truth, the_event_of(call, action, answer, now)) for truth, answer in outcomes]))
         crashed = set()
-        for outcome in itertools.product(*ways):
-            truths = list(node.truths)
-            for call, (truth, _) in zip(calls, outcome, strict=True):
-                truths[places[call.action]] = truth
-            events = [
-                the_event_of(call, announced.state.action(call.action), answer, MOMENTS[node.moment])
-                for call, (_, answer) in zip(calls, outcome, strict=True)
-            ]
-            if tuple(truths) not in crashed:
-                yield announced._replace(truths=tuple(truths))  # a crash before the answers are recorded
-            crashed.add(tuple(truths))
-            for event in events:
-                if isinstance(event, e.HoldReleased):  # the old key stays refused; nothing is known of the new one
-                    truths[places[event.action]] = Truth()
-            yield self.then(announced, events, tuple(truths))
+        for happened, after in self.answered(announced, node.truths, ways):
+            if happened not in crashed:
+                yield announced._replace(truths=happened)  # a crash before the answers are recorded
+            crashed.add(happened)
+            yield after
+
+    def answered(self, node, happened, ways):
+        """Record one answer to each call; yield what is true outside then, and what the ledger says of it."""
+        if not ways:
+            yield happened, node
+            return
+        place, outcomes = ways[0]
+        for truth, event in outcomes:
+            # where a hold is let go the old key stays refused, and nothing is known of the new one
+            known = Truth() if isinstance(event, e.HoldReleased) else truth
+            after = self.then(node, [event], (*node.truths[:place], known, *node.truths[place + 1 :]))
+            yield from self.answered(after, (*happened[:place], truth, *happened[place + 1 :]), ways[1:])
 
     def people(self, node):
         s = node.state
@@ -363,20 +367,27 @@ _TO_UNDO = {Step.DONE, Step.UNDO_ATTEMPTED, Step.UNDO_IN_DOUBT, Step.UNDO_STUCK}
 _EFFECT_KNOWN = _TO_UNDO | {Step.UNDONE, Step.UNDO_FAILED}
 
 
+def _facts(preview) -> str:
+    if not preview or not preview.get("facts"):
+        return "not looked" if preview is None else "none"
+    return repr(preview["facts"])
+
+
 def _place(name: str, order: tuple[str, ...]) -> int:
     return order.index(name) if name in order else -1
 
 
 def _forget_times(state: IntentState) -> IntentState:
-    actions = tuple(
-        msgspec.structs.replace(
-            a,
-            retry_at=None,
-            attempts=0 if has_hold(a.plan) or a.step is Step.PLANNED else min(a.attempts, ATTEMPTS),
-        )
-        for a in state.actions
-    )
+    actions = tuple(map(_forget_time, state.actions))
     return msgspec.structs.replace(state, actions=actions, outcome_retry_at=None)
+
+
+def _forget_time(action: ActionState) -> ActionState:
+    uncounted = has_hold(action.plan) or action.step is Step.PLANNED
+    attempts = 0 if uncounted else min(action.attempts, ATTEMPTS)
+    if (action.retry_at, action.attempts) == (None, attempts):
+        return action
+    return msgspec.structs.replace(action, retry_at=None, attempts=attempts)
 
 
 class _Authority:
