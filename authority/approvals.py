@@ -23,6 +23,7 @@ import msgspec
 from authority.grants import Principal, beyond
 from ledger.events import GrantIssued
 from ledger.state import IntentState
+from ledger.visible_text import UNSEEN
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})  # categories of characters that do not tell two names apart
 
@@ -89,4 +90,6 @@ def _below_the_first(chain: Sequence[GrantIssued]) -> Sequence[GrantIssued]:
 def folded(name: str) -> str:
     """Reduce a name to what tells it apart from others: no case, no compatibility forms, nothing invisible."""
     compatible = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    return "".join(letter for letter in compatible if unicodedata.category(letter) not in _INVISIBLE)
+    return "".join(
+        letter for letter in compatible if unicodedata.category(letter) not in _INVISIBLE and letter not in UNSEEN
+    )

@@ -20,10 +20,20 @@ _SIGNS: Final = frozenset("¡¢£¥§©«®°±»¼½¾¿÷–—‘’“”•
 _LATIN_WITHOUT_MARKS: Final = frozenset("ßæÆøØðÐþÞłŁđĐœŒ")  # which no canonical decomposition leads back to ASCII
 _EAST_ASIAN: Final = ("CJK UNIFIED IDEOGRAPH-", "HIRAGANA LETTER ", "KATAKANA LETTER ", "HANGUL SYLLABLE ")
 
+UNSEEN: Final = frozenset(
+    chr(code)
+    for first, last in (
+        *((0x034F, 0x034F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x3164, 0x3164)),
+        *((0xFE00, 0xFE0F), (0xFFA0, 0xFFA0), (0xE0100, 0xE01EF)),
+    )
+    for code in range(first, last + 1)
+)
+"""Letters and marks that count as printable and leave nothing to see (Unicode's Default_Ignorable_Code_Point)."""
+
 
 def readable(name: str) -> bool:
-    """Tell whether a name looks like what it is: it can be seen, and has no spaces at its ends."""
-    return name != "" and name.isprintable() and name == name.strip()
+    """Tell whether a name looks like what it is: all of it can be seen, and it has no spaces at its ends."""
+    return name != "" and name.isprintable() and name == name.strip() and UNSEEN.isdisjoint(name)
 
 
 def printable(text: str) -> str:

@@ -46,7 +46,19 @@ def test_nobody_in_the_chain_may_under_whatever_grant(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["Manager-X", "MANAGER-X", "\uff4danager-x", "manager-x\u200b", " manager-x", "manager\u00ad-x"]
+    "name",
+    [
+        "Manager-X",
+        "MANAGER-X",
+        "\uff4danager-x",
+        "manager-x\u200b",
+        " manager-x",
+        "manager\u00ad-x",
+        "manager\u034f-x",
+        "manager-x\ufe0f",
+        "manager-x\u3164",
+        "manager-x\U000e0100",
+    ],
 )
 def test_nor_under_another_spelling_of_their_name(name):
     assert "chain of custody" in str(why_not(person(name)))

@@ -5,7 +5,7 @@ import unicodedata
 
 import pytest
 
-from ledger.visible_text import cut, visible, visible_json
+from ledger.visible_text import UNSEEN, cut, readable, visible, visible_json
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,13 @@ def test_in_json_no_text_can_pose_as_an_escape():
 def test_a_long_text_is_cut_and_says_how_long_it_was():
     assert cut("x" * 20, 20) == "x" * 20
     assert cut("x" * 2_000, 4) == "xxxx… (2,000 characters, 4 shown)"
+
+
+@pytest.mark.parametrize("name", ["dana", "Zoë Müller", "返金", "payment-specialist", "a b"])
+def test_a_readable_name_is_one_that_is_seen_whole(name):
+    assert readable(name)
+    for unseen in ("\u200b", "\u202e", "\n", "\u3000", *sorted(UNSEEN)):
+        assert not readable(name + unseen)
+        assert not readable(name[0] + unseen + name[1:])
+    assert not readable("")
+    assert not readable(name + " ")
