@@ -72,6 +72,11 @@ class Authority:
         if principal.subject.kind != "person":
             raise Forbidden("Only a person may do this. Nothing was recorded.")
 
+    async def expiry(self, grant: str) -> datetime | None:
+        """Return when a grant, or the first above it, expires; None: never."""
+        expiries = [one.expires_at for one in await self._tokens.chain(grant) if one.expires_at is not None]
+        return min(expiries, default=None)
+
     def dead(self, grant: str) -> None:
         """Answer no more from memory for a grant whose guard did not hold, or for those below it."""
         self._tokens.forget(grant)

@@ -122,7 +122,7 @@ class Runner:
                 case Verify(criteria, last):
                     stopped = await self._verify(draft, criteria, lease, last=last)
                 case Wait(until):
-                    stopped = await self._leave(draft, lease, Due(until))
+                    stopped = await self._leave(draft, lease, Due(await self._not_beyond(draft.imagined, until)))
                 case Rest():
                     ended = draft.imagined.phase in TERMINAL
                     stopped = await self._leave(draft, lease, Finished() if ended else Parked())
@@ -192,6 +192,11 @@ class Runner:
         if dry_run and verdict.effect != "deny":
             return [verdict, e.IntentSimulated(previews=previews)]
         return [verdict]
+
+    async def _not_beyond(self, state: IntentState, until: datetime) -> datetime:
+        """Bound how long an undecided intent sleeps by its grant: once that is dead, nothing is worth holding."""
+        expiry = await self._authority.expiry(state.submitted.grant) if state.phase in UNDECIDED else None
+        return until if expiry is None else min(until, expiry)
 
     async def _leave(self, draft: _Draft, lease: Lease, work: Due | Parked | Finished) -> IntentState | Stopped:
         if draft.pending:

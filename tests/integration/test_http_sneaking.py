@@ -1,4 +1,4 @@
-"""What nobody gets by a side door: facts of what is denied, words under a dead grant, an answer that hides a revoke."""
+"""What nobody gets by a side door: facts of what is denied, answers that hide a revoke, holds that outlive a grant."""
 
 import pytest
 from doorway import doorway, eventually, intent
@@ -69,3 +69,18 @@ async def test_an_intent_that_cannot_be_read_hides_no_revocation(door):
         return (await door.get(f"/v1/intents/{ids[1]}"))[1]["phase"] == "aborted"
 
     assert await eventually(aborted)
+
+
+async def test_nothing_is_held_any_longer_than_its_grant_lives(door):
+    """People have a day to answer; a grant that dies in that time must not keep what it can no longer decide about."""
+    cedar = '@id("P-1") permit (principal, action == Action::"bank.post#with_approval", resource);'
+    assert (await door.post("/v1/policies", {"cedar": cedar, "activate": True}))[0] == 201
+    _, shown, _ = await (await door.grant("brief", expires_in=2)).submit(intent(("bank.post", "88", 1)))
+    assert (shown["phase"], len(door.bank.world.held)) == ("awaiting_approval", 1)
+
+    async def aborted():
+        _, now, _ = await door.get(f"/v1/intents/{shown['id']}")
+        return now["phase"] == "aborted" and now["setback"]["cause"] == "revoked"
+
+    assert await eventually(aborted)
+    assert door.bank.world.held == {}
