@@ -47,7 +47,8 @@ async def answer(world: World, state: IntentState, *, hurry: bool) -> None:
             digest = random.choice(sorted(known)) if known else NOBODY_KNOWS
             await say(world, state, random.choice(APPROVERS[:2]), digest)
         case "not eligible":
-            await say(world, state, random.choice([one for one in INVOLVED if involved(state, one)]), asked.digest)
+            unfit = [one for one in INVOLVED if involved(state, one)] + ["friend", "frank"] * bool(asked.approvers)
+            await say(world, state, random.choice(unfit), asked.digest)
 
 
 async def too_late(world: World, state: IntentState) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from simulation.cast import grant_of
 from simulation.rules import MEANINGS, Says, together
 from simulation.world import BOUNDS, World
 
@@ -104,6 +105,8 @@ class AuthorityChecker:
                 self._of_an_intent(self.cases[intent], one, event)
 
     def _of_an_intent(self, case: Case, one: e.Recorded, event: e.Event) -> None:
+        if getattr(event, "by", None) is not None:
+            self._alive(grant_of(event.by), one, "spoke")  # type: ignore[attr-defined]
         match event:
             case e.HoldReleased():
                 case.released = True
@@ -256,13 +259,16 @@ class AuthorityChecker:
         self._alive(event.grant, one, "approved")
         chain = self._chain(event.grant)
         involved = {above.subject.name for above in case.chain}
-        if chain[-1].subject.kind != "person" or involved & {above.subject.name for above in chain[1:] or chain}:
+        names = {above.subject.name for above in chain[1:] or chain}
+        if chain[-1].subject.kind != "person" or involved & names:
             self._blame(f"I7: {name} is by somebody who is involved")
-        subject = chain[-1].subject
-        if asked is not None and asked.approvers and not {subject.name, subject.role} & set(asked.approvers):
-            self._blame(f"I7: {name} is by somebody whom policy does not ask")
-        if any(event.by == earlier.event.by for earlier in case.approvals):  # type: ignore[attr-defined]
-            self._blame(f"I7: {name} is their second")
+        for subject in (above.subject for above in chain[1:] or chain):
+            if asked is not None and asked.approvers and not {subject.name, subject.role} & set(asked.approvers):
+                self._blame(f"I7: {name} is by {subject.name}, whom policy does not ask")
+        for earlier in case.approvals:
+            others = self._chain(earlier.event.grant)  # type: ignore[attr-defined]
+            if names & {above.subject.name for above in others[1:] or others}:
+                self._blame(f"I7: {name} is their second")
 
     # ── I11: limits ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -11,7 +11,7 @@ import msgspec
 from simulation.standing import Standing
 from simulation.store import SimulatedStore
 
-from authority import policy, tokens
+from authority import approvals, policy, tokens
 from coordinator import coordinator, guards, moves, people, runner, undecided
 from ledger import events as e
 from ledger import state, transitions
@@ -41,6 +41,11 @@ def remembers_grants_for_ever(patch):
     patch.setattr(tokens.Tokens, "forget", lambda *_: None)
     patch.setattr(tokens.Tokens, "authenticate", lambda self, token, **_: real(self, token, fresh=False))
     patch.setattr(tokens, "_expired", lambda *_: False)
+    _drops(patch, coordinator, GrantAlive)
+
+
+def hears_people_whose_grant_has_died(patch):
+    """Their token was looked at when they began to speak."""
     _drops(patch, coordinator, GrantAlive)
 
 
@@ -114,11 +119,12 @@ def _approvals_that_count(patch: Any, counts: Callable[[Any, Any, Any], bool]) -
 def counts_answers_instead_of_people(patch):
     _approvals_that_count(patch, lambda event, _, intent: event.digest == intent.approval_requested.digest)
     real = people._may_answer
-    patch.setattr(
-        people,
-        "_may_answer",
-        lambda intent, *args: real(msgspec.structs.replace(intent, approvals=(), approval_times=()), *args),
-    )
+
+    def forgetful(intent, involved, answer):
+        alone = msgspec.structs.replace(involved, answered=())
+        real(msgspec.structs.replace(intent, approvals=(), approval_times=()), alone, answer)
+
+    patch.setattr(people, "_may_answer", forgetful)
 
 
 def lets_approvals_outlive_their_expiry(patch):
@@ -134,6 +140,10 @@ def lets_approvals_outlive_their_expiry(patch):
         "_may_answer",
         lambda intent, chain, answer: real(intent, chain, msgspec.structs.replace(answer, now=LONG_AGO)),
     )
+
+
+def counts_people_twice_under_two_names(patch):
+    patch.setattr(approvals, "_shared", lambda *_: None)
 
 
 def lets_people_approve_for_themselves(patch):
@@ -174,6 +184,7 @@ def does_not_look_for_repetitions(patch):
 AUTHORITY_MUTANTS = [
     (checks_the_grant_outside_the_transaction, "simulation", "I5: .* (was given a verdict|committed)"),
     (remembers_grants_for_ever, "simulation", "I5: .* submitted an intent"),
+    (hears_people_whose_grant_has_died, "races", "was heard"),
     (sleeps_through_a_revoke, "happenings", "I5: .* not aborted soon|I18: "),
     (forgets_the_subtree_on_revoke, "simulation", "I5: "),
     (decides_under_a_policy_set_that_was_replaced, "simulation", "I6: .* not active"),
@@ -183,6 +194,7 @@ AUTHORITY_MUTANTS = [
     (commits_what_has_changed_since_it_was_approved, "happenings", "I7: .* approved by 0 of 1"),
     (counts_answers_instead_of_people, "simulation", "I7: .* approved by 1 of 2"),
     (lets_approvals_outlive_their_expiry, "races", "it was decided to commit"),
+    (counts_people_twice_under_two_names, "simulation", "I7: .* is their second"),
     (lets_people_approve_for_themselves, "simulation", "I7: .* involved"),
     (lets_holds_go_without_a_word, "happenings", "I8: abort of .* still counts on it"),
     (reads_limits_before_the_lock, "simulation", "I11: .* of it was used"),

@@ -4,7 +4,9 @@
               │           ├─ beta
               │           └─ mallory             a person whom the manager made: never an approver of his agents
               ├─ gamma                           an agent of the operator's own
-              └─ dana, erin (finance), frank     people who may approve
+              ├─ dana (finance) ─── twin         who may approve, one of them: both could be the same person
+              ├─ erin (finance)                  who may approve
+              └─ frank ─── friend (finance)      who may approve, but never where finance is asked
 
 All of it is recorded before anything else happens.
 """
@@ -27,7 +29,7 @@ from ledger.store import Activate, Append, Appended, Change, Issue
 from ledger.tasks import Criterion, FailureMode, TaskContract
 
 AGENTS = ("alpha", "beta", "gamma", "delta")
-APPROVERS = ("dana", "erin", "frank")
+APPROVERS = ("dana", "erin", "frank", "twin")
 INVOLVED = ("operator", "manager", "mallory")  # people who must never approve for alpha, beta or delta
 MORTAL = ("manager", "alpha", "beta", "delta")  # whose grants are revoked and expire
 TASK = "tidy"
@@ -60,6 +62,8 @@ def cast(*, limits: Mapping[str, Limit] = {}, expiring: Mapping[str, datetime] =
     root = operator_grant(token("operator"))
     manager = _below(root, Subject("person", "manager"), may_delegate=True)
     alpha = _below(manager, Subject("agent", "alpha", "3.1"), may_delegate=True)
+    dana = _below(root, Subject("person", "dana", role="finance"), may_delegate=True)
+    frank = _below(root, Subject("person", "frank"), may_delegate=True)
     narrow = (Permission("*", {"n": Range(max=7)}),)
     made = [
         root,
@@ -68,9 +72,11 @@ def cast(*, limits: Mapping[str, Limit] = {}, expiring: Mapping[str, datetime] =
         _below(manager, Subject("agent", "beta", "1.0")),
         _below(manager, Subject("person", "mallory")),
         _below(root, Subject("agent", "gamma")),
-        _below(root, Subject("person", "dana", role="finance")),
+        dana,
+        _below(dana, Subject("person", "twin", role="finance")),
         _below(root, Subject("person", "erin", role="finance")),
-        _below(root, Subject("person", "frank")),
+        frank,
+        _below(frank, Subject("person", "friend", role="finance")),
         _below(alpha, Subject("agent", "delta"), operations=narrow),
     ]
     return tuple(_changed(one, limits, expiring) for one in made)

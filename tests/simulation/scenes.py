@@ -149,7 +149,9 @@ async def operators(world: World) -> None:
 
 
 async def cancel(world: World, state: IntentState) -> None:
-    await world.ask(lambda door: door.coordinator.cancel(state.id, OPERATOR, "changed my mind"))
+    name, pause = world.random.choice(("operator", "manager")), world.random.choice((0.0, 0.0, 2.0))
+    with suppress(Unauthenticated):
+        await world.ask(lambda door: door.cancel(token(name), state.id, pause))
 
 
 async def undo(world: World, state: IntentState, *, partial: bool) -> None:

@@ -128,11 +128,11 @@ def ruled(*operations: str, n: int) -> Shape:
 
 
 RULED: dict[str, tuple[Shape, float]] = {  # under policy, each with the seconds that people wait before they answer
+    "approved late, the hold let go": (ruled("atomic.brief", n=6), 14.0),
+    "approved by two": (ruled("verifiable.exact_facts", n=8), 0.0),
     "allowed": (ruled("atomic.exact", "idempotent.exact", n=1), 0.0),
     "allowed, with facts": (ruled("atomic.exact_facts", "blind.none", n=1), 0.0),
     "approved": (ruled("atomic.exact", "idempotent.exact_facts", n=6), 0.0),
-    "approved by two": (ruled("verifiable.exact_facts", n=8), 0.0),
-    "approved late, the hold let go": (ruled("atomic.brief", n=6), 14.0),
 }
 
 

@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from simulation.cast import activate, principal
+from simulation.cast import activate, principal, token
 from simulation.chance import Scripted
 from simulation.shapes import shape
 from simulation.store import Database, SimulatedStore
@@ -14,9 +14,11 @@ from simulation.world import World, request
 from authority.authority import Authority
 from coordinator import people
 from coordinator.calls import Calls, Lease
+from coordinator.coordinator import Coordinator
 from coordinator.intake import RequestedAction, submitted
 from coordinator.runner import Lost, Runner
 from ledger import events as e
+from ledger.errors import Unauthenticated
 from ledger.ids import intent_stream
 from ledger.state import content_digest, fold
 from ledger.store import Append, Due, Parked
@@ -110,3 +112,23 @@ def state_of(*events):
     database = Database(lambda: 0.0)
     verdict = database.append(Append(stream=STREAM, expected_version=0, events=events))
     return fold(verdict.recorded)
+
+
+def test_a_person_whose_grant_dies_while_they_speak_is_not_heard():
+    """Who they are was looked at when their request began; what they want came after the revoke had returned."""
+
+    async def scenario(world):
+        store = SimulatedStore(world.database, world.network)
+        first = submitted(request("k", shape("atomic.exact")), REGISTRY, principal("gamma"), "main", INTENT)
+        await store.append(Append(stream=STREAM, expected_version=0, events=(first,), work=Due()))
+        authority = Authority(store)
+        coordinator = Coordinator(store, REGISTRY, authority, world.random.randbytes, "worker")
+        manager = await authority.authenticate(token("manager"))
+        await authority.revoke(await authority.authenticate(token("operator")), "grant-manager", "a test")
+        try:
+            await coordinator.cancel(INTENT, manager, "no")
+        except Unauthenticated:
+            return
+        raise AssertionError("somebody was heard whose grant is dead")
+
+    World(Scripted()).run(scenario)

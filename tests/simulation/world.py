@@ -27,15 +27,15 @@ from coordinator.coordinator import Coordinator
 from coordinator.intake import Request
 from ledger import bounds
 from ledger.errors import Corrupt
-from ledger.ids import intent_of
 from ledger.phases import TERMINAL, UNDECIDED, Phase
 from ledger.state import IntentState, fold
 
 PATIENCE_SECONDS = 5.0  # how long a client waits for an answer
 REST_SECONDS = int(bounds.LEASE_SECONDS + bounds.RETRY_CAP_SECONDS + 4 * bounds.CALL_SECONDS + SETTLE_SECONDS)  # I18
+LOOK_SECONDS = 2  # between two looks at whether everything is at rest
 ROUNDS = 200  # of rest, answers to calls for attention, and rest again
 BOUNDS = {
-    "CLAIM_POLL_SECONDS": 1.0,  # workers look for due intents less often than real ones, to save the simulation's time
+    "CLAIM_POLL_SECONDS": 2.0,  # workers look for due intents less often than real ones, to save the simulation's time
     "APPROVAL_SECONDS": 120.0,  # people have minutes instead of a day
     "DUPLICATE_SECONDS": 60,
 }
@@ -61,6 +61,12 @@ class Door(NamedTuple):
 
     async def reject(self, token: str, intent: str, digest: str) -> Any:
         return await self.coordinator.reject(intent, await self.authority.authenticate(token), digest, "no")
+
+    async def cancel(self, token: str, intent: str, pause: float) -> Any:
+        """Cancel; what they say comes a while after who they are."""
+        principal = await self.authority.authenticate(token)
+        await asyncio.sleep(pause)
+        return await self.coordinator.cancel(intent, principal, "changed my mind")
 
     async def revoke(self, token: str, grant: str) -> Any:
         revoked = await self.authority.revoke(await self.authority.authenticate(token), grant, "a test")
@@ -217,9 +223,9 @@ class World:
         """Fold every intent, as the ledger has it now."""
         found = {}
         for stream, recorded in self.database.streams.items():
-            intent = intent_of(stream)
-            if intent is None:
+            if not stream.startswith("intent/"):
                 continue
+            intent = stream.removeprefix("intent/")
             known = self._folded.get(intent)
             try:
                 state = fold(recorded[known.version if known else 0 :], known)
@@ -271,9 +277,9 @@ class World:
         for _ in range(10 * REST_SECONDS):
             if not self.moving() or still > REST_SECONDS:
                 return
-            still = still + 1 if len(self.database.log) == head else 0
+            still = still + LOOK_SECONDS if len(self.database.log) == head else 0
             head = len(self.database.log)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 def asks(state: IntentState) -> bool:
