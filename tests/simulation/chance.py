@@ -61,6 +61,8 @@ class Swarm:
         self.fenced = random.random() < 0.5
         often = random.choice((0.0, 0.3, 0.6))
         self.authority = {kind for kind in AUTHORITY if random.random() < often}
+        if random.random() < 0.06:
+            self.authority |= {"policy", "facts", "brief"}  # people take long, and what they look at changes meanwhile
         self.rules = (
             random.choice(("usual", "usual", "usual", "strict", "erring")) if "policy" in self.authority else None
         )

@@ -43,7 +43,8 @@ def drawn_operation(world: World) -> tuple[str, dict[str, Any]]:
     """Draw an operation, its parameters, and what policies look at: `n`, seldom a large one."""
     random, authority = world.random, world.chance.authority
     guarantee = random.choice((*Guarantee, Guarantee.ATOMIC, Guarantee.IDEMPOTENT)).value
-    params: dict[str, Any] = {"n": random.choices(range(10), (20, 20, 20, 20, 20, 20, 3, 3, 3, 1))[0]}
+    asks = 15 if world.chance.patience else 3  # how often it is a number of which policies ask people
+    params: dict[str, Any] = {"n": random.choices(range(10), (20, 20, 20, 20, 20, 20, asks, asks, asks, 1))[0]}
     if "limits" in authority and random.random() < 0.5:
         return f"{guarantee}.pay", {**params, "amount": 60_00, "currency": "USD"}
     if "brief" in authority and random.random() < 0.5:

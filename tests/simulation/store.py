@@ -99,8 +99,8 @@ class Database:
         for guard in sorted(append.guards, key=lambda guard: JUDGED.index(type(guard))):
             failed = self._check(guard, intent, at)
             if failed is not None:
-                if _decides(append):
-                    self.counters[f"decision refused by {type(guard).__name__}"] += 1
+                refused = "decision" if _decides(append) else "append"
+                self.counters[f"{refused} refused by {type(guard).__name__}"] += 1
                 return failed
         row = self.in_flight.get(intent)
         before = row.epoch if row else None
