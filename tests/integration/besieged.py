@@ -31,7 +31,12 @@ _MONEY = {
 _ANYTHING = {
     **_SCHEMA,
     "required": ["account", "amount"],
-    "properties": {"account": {"type": "string"}, "amount": {"type": "integer"}, "note": {}},
+    "properties": {
+        "account": {"type": "string"},
+        "amount": {"type": "integer"},
+        "text": {"type": "string"},
+        "note": {},
+    },
 }
 
 
@@ -46,7 +51,7 @@ def till(world: World) -> Adapter:
 
 
 def notebook(world: World) -> Adapter:
-    """Build a participant that takes any JSON value as a `note`, and does not look at it."""
+    """Build a participant that takes any `text`, and any JSON value as a `note`, and looks at neither."""
     return _offering(ReferenceAdapter("notebook", world, facts=False), params=_ANYTHING)
 
 
