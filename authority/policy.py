@@ -19,7 +19,7 @@ from typing import Final, Literal
 import cedarpy
 import msgspec
 
-from authority.cedar_request import CIRCUMSTANCES, RESERVED, Asked, Question, named
+from authority.cedar_request import CIRCUMSTANCES, RESERVED, Asked, Question, attributes, named
 from authority.cedar_text import Fault, dangers, faults, statements
 from authority.cedar_words import visible
 from authority.reasons import Why, considered, sentence, why
@@ -28,7 +28,7 @@ from ledger import bounds
 from ledger.canonical import digest
 from ledger.errors import InvalidPolicy
 from ledger.events import IntentSubmitted
-from ledger.intents import JSON, ActionPlan
+from ledger.intents import JSON, ActionPlan, Subject
 
 Effect = Literal["allow", "escalate", "deny"]
 _STRICTEST_FIRST: Final[tuple[Effect, ...]] = ("deny", "escalate", "allow")
@@ -57,9 +57,10 @@ class Judgement(msgspec.Struct, frozen=True):
 
 
 class _About(msgspec.Struct, frozen=True, eq=False):
-    """The policies of a set that may be about an action, and which circumstances they may look at."""
+    """The policies of a set that may be about an action, and what must be known to ask them."""
 
     rules: tuple[Rule, ...]
+    asked: tuple[Rule, ...]  # without those that are plainly for somebody else
     handle: cedarpy.PolicySet  # the same, in their own words
     circumstances: frozenset[str]
 
@@ -173,7 +174,8 @@ def _find(policy_set: PolicySet, submitted: IntentSubmitted, action: ActionPlan,
 
 
 def _answer(policy_set: PolicySet, asked: Asked, *, approved: bool) -> _Answer:
-    about = _about(policy_set, named(asked.operation, approved=approved))
+    action = named(asked.operation, approved=approved)
+    about = _about(policy_set, action, asked.submitted.agent, asked.submitted.grant)
     question = asked.question(approved=approved, about=about.circumstances)
     return _said(about, question) if len(question.context) <= _REMEMBERED else _said.__wrapped__(about, question)
 
@@ -181,7 +183,7 @@ def _answer(policy_set: PolicySet, asked: Asked, *, approved: bool) -> _Answer:
 @lru_cache(maxsize=1024)
 def _said(about: _About, question: Question) -> _Answer:
     """Ask Cedar, unless these policies have lately been asked the same."""
-    rules = about.rules
+    rules = about.asked
     (result,) = cedarpy.is_authorized_batch([question.request], about.handle, question.entities)
     said, errors = result.diagnostics.reasons, result.diagnostics.errors
     erring = frozenset(rules[int(match[1])].number for error in errors if (match := _ERRING.search(error)))
@@ -190,19 +192,26 @@ def _said(about: _About, question: Question) -> _Answer:
         allowed=result.allowed and not errors,
         determining=frozenset() if result.allowed and errors else frozenset(rules[int(one[6:])].number for one in said),
         erring=erring,
-        rules=rules,
+        rules=about.rules,
         heard=result.decision is not cedarpy.Decision.NoDecision and len(erring) == len(errors),
     )
 
 
 @lru_cache(maxsize=1024)
-def _about(policy_set: PolicySet, action: str) -> _About:
+def _about(policy_set: PolicySet, action: str, subject: Subject, grant: str) -> _About:
+    who = attributes(subject, grant)
     rules = tuple(rule for rule in policy_set.rules if rule.may_be_about(action))
+    return _readable(rules, tuple(rule for rule in rules if rule.may_be_for(who)))
+
+
+@lru_cache(maxsize=256)
+def _readable(rules: tuple[Rule, ...], asked: tuple[Rule, ...]) -> _About:
     return _About(
         rules=rules,
-        handle=cedarpy.PolicySet.from_str("\n".join(rule.statement.whole for rule in rules)),
+        asked=asked,
+        handle=cedarpy.PolicySet.from_str("\n".join(rule.statement.whole for rule in asked)),
         circumstances=frozenset(
-            name for rule in rules for name in (CIRCUMSTANCES if rule.circumstances is None else rule.circumstances)
+            name for rule in asked for name in (CIRCUMSTANCES if rule.circumstances is None else rule.circumstances)
         ),
     )
 

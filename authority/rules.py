@@ -5,11 +5,12 @@ be silently without effect in Cedar, and so one that is not known is a fault.
 
 Of a set, only the policies that may be about an action are ever asked about it. The tree of actions is ours
 (`authority/cedar_request.py`), so which those are can be told from the text: leaving the others out changes no verdict
-and makes it as cheap in a large set as in a small one. So it is with the circumstances that none of them looks at.
+and makes it as cheap in a large set as in a small one. So it is with policies that are plainly for somebody else, and
+with the circumstances that none of the others looks at.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Final
 
@@ -65,6 +66,18 @@ class Rule(msgspec.Struct, frozen=True, eq=False, dict=True):
         )
 
     @cached_property
+    def whom(self) -> tuple[tuple[str, str], ...]:
+        """The attributes of the principal that the policy compares with a text before it looks at anything else."""
+        found = []
+        for one in self.conditions:
+            match one.clause:
+                case pst.When(pst.BinaryOp("eq", pst.GetAttr(pst.Var("principal"), attribute), pst.StringLit(text))):
+                    found.append((attribute, text))
+                case _:
+                    break
+        return tuple(found)
+
+    @cached_property
     def circumstances(self) -> frozenset[str] | None:
         """Which attributes of the context the policy may look at; None: all of them."""
         return circumstances(tuple(clause.expr for clause in self.template.clauses))
@@ -77,6 +90,13 @@ class Rule(msgspec.Struct, frozen=True, eq=False, dict=True):
         if isinstance(constraint, pst.ActionIn):
             tree = {action, *groups(action.partition("#")[0])}
             return any(uid.id in tree for uid in constraint.entities)
+        return True
+
+    def may_be_for(self, who: Mapping[str, str]) -> bool:
+        """Tell whether the policy could apply to somebody with these attributes; a no is certain, and it cannot err."""
+        for attribute, wanted in self.whom:
+            if who.get(attribute) != wanted:
+                return attribute not in who  # which is an error, and errors deny
         return True
 
 

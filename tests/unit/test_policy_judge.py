@@ -319,3 +319,23 @@ def test_an_answer_that_is_remembered_is_to_the_same_question_only():
     assert judged(rules, asking("payments.refund", **right), {"age": 90}).effect == "deny"
     assert judged(rules, asking("payments.refund", **right), {}).effect == "deny"
     assert judged(rules.replace("refund", "credit"), asking("payments.refund", **right), {"age": 91}).effect == "deny"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "effect"),
+    [
+        ('when { principal.role == "other" && context.nothing == 1 }', "allow"),  # for somebody else, without an error
+        ('when { principal.role == "clerk" && context.nothing == 1 }', "deny"),
+        ('when { context.nothing == 1 && principal.role == "other" }', "deny"),  # errs before it looks who it is
+        ('when { principal.role == "other" || context.nothing == 1 }', "deny"),
+        ('unless { principal.role == "other" }', "deny"),
+        ('when { principal.role == "clerk" } when { principal.name == "x" }', "allow"),
+        ('when { principal.role == "clerk" } when { principal.name == "helper" }', "deny"),
+        ('when { principal.team == "x" }', "deny"),
+        ('when { principal.team == "x" && principal.role == "other" }', "deny"),
+        ('when { principal.role == "other" && principal.team == "x" }', "allow"),
+    ],
+)
+def test_a_policy_is_left_out_only_where_it_is_plainly_for_somebody_else(conditions, effect):
+    rules = f'{ALL}\n@id("F") forbid (principal, action, resource) {conditions};'
+    assert judged(rules, asking("payments.refund", name="helper", role="clerk")).effect == effect

@@ -40,6 +40,8 @@ CONDITIONS = st.sampled_from(
         'context.time < datetime("2030-06-01") || context["currency"] == "USD"',
         'context.params.note == "x"',
         'principal.role == "clerk"',
+        'principal.role == "other"',
+        'principal.team == "x"',  # errs: nobody has one
         'context.confidence.greaterThanOrEqual(decimal("0.5"))',
         "context.params.amount + context.params.amount > 0",
         '["a", "b"].containsAll(context.params.tags)',
