@@ -21,8 +21,9 @@ from ledger.store import GrantAlive, Guard, PolicyActive, Restore, WithinLimits
 
 def guards_of(state: IntentState, events: Sequence[e.Event]) -> tuple[Guard, ...]:
     """Return the guards of authority for events that are to be appended to an intent in this state."""
-    if state.phase not in UNDECIDED or any(isinstance(event, e.AbortDecided) for event in events):
-        return ()
+    judged = any(isinstance(event, e.PolicyEvaluated | e.CommitDecided) for event in events)
+    if state.phase not in UNDECIDED or (not judged and any(isinstance(event, e.AbortDecided) for event in events)):
+        return ()  # nobody's authority is needed to abort; for a verdict it is, whatever follows it in the same append
     found: list[Guard] = [GrantAlive(state.submitted.grant)]
     for event in events:
         if isinstance(event, e.PolicyEvaluated | e.CommitDecided):
