@@ -18,6 +18,7 @@ from gateway.door import Route, Service, Visit
 from gateway.models_authority import NewPolicySet, PageQuery, TryPolicySet
 from gateway.render import encode
 from gateway.shapes_authority import KeptPolicies, PolicyPage, PolicyText, Rehearsal, ShownPolicySet, show_rehearsal
+from ledger import bounds
 from ledger.database import connection
 from ledger.errors import Conflict, InvalidPolicy, InvalidRequest, NotFound
 from ledger.events import GrantIssued
@@ -102,19 +103,24 @@ def shapes(registry: Registry) -> Sequence[OperationShape]:
 async def _rehearsed(
     service: Service, policy_set: PolicySet, since: datetime | None, limit: int
 ) -> tuple[rehearsal.Report, bool]:
-    """Judge the newest `limit` judged intents again, none submitted before `since`; tell whether there were more."""
+    """Judge the newest `limit` judged intents again, none submitted before `since`; tell whether there were more.
+
+    What is judged at once is held in memory at once, so it ends at REHEARSAL_BYTES too.
+    """
     past: list[rehearsal.Past] = []
     chains: dict[str, tuple[GrantIssued, ...]] = {}
-    more = False
+    more, size = False, 0
     async for state in _newest(service, since):
         if state.policy is None:
             continue
-        if len(past) == limit:
+        if len(past) == limit or size > bounds.REHEARSAL_BYTES:
             more = True
             break
         grant = state.submitted.grant
         if grant not in chains:
             chains[grant] = tuple([one.issued for one in await service.store.chain(grant=grant)])
+            size += len(encode(chains[grant]))
+        size += len(encode(state.submitted)) + len(encode(state.policy))
         past.append(rehearsal.Past(chains[grant], state.submitted, state.policy))
     return await asyncio.to_thread(rehearsal.rehearse, policy_set, past), more
 

@@ -36,6 +36,7 @@ DECISION_REASONS: Final = 16  # more would not be read
 DECISION_REASON_LENGTH: Final = 500
 REHEARSAL_DEFAULT: Final = 1_000  # past verdicts that a candidate policy set is tried on
 REHEARSAL_MAX: Final = 10_000  # about two seconds of Python, given up a slice at a time
+REHEARSAL_BYTES: Final = 64 * 1024 * 1024  # of them at once, as JSON; some of an intent's size is an agent's to choose
 APPROVERS_MAX: Final = 20
 QUORUM_MAX: Final = 10
 DUPLICATE_SECONDS: Final = 3_600  # how long the same actions under the same task count as a possible repetition

@@ -167,6 +167,16 @@ async def test_a_candidate_is_tried_on_the_past_and_shows_whose_decision_would_d
     assert (later["looked_at"], later["more"]) == (0, False)
 
 
+async def test_a_candidate_is_tried_on_no_more_of_the_past_than_memory_should_hold(door, monkeypatch):
+    last = [(await door.submit(intent(("bank.post", "88", 1))))[1] for _ in range(3)][-1]
+    await door.get(f"/v1/intents?min_position={last['position']}")
+    candidate = {"cedar": '@id("P-1") permit (principal, action, resource);'}
+    assert (await door.post("/v1/policies/test", candidate))[1]["looked_at"] == 3
+    monkeypatch.setattr("ledger.bounds.REHEARSAL_BYTES", 1)
+    _, report, _ = await door.post("/v1/policies/test", candidate)
+    assert (report["looked_at"], report["more"]) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("change", "place", "slug"),
     [
