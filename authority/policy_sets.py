@@ -28,7 +28,6 @@ class KeptPolicySet(msgspec.Struct, frozen=True):
     """A policy set that is, or was, in force."""
 
     digest: str
-    policies: tuple[str, ...]
     active: bool
     activated_at: datetime  # the last time
     activated_by: str
@@ -122,9 +121,8 @@ class PolicySets:
             if not isinstance(one.event, PolicySetActivated):
                 raise Corrupt(f"The stream of activations holds a {one.type} at position {one.position}.")
             digest = one.event.policy_set
-            policies = (await self.find(digest)).policies
             last.pop(digest, None)
-            last[digest] = KeptPolicySet(digest, policies, digest == (active or DEFAULT.digest), one.at, one.event.by)
+            last[digest] = KeptPolicySet(digest, digest == (active or DEFAULT.digest), one.at, one.event.by)
         return sorted(last.values(), key=lambda one: (one.active, one.activated_at), reverse=True)
 
 
