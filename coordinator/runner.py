@@ -122,10 +122,11 @@ class Runner:
                 case Verify(criteria, last):
                     stopped = await self._verify(draft, criteria, lease, last=last)
                 case Wait(until):
-                    stopped = await self._leave(draft, lease, Due(await self._not_beyond(draft.imagined, until)))
+                    stopped = await self._leave(draft, lease, await self.asleep(draft.imagined, until))
                 case Rest():
                     ended = draft.imagined.phase in TERMINAL
-                    stopped = await self._leave(draft, lease, Finished() if ended else Parked())
+                    work = Finished() if ended else await self.asleep(draft.imagined)
+                    stopped = await self._leave(draft, lease, work)
             if isinstance(stopped, Lost | IntentState):
                 return stopped
 
@@ -193,10 +194,14 @@ class Runner:
             return [verdict, e.IntentSimulated(previews=previews)]
         return [verdict]
 
-    async def _not_beyond(self, state: IntentState, until: datetime) -> datetime:
-        """Bound how long an undecided intent sleeps by its grant: once that is dead, nothing is worth holding."""
+    async def asleep(self, state: IntentState, until: datetime | None = None) -> Due | Parked:
+        """Return how an intent waits until then, or for a person: while it is undecided no longer than its grant lives.
+
+        Once that is dead, nothing is worth holding.
+        """
         expiry = await self._authority.expiry(state.submitted.grant) if state.phase in UNDECIDED else None
-        return until if expiry is None else min(until, expiry)
+        times = [at for at in (until, expiry) if at is not None]
+        return Due(min(times)) if times else Parked()
 
     async def _leave(self, draft: _Draft, lease: Lease, work: Due | Parked | Finished) -> IntentState | Stopped:
         if draft.pending:

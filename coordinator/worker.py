@@ -176,7 +176,7 @@ class Worker:
                 expected_version=state.version,
                 events=(asked,),
                 guards=(EpochCurrent(lease.epoch), *guards_of(state, (asked,))),
-                work=Parked(),
+                work=await self._runner.asleep(state),
             )
         )
 

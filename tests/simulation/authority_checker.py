@@ -164,16 +164,21 @@ class AuthorityChecker:
             if not any(one.position <= position for one in dead):
                 self._blame(f"I5: it was said that {grant} is revoked, and at {position} it was not")
         quiet = self.world.quiet_since()
-        for grant, revoked in self.revoked.items():
-            for case in self.cases.values():
-                if grant not in case.event.custody or case.denied:
-                    continue
-                decided = case.committed or case.aborted
-                if decided is not None and decided.position < revoked.position:
-                    continue
-                late = max(revoked.at, quiet) + timedelta(seconds=HEARD_SECONDS)
-                if case.aborted is None or case.aborted.at > late:
-                    self._blame(f"I5: {case.event.intent} was undecided when {grant} was revoked, and not aborted soon")
+        for case in self.cases.values():
+            died = self._died(case)
+            if died is None or case.denied or (case.committed is not None and case.committed.at <= died):
+                continue
+            late = max(died, quiet) + timedelta(seconds=HEARD_SECONDS)
+            if case.aborted is None or case.aborted.at > late:
+                self._blame(
+                    f"I5: {case.event.intent} was undecided when its grant died at {died}, and not aborted soon"
+                )
+
+    def _died(self, case: Case) -> datetime | None:
+        """Tell when the first grant of an intent's chain was revoked or expired, if that has come."""
+        deaths = [one.expires_at for one in case.chain if one.expires_at is not None]
+        deaths += [self.revoked[one.grant].at for one in case.chain if one.grant in self.revoked]
+        return min((at for at in deaths if at <= self.world.database.now()), default=None)
 
     # ── I6: verdicts ─────────────────────────────────────────────────────────────────────────────────────────────
 

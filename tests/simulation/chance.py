@@ -76,6 +76,7 @@ class Swarm:
 
     def __str__(self) -> str:
         shown = {name: value for name, value in vars(self).items() if name not in {"random", "healed", "fired"}}
+        shown |= {name: sorted(value) for name, value in shown.items() if isinstance(value, set)}
         return " ".join(f"{name}={value}" for name, value in shown.items())
 
     def _limits(self) -> dict[str, Limit]:

@@ -251,7 +251,8 @@ class World:
 
     def waits(self, state: IntentState) -> bool:
         """Tell whether only a person can move this intent on."""
-        if state.phase in UNDECIDED and self.database.standing.grants[state.submitted.grant].revoked:
+        grant = state.submitted.grant
+        if state.phase in UNDECIDED and not self.database.standing.is_alive(grant, self.database.now()):
             return False  # it must be aborted, whatever was asked
         return state.attention is not None or asks(state)
 
