@@ -45,8 +45,10 @@ class Bank(ReferenceAdapter):
         super().__init__(name, world)
         self.gate = asyncio.Event()
         self.gate.set()
+        self.asked = 0  # how often
 
     async def prepare(self, call: Call) -> Vote:
+        self.asked += 1
         await self.gate.wait()
         return await super().prepare(call)
 

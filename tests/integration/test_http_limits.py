@@ -200,7 +200,7 @@ async def test_a_drain_lets_what_waits_be_answered_and_takes_nothing_new(dsn):
         assert (await following.content.readline()).startswith(b": following")
 
         async def both():
-            return door.door.in_progress == 2 and door.service.coordinator.in_flight == 1
+            return door.door.in_progress == 2 and door.bank.asked == 1
 
         await eventually(both)
         started = time.monotonic()

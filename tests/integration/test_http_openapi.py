@@ -55,6 +55,7 @@ def test_every_answer_of_a_route_is_described(route):
     responses = DOCUMENT["paths"][route.path][route.method.lower()]["responses"]
     promised = {str(status) for status in route.answers} | {str(PROBLEMS[error].status) for error in route.errors}
     assert promised <= responses.keys()
+    assert route.body is None or {"408", "413", "415"} <= responses.keys()
     assert route.caller in {Caller.EVERYBODY, Caller.CLIENT} or {"400", "401", "422", "500", "503"} <= responses.keys()
 
 
