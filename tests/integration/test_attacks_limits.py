@@ -8,7 +8,7 @@ import itertools
 
 import pytest
 import pytest_asyncio
-from besieged import pay, siege, till, wanting
+from besieged import pay, reached, siege, till, wanting
 from doorway import doorway
 
 from adapters.reference import World
@@ -139,6 +139,7 @@ async def test_what_is_in_doubt_or_undone_is_not_spent_a_second_time(opened, doo
     assert more["phase"] == "aborted"
     _, done, _ = await agent.submit(pay("undone", 1_000))
     await door.post(f"/v1/intents/{done['id']}/undo", {"reason": "x"})
+    await reached(door, done["id"], "compensated")
     _, more, _ = await agent.submit(pay("undone", 1))
     assert more["phase"] == "aborted"
     free = await door.grant(next(_names))
