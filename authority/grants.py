@@ -114,15 +114,15 @@ def permits(grant: GrantIssued, operation: str, params: Mapping[str, Any], task:
         named = "no task" if task is None else f"task {shown(task)}"
         return f"{outside_it}: it is for task {shown(grant.task)} only, and the intent names {named}"
     offered = permissions(grant)
-    matching = [one for one in offered if covers(one.operation, operation)]
-    if not matching:
-        return f"{outside_it}: it permits {_listed([one.operation for one in offered])} only"
     unmet = []
-    for one in matching:
-        reason = next(_unmet(one, params), None)
-        if reason is None:
-            return None
-        unmet.append(reason)
+    for one in offered:
+        if covers(one.operation, operation):
+            reason = next(_unmet(one, params), None)
+            if reason is None:
+                return None
+            unmet.append(reason)
+    if not unmet:
+        return f"{outside_it}: it permits {_listed([one.operation for one in offered])} only"
     return f"{outside_it}: {_listed(unmet, ' or ')}"
 
 

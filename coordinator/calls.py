@@ -8,7 +8,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import assert_never
 
 import msgspec
@@ -45,6 +44,7 @@ class _Round(msgspec.Struct, frozen=True):
 
     state: IntentState
     lease: Lease
+    seconds: float
     latest: datetime  # a call that has not left by then does not: it would only end in doubt
     until: datetime  # an answer after that is not waited for
     sent: set[str]  # the actions whose calls have left
@@ -81,43 +81,33 @@ class Calls:
         """
         if not invocations:
             return []
-
-        def call(invocation: Invocation, together: _Round) -> Sending:
-            action = state.action(invocation.action)
-            made = _call(invocation, action, together)
-            return action.plan.operation, action.plan.id, lambda adapter: _dispatch(adapter, invocation, action, made)
-
-        return await self._together(state, lease, [partial(call, one) for one in invocations])
+        together = self._begin(state, lease)
+        return await self._answers([_sending(one, together) for one in invocations], together)
 
     async def look(
         self, state: IntentState, criteria: Sequence[Criterion], lease: Lease
     ) -> Sequence[Preview | AdapterError]:
         """Preview the operation of each criterion of a task at the same time, in the same bounds; changes nothing."""
-
-        def call(place: int, criterion: Criterion, together: _Round) -> Sending:
-            made = _look(place, criterion, together)
-            return criterion.verify, made.action, lambda adapter: adapter.preview(made)
-
-        answers = await self._together(state, lease, [partial(call, *one) for one in enumerate(criteria)])
+        together = self._begin(state, lease)
+        answers = await self._answers([_looking(*one, together) for one in enumerate(criteria)], together)
         return [
             one if isinstance(one, Preview | AdapterError) else InDoubt("The adapter answered no preview.")
             for one in answers
         ]
 
-    async def _together(
-        self, state: IntentState, lease: Lease, sendings: Sequence[Callable[[_Round], Sending]]
-    ) -> Sequence[Answer | Preview]:
+    def _begin(self, state: IntentState, lease: Lease) -> _Round:
         now = self._store.now()
         seconds = _seconds(state, now)
         half = timedelta(seconds=seconds / 2)
-        together = _Round(state, lease, now + half, now + 2 * half, set())
-        made = [sending(together) for sending in sendings]
-        tasks = [asyncio.create_task(self._send(one, together)) for one in made]
+        return _Round(state, lease, seconds, now + half, now + 2 * half, set())
+
+    async def _answers(self, sendings: Sequence[Sending], together: _Round) -> Sequence[Answer | Preview]:
+        tasks = [asyncio.create_task(self._send(one, together)) for one in sendings]
         try:
-            await asyncio.wait(tasks, timeout=seconds)
+            await asyncio.wait(tasks, timeout=together.seconds)
             return [
-                task.result() if task.done() and not task.cancelled() else _late(seconds, one[1] in together.sent)
-                for task, one in zip(tasks, made, strict=True)
+                task.result() if task.done() and not task.cancelled() else _late(name, together)
+                for task, (_, name, _) in zip(tasks, sendings, strict=True)
             ]
         finally:
             for task in tasks:
@@ -154,18 +144,20 @@ def _seconds(state: IntentState, now: datetime) -> float:
     return max(0.001, min(bounds.CALL_SECONDS, (deadline(state) - now).total_seconds()))
 
 
-def _late(seconds: float, sent: bool) -> AdapterError:
-    return InDoubt(f"No answer within {seconds:.1f} seconds.") if sent else _busy()
+def _late(action: str, together: _Round) -> AdapterError:
+    return InDoubt(f"No answer within {together.seconds:.1f} seconds.") if action in together.sent else _busy()
 
 
 def _busy() -> Transient:
     return Transient(f"The adapter was busy with {bounds.CALLS_PER_ADAPTER} other calls; nothing was sent.")
 
 
-def _call(invocation: Invocation, action: ActionState, together: _Round) -> Call:
-    plan, state = action.plan, together.state
+def _sending(invocation: Invocation, together: _Round) -> Sending:
+    state = together.state
+    action = state.action(invocation.action)
+    plan = action.plan
     undo = Verb.COMPENSATE in (invocation.verb, invocation.about)
-    return Call(
+    call = Call(
         verb=invocation.about or invocation.verb,
         ledger=state.ledger,
         intent=state.id,
@@ -178,12 +170,13 @@ def _call(invocation: Invocation, action: ActionState, together: _Round) -> Call
         decision_position=state.decision_position,
         traceparent=state.submitted.traceparent,
     )
+    return plan.operation, plan.id, lambda adapter: _dispatch(adapter, invocation, action, call)
 
 
-def _look(place: int, criterion: Criterion, together: _Round) -> Call:
+def _looking(place: int, criterion: Criterion, together: _Round) -> Sending:
     state = together.state
     name = f"criterion-{place + 1}"
-    return Call(
+    call = Call(
         verb=Verb.PREVIEW,
         ledger=state.ledger,
         intent=state.id,
@@ -196,6 +189,7 @@ def _look(place: int, criterion: Criterion, together: _Round) -> Call:
         decision_position=state.decision_position,
         traceparent=state.submitted.traceparent,
     )
+    return criterion.verify, name, lambda adapter: adapter.preview(call)
 
 
 async def _dispatch(adapter: Adapter, invocation: Invocation, action: ActionState, call: Call) -> Answer | Preview:

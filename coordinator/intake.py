@@ -161,6 +161,8 @@ def _shape_faults(request: Request) -> Iterator[Fault]:
 
 
 def _order_faults(request: Request) -> Iterator[Fault]:
+    if not any(action.after for action in request.actions):
+        return
     ids = {action.id for action in request.actions}
     unknown = False
     for index, action in enumerate(request.actions):

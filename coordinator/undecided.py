@@ -60,8 +60,10 @@ def _prepared(state: IntentState, now: datetime) -> Move:
     policy = state.policy
     if policy is not None and policy.effect == "deny":
         return abort("denied", "; ".join(policy.reasons) or "The facts have changed, and policy denies it.")
+    if policy is None or policy.effect == "allow":
+        return _commit(state)
     digest = content_digest(state)
-    if policy is None or policy.effect == "allow" or (_is_approved(state) and state.approvals[0].digest == digest):
+    if _is_approved(state) and state.approvals[0].digest == digest:
         return _commit(state)
     expires_at = now + timedelta(seconds=bounds.APPROVAL_SECONDS)
     return Record((e.ApprovalRequested(digest, expires_at, policy.approvers, policy.quorum),))

@@ -19,6 +19,7 @@ from ledger.phases import Phase, Step
 from ledger.transitions import PHASES, STEPS, SWEEPS, symbol
 
 _SWEEPING: Final = frozenset(symbol for _, symbol in SWEEPS)
+_TURNING_BACK: Final = (e.AbortDecided, e.CompensateDecided)
 
 
 class Attention(msgspec.Struct, frozen=True):
@@ -111,7 +112,7 @@ def evolve(state: IntentState | None, recorded: e.Recorded) -> IntentState:
     action_id: str | None = getattr(event, "action", None)
     if name in _SWEEPING:
         changed["actions"] = tuple([_sweep(state, action, name) for action in state.actions])
-    elif isinstance(event, e.AbortDecided | e.CompensateDecided):  # what a prepare or commit waited for is past
+    elif isinstance(event, _TURNING_BACK):  # what a prepare or commit waited for is past
         changed["actions"] = tuple([msgspec.structs.replace(a, retry_at=None) for a in state.actions])
     elif isinstance(event, e.IntentSimulated):
         changed["actions"] = tuple(
