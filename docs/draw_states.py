@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 (docs is not a package)
-"""Draw `docs/states.md` from the tables of `ledger/state.py`: run `python docs/draw_states.py` after changing them.
+"""Draw `docs/states.md` from the tables of `ledger/transitions.py` (`python docs/draw_states.py`).
 
 A diagram drawn by hand drifts; `tests/unit/test_state_table.py` compares the file with what this draws.
 """
@@ -14,7 +14,7 @@ from ledger.transitions import PHASES, STEPS, SWEEPS
 TARGET = Path(__file__).with_name("states.md")
 HEADER = """# The states of an intent and of its actions
 
-Drawn from the tables in `ledger/state.py` by `docs/draw_states.py`; do not edit.
+Drawn from the tables in `ledger/transitions.py` by `docs/draw_states.py`; do not edit.
 An arrow is an event. What has no arrow is not allowed.
 
 """

@@ -1,7 +1,7 @@
 """The words of authority: what a grant permits, what its limits count, and what a decision takes from them.
 
-Everything here is a frozen value that stands in events. What is permitted, and whether a child is narrower than its
-parent, is decided in `authority/grants.py`.
+Frozen values that stand in events, and what their patterns cover. What is permitted is decided in
+`authority/grants.py`, whether a child is narrower than its parent in `authority/delegation.py`.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Where an intent stands, and where each of its actions stands: the words of the tables in `ledger/state.py`.
+"""Where an intent stands, and where each of its actions stands: the words of the tables in `ledger/transitions.py`.
 
 The step names are finer than those that the outside contract shows (`Step.shown`): what is in doubt about a prepare is
 another thing than what is in doubt about a commit, and only the tables should know the difference.

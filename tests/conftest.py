@@ -29,12 +29,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from gateway.embedded_postgres import EmbeddedPostgres
 from gateway.postgres_binaries import major_version, wheel_directory
 from ledger.database import SUPPORTED, open_pool
 from ledger.migrations import migrate
 from ledger.postgres_store import PostgresStore
+
+settings.register_profile("busy machine", deadline=None)  # how long an example takes says nothing here
+settings.load_profile("busy machine")
 
 # A shell that starts the tests in the background makes them, and every process they start, deaf to Control-C; some of
 # them are about what happens when it is heard.

@@ -103,7 +103,6 @@ def takes_anything(operation):
 def send(strategy, url, known_id, counts):
     @settings(
         max_examples=12,
-        deadline=None,
         derandomize=True,
         database=None,
         phases=[Phase.generate],

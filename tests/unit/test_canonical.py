@@ -57,13 +57,13 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(json_values)
 def test_every_json_value_has_the_bytes_of_the_reference_encoder(value):
     assert canonical(value) == rfc8785.dumps(value)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_number_inside_an_array_an_object_or_alone_is_written_alike(number):
     assert canonical([number, {"n": number}, number]) == rfc8785.dumps([number, {"n": number}, number])
@@ -73,7 +73,7 @@ def test_every_number_inside_an_array_an_object_or_alone_is_written_alike(number
 hexadecimal = st.text("0123456789abcdef", min_size=1, max_size=40)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(
     st.dictionaries(hexadecimal, hexadecimal | st.lists(st.floats(allow_nan=False, allow_infinity=False) | hexadecimal))
 )

@@ -91,7 +91,7 @@ def facts_of(intent: IntentSubmitted, facts):
     return {one.id: facts for one in intent.actions}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(RULES, intents(), FACTS)
 def test_a_judgement_never_raises_and_can_be_repeated(rules, intent, facts):
     found = judge(parse(cedar(rules)), intent, facts_of(intent, facts), NOON)
@@ -99,7 +99,7 @@ def test_a_judgement_never_raises_and_can_be_repeated(rules, intent, facts):
     assert (found.effect == "allow") == (not found.reasons)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(RULES, intents(), FACTS)
 def test_adding_a_forbid_never_widens(rules, intent, facts):
     policy_set = parse(cedar(rules))
@@ -114,7 +114,7 @@ def test_adding_a_forbid_never_widens(rules, intent, facts):
         assert STRICTNESS[after.effect] >= STRICTNESS[before.effect]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(RULES, intents(), FACTS, st.sampled_from(["permit", "forbid"]))
 def test_a_policy_that_errs_never_lets_anything_happen(rules, intent, facts, effect):
     erring = f'@id("E") {effect} (principal, action, resource) when {{ context.nothing == 1 }};'
@@ -123,7 +123,7 @@ def test_a_policy_that_errs_never_lets_anything_happen(rules, intent, facts, eff
     assert "E" in found.policies
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(RULES, intents(), FACTS)
 def test_absent_confidence_is_confidence_of_nothing(rules, intent, facts):
     none, zero = (asking(*intent.actions, name="x", confidence=stated) for stated in (None, 0.0))
@@ -133,7 +133,7 @@ def test_absent_confidence_is_confidence_of_nothing(rules, intent, facts):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(RULES, intents(), FACTS)
 def test_each_answer_is_the_one_that_cedar_gives_to_the_whole_set(rules, intent, facts):
     """We ask only the policies that may be about an action, tell them only what they may look at, remember what they
@@ -151,7 +151,7 @@ def test_each_answer_is_the_one_that_cedar_gives_to_the_whole_set(rules, intent,
         assert found.effect == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(RULES, intents(), FACTS)
 def test_a_recorded_intent_is_judged_as_it_was_before_it_was_recorded(rules, intent, facts):
     try:
@@ -191,7 +191,7 @@ def test_nothing_from_outside_is_read_as_policy(text):
     assert elsewhere.effect == "deny"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=20))
 def test_a_value_equals_itself_and_no_other(text):
     exact = '@id("P") permit (principal, action, resource) when { context.params.x == context.facts.x };'
@@ -200,7 +200,7 @@ def test_a_value_equals_itself_and_no_other(text):
     assert (same.effect, other.effect) == ("allow", "deny")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)))  # noqa: DTZ001
 def test_every_moment_is_one_that_policy_can_compare(at):
     before = '@id("P") permit (principal, action, resource) when { context.time >= datetime("1970-01-01") };'

@@ -151,7 +151,7 @@ print("alive")
     assert done.stdout == "alive\n", (done.returncode, done.stderr[-500:])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused_with_a_place(text):
     try:
@@ -163,7 +163,7 @@ def test_any_text_is_read_or_refused_with_a_place(text):
             assert one["message"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(
         st.sampled_from(
@@ -198,7 +198,7 @@ def test_policies_are_cut_where_cedar_cuts_them(parts):
     assert [rule.template.annotations["id"] for rule in found.rules] == list(found.policies)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(st.characters(codec="utf-8"), max_size=40))
 def test_what_a_string_says_never_becomes_policy(said):
     quoted = "".join(f"\\u{{{ord(one):x}}}" for one in said)
