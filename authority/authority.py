@@ -13,7 +13,16 @@ from typing import Final
 import msgspec
 
 from authority.delegation import child_of, faults, wider
-from authority.grants import GRANTS_STREAM, TOKEN_BYTES, GrantOrder, Principal, grant_stream, operator_grant, token_of
+from authority.grants import (
+    GRANTS_STREAM,
+    TOKEN_BYTES,
+    GrantOrder,
+    Principal,
+    grant_stream,
+    operator_grant,
+    permissions,
+    token_of,
+)
 from authority.policy import PolicySet, parse
 from authority.policy_sets import KeptPolicySet, PolicySets
 from authority.record import record
@@ -76,6 +85,17 @@ class Authority:
         """Return when a grant, or the first above it, expires; None: never."""
         expiries = [one.expires_at for one in await self._tokens.chain(grant) if one.expires_at is not None]
         return min(expiries, default=None)
+
+    def unbounded(self, principal: Principal) -> None:
+        """Raise `Forbidden` for anybody but a person who may do everything: what binds all, no one else changes."""
+        self.person(principal)
+        for grant in principal.chain:
+            everything = any(one.operation == "*" and not one.where for one in permissions(grant))
+            if not everything or grant.task is not None:
+                raise Forbidden(
+                    f"Policy binds everybody, and grant {grant.grant} does not permit everything: somebody whose whole "
+                    "chain does must change it. Nothing was recorded."
+                )
 
     def dead(self, grant: str) -> None:
         """Answer no more from memory for a grant whose guard did not hold, or for those below it."""
@@ -203,7 +223,7 @@ class Authority:
 
         Adding one that is kept already is harmless. Raises `InvalidPolicy` with each place, and then neither was done.
         """
-        self.person(principal)
+        self.unbounded(principal)
         policy_set = await self.candidate(cedar, operations)
         await self._policies.add(principal, policy_set)
         if activate:
@@ -212,7 +232,7 @@ class Authority:
 
     async def activate(self, principal: Principal, digest: str) -> PolicySet:
         """Put a kept policy set in force for every decision from now on. Raises `NotFound`, `Conflict`."""
-        self.person(principal)
+        self.unbounded(principal)
         return await self._policies.activate(principal, digest)
 
     async def policies(self) -> Sequence[KeptPolicySet]:

@@ -15,7 +15,7 @@ from authority.grants import Principal
 from authority.policy import DEFAULT, PolicySet, parse
 from authority.recent import Recent
 from authority.record import record
-from ledger.errors import Conflict, Corrupt, NotFound
+from ledger.errors import Conflict, Corrupt, InvalidPolicy, NotFound
 from ledger.events import PolicySetActivated, PolicySetAdded
 from ledger.store import Activate, Append, Appended, GrantAlive, Store
 
@@ -70,7 +70,10 @@ class PolicySets:
         event = recorded[0].event
         if not isinstance(event, PolicySetAdded):
             raise Corrupt(f"The stream of policy set {digest} holds a {recorded[0].type}, which is no policy set.")
-        found = parse(event.cedar)
+        try:
+            found = parse(event.cedar)
+        except InvalidPolicy as error:  # it was valid when it was kept; what bound it then is not ours to relax
+            raise Corrupt(f"This release cannot read the policy set kept as {digest}: {error.message}") from error
         if found.digest != digest:
             raise Corrupt(f"The policy set kept as {digest} is {found.digest}. It is not used; a person must look.")
         self._sets.put(digest, found)

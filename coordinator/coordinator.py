@@ -228,16 +228,24 @@ class Coordinator:
         return fold(await self._store.read(intent_stream(intent), state.version), state) or state
 
     async def cancel(self, intent: str, principal: Principal, reason: str) -> IntentState:
-        """Abort an undecided intent. Raises `NotFound`, `AlreadyDecided`, `Unauthenticated`."""
+        """Abort an undecided intent. Raises `NotFound`, `Forbidden`, `AlreadyDecided`, `Unauthenticated`."""
         by = principal.subject.name
-        return await self._say(intent, principal, lambda state, _: people.cancel(state, reason, by))
+
+        def word(state: IntentState, _: Involved) -> Event:
+            people.permitted(state, principal)
+            return people.cancel(state, reason, by)
+
+        return await self._say(intent, principal, word)
 
     async def undo(self, intent: str, principal: Principal, reason: str, *, partial: bool) -> IntentState:
-        """Begin to undo a committed intent. Raises `NotFound`, `NotUndoable`, `Unauthenticated`."""
+        """Begin to undo a committed intent. Raises `NotFound`, `Forbidden`, `NotUndoable`, `Unauthenticated`."""
         now, by = self._store.now(), principal.subject.name
-        return await self._say(
-            intent, principal, lambda state, _: people.undo(state, reason, by, partial=partial, now=now)
-        )
+
+        def word(state: IntentState, _: Involved) -> Event:
+            people.permitted(state, principal)
+            return people.undo(state, reason, by, partial=partial, now=now)
+
+        return await self._say(intent, principal, word)
 
     async def resolve(
         self,
@@ -247,9 +255,14 @@ class Coordinator:
         outcome: Literal["applied", "not_applied"],
         note: str,
     ) -> IntentState:
-        """Answer an intent's call for attention. Raises `NotFound`, `NotWaiting`, `Unauthenticated`."""
+        """Answer an intent's call for attention. Raises `NotFound`, `Forbidden`, `NotWaiting`, `Unauthenticated`."""
         by = principal.subject.name
-        return await self._say(intent, principal, lambda state, _: people.resolve(state, action, outcome, note, by))
+
+        def word(state: IntentState, _: Involved) -> Event:
+            people.permitted(state, principal)
+            return people.resolve(state, action, outcome, note, by)
+
+        return await self._say(intent, principal, word)
 
     async def approve(self, intent: str, principal: Principal, digest: str, note: str | None) -> IntentState:
         """Record a person's approval of exactly what the digest names.

@@ -101,8 +101,8 @@ def likeness(submitted: IntentSubmitted) -> str | None:
     """
     if submitted.task is None or submitted.mode is not Mode.EXECUTE:
         return None
-    actions = [{"operation": plan.operation, "params": plan.params} for plan in submitted.actions]
-    return digest({"task": submitted.task, "actions": actions})
+    actions = sorted(digest({"operation": plan.operation, "params": plan.params}) for plan in submitted.actions)
+    return digest({"task": submitted.task, "actions": actions})  # in whatever order they were written
 
 
 def contract_faults(contract: TaskContract, registry: Registry) -> Sequence[Fault]:

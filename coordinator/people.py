@@ -12,9 +12,9 @@ from typing import Literal
 import msgspec
 
 from authority.approvals import Involved, eligible
-from authority.grants import Principal
+from authority.grants import Principal, beyond
 from ledger import events as e
-from ledger.errors import AlreadyDecided, DigestMismatch, NotEligible, NotUndoable, NotWaiting
+from ledger.errors import AlreadyDecided, DigestMismatch, Forbidden, NotEligible, NotUndoable, NotWaiting
 from ledger.intents import Undo
 from ledger.phases import UNDECIDED, Phase
 from ledger.state import ActionState, IntentState
@@ -57,6 +57,15 @@ def _may_answer(state: IntentState, involved: Involved, answer: Answer) -> None:
         raise NotWaiting("The intent does not wait for your approval any more. Nothing was changed.")
     if answer.digest != asked.digest:
         raise DigestMismatch(digest=asked.digest)
+
+
+def permitted(state: IntentState, principal: Principal) -> None:
+    """Let pass whoever stands in the intent's custody, or whose own grants permit its actions. Raises `Forbidden`."""
+    if principal.grant in state.submitted.custody:
+        return
+    why_not = next(iter(beyond(principal.chain, state.submitted)), None)
+    if why_not is not None:
+        raise Forbidden(f"Your grant does not reach this intent: {why_not}. Nothing was changed.")
 
 
 def cancel(state: IntentState, reason: str, by: str) -> e.AbortDecided:
