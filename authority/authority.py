@@ -29,6 +29,7 @@ from authority.record import record
 from authority.schema import OperationShape, check
 from authority.tasks import Tasks
 from authority.tokens import Tokens
+from authority.turns import Turns
 from authority.verdict import evaluate, foregone
 from ledger import bounds
 from ledger.errors import Forbidden, InvalidPolicy, InvalidRequest, InvariantViolation, NotFound, WiderThanParent
@@ -57,6 +58,7 @@ class Authority:
         self._tokens = Tokens(store)
         self._policies = PolicySets(store)
         self._tasks = Tasks(store)
+        self._verdicts = Turns[PolicyEvaluated]()
 
     async def close(self) -> None:
         """Stop what runs in the background; before the store stops."""
@@ -110,7 +112,7 @@ class Authority:
         """
         policy_set = await self._policies.in_force()
         chain = await self._tokens.chain(submitted.grant)
-        return evaluate(chain, policy_set, submitted, facts, at)
+        return await self._verdicts.take(lambda: evaluate(chain, policy_set, submitted, facts, at))
 
     async def foregone(self, submitted: IntentSubmitted, at: datetime) -> PolicyEvaluated | None:
         """Give the verdict if grants, task or limits deny whatever the facts are, before anybody looks those up."""

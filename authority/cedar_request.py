@@ -29,7 +29,7 @@ SYSTEM: Final = "System"
 _LONG: Final = 2**63  # Cedar's whole numbers have 64 bits
 _DECIMAL: Final = Decimal("922337203685477.5807")  # the largest of Cedar's decimals, which have four digits
 _FOUR_DIGITS: Final = Decimal("0.0001")
-_ESCAPES: Final = ("__entity", "__extn", "__expr")
+_ESCAPES: Final = frozenset({"__entity", "__extn", "__expr"})
 CIRCUMSTANCES: Final = ("params", "facts", "amount", "currency", "confidence", "task", "mode", "time", "approved")
 
 Request = dict[str, Any]
@@ -145,14 +145,14 @@ def groups(operation: str) -> tuple[str, ...]:
 
 def value(given: Any) -> Any:
     """Write a JSON value as Cedar's JSON; the same after it was stored and read again."""
-    if isinstance(given, str | bool):
+    if isinstance(given, (str, bool)):
         return given
     if isinstance(given, int):
         return given if -_LONG <= given < _LONG else _inexpressible(given)
     if isinstance(given, float):
         return _number(given)
     if isinstance(given, Mapping):
-        if any(escape in given for escape in _ESCAPES):
+        if not _ESCAPES.isdisjoint(given):
             return _inexpressible(given)
         return {name: value(member) for name, member in given.items() if not _is_null(member)}
     if isinstance(given, list | tuple):
@@ -183,6 +183,7 @@ def _extension(function: str, argument: str) -> JSON:
     return {"__extn": {"fn": function, "arg": argument}}
 
 
+@lru_cache(maxsize=1024)
 def _confidence(given: float | None) -> str:
     """None stated is none at all; and rounding never makes an agent more confident than it said."""
     return f"{Decimal(repr(given or 0.0)).quantize(_FOUR_DIGITS, ROUND_DOWN):f}"

@@ -14,7 +14,7 @@ How a child is checked against its parent stands in `authority/delegation.py`, w
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -104,26 +104,29 @@ def principal_of(chain: Sequence[GrantIssued]) -> Principal:
 
 def permissions(grant: GrantIssued) -> tuple[Permission, ...]:
     """Return what a grant permits, patterns of release 0.1 included."""
-    return tuple(Permission(one) if isinstance(one, str) else one for one in grant.operations)
+    return tuple([Permission(one) if isinstance(one, str) else one for one in grant.operations])
 
 
 def permits(grant: GrantIssued, operation: str, params: Mapping[str, Any], task: str | None) -> str | None:
     """Tell why a grant does not permit an operation with these parameters under this task; None if it does."""
-    outside_it = f"{operation} is outside grant {grant.grant}"
     if grant.task is not None and grant.task != task:
         named = "no task" if task is None else f"task {shown(task)}"
-        return f"{outside_it}: it is for task {shown(grant.task)} only, and the intent names {named}"
+        return _outside(grant, operation, f"it is for task {shown(grant.task)} only, and the intent names {named}")
     offered = permissions(grant)
     unmet = []
     for one in offered:
         if covers(one.operation, operation):
-            reason = next(_unmet(one, params), None)
+            reason = _unmet(one, params)
             if reason is None:
                 return None
             unmet.append(reason)
     if not unmet:
-        return f"{outside_it}: it permits {_listed([one.operation for one in offered])} only"
-    return f"{outside_it}: {_listed(unmet, ' or ')}"
+        return _outside(grant, operation, f"it permits {_listed([one.operation for one in offered])} only")
+    return _outside(grant, operation, _listed(unmet, " or "))
+
+
+def _outside(grant: GrantIssued, operation: str, because: str) -> str:
+    return f"{operation} is outside grant {grant.grant}: {because}"
 
 
 def outside(chain: Sequence[GrantIssued], submitted: IntentSubmitted) -> tuple[str, ...]:
@@ -166,11 +169,12 @@ def shown(value: Any) -> str:
     return text if len(text) <= bounds.SUMMARY_VALUE_LENGTH else text[: bounds.SUMMARY_VALUE_LENGTH] + "…"
 
 
-def _unmet(permission: Permission, params: Mapping[str, Any]) -> Iterator[str]:
-    """Yield each constraint that the parameters do not satisfy."""
+def _unmet(permission: Permission, params: Mapping[str, Any]) -> str | None:
+    """Return the first constraint that the parameters do not satisfy."""
     for name, constraint in permission.where.items():
         if name not in params or not holds(constraint, params[name]):
-            yield f"{name} must be {_wanted(constraint)}"
+            return f"{name} must be {_wanted(constraint)}"
+    return None
 
 
 def _wanted(constraint: tuple[Scalar, ...] | Range) -> str:
@@ -190,7 +194,7 @@ def _listed(words: Sequence[str], between: str = ", ") -> str:
 
 def _same(allowed: Scalar, value: Any) -> bool:
     """Compare two JSON scalars: equal, and of one JSON type."""
-    return _json_type(allowed) == _json_type(value) and allowed == value
+    return allowed == value and (type(allowed) is type(value) or _json_type(allowed) == _json_type(value))
 
 
 def _json_type(value: Any) -> str:

@@ -37,6 +37,8 @@ def charges(chain: Sequence[GrantIssued], submitted: IntentSubmitted) -> tuple[C
 def _limits(chain: Sequence[GrantIssued]) -> Iterator[tuple[str, Limit]]:
     """Yield every limit of a chain with the name of its counter. Ids of grants hold no slash, so no two are alike."""
     for depth, grant in enumerate(chain):
+        if not grant.limits:
+            continue
         below = [one.subject for one in chain[depth:]]
         agent = next((subject for subject in below if subject.kind == "agent"), below[-1])
         for index, limit in enumerate(grant.limits):

@@ -91,6 +91,8 @@ def judge(policy_set: PolicySet, submitted: IntentSubmitted, facts: Mapping[str,
     if len(findings) > 1:
         findings = [
             msgspec.structs.replace(finding, reasons=tuple(f"{one.id}: {said}" for said in finding.reasons))
+            if finding.reasons
+            else finding
             for one, finding in zip(submitted.actions, findings, strict=True)
         ]
     denied = [one for one in findings if one.effect == "deny"]
@@ -185,15 +187,16 @@ def _said(about: _About, question: Question) -> _Answer:
     """Ask Cedar, unless these policies have lately been asked the same."""
     rules = about.asked
     (result,) = cedarpy.is_authorized_batch([question.request], about.handle, question.entities)
-    said, errors = result.diagnostics.reasons, result.diagnostics.errors
+    decision, said, errors = result.decision, result.diagnostics.reasons, result.diagnostics.errors
+    allowed = decision is cedarpy.Decision.Allow
     erring = frozenset(rules[int(match[1])].number for error in errors if (match := _ERRING.search(error)))
     return _Answer(
         approved=question.approved,
-        allowed=result.allowed and not errors,
-        determining=frozenset() if result.allowed and errors else frozenset(rules[int(one[6:])].number for one in said),
+        allowed=allowed and not errors,
+        determining=frozenset() if allowed and errors else frozenset(rules[int(one[6:])].number for one in said),
         erring=erring,
         rules=about.rules,
-        heard=result.decision is not cedarpy.Decision.NoDecision and len(erring) == len(errors),
+        heard=decision is not cedarpy.Decision.NoDecision and len(erring) == len(errors),
     )
 
 

@@ -38,23 +38,24 @@ _HEAD = (
 _BODY = (
     json.dumps(
         {
-            "reason": "Customer 88 was charged twice for order 1841; refund the second charge and note it in CRM.",
+            "reason": "The customer was charged twice for order 1841; refund the second charge and note it in CRM.",
             "confidence": 0.97,
             "context": {"ticket": "T-1841", "channel": "chat"},
             "actions": [
                 {
                     "id": "refund",
                     "operation": "payments.post",
-                    "params": {"account": "customer-88", "amount": "AMOUNT", "currency": "USD"},
+                    "params": {"account": "customer-%04d", "amount": "AMOUNT", "currency": "USD"},
                 },
-                {"id": "note", "operation": "crm.post", "params": {"account": "customer-88", "amount": 1}},
+                {"id": "note", "operation": "crm.post", "params": {"account": "customer-%04d", "amount": 1}},
             ],
         }
     )
     .replace('"AMOUNT"', "%04d")
     .encode()
-)  # no two requests after one another are alike
+)
 _AMOUNTS = range(1_000, 5_000)
+_CUSTOMERS = 9_973  # a prime number: the same customer and the same amount meet again after 39,892,000 requests
 
 
 class _Shown(msgspec.Struct):
@@ -111,7 +112,7 @@ class Load:
     def __init__(self, url: str, token: str, in_flight: int) -> None:
         address = urlsplit(url)
         head = (_HEAD % {"host": address.netloc, "token": token, "wait": WAIT_SECONDS}).encode()
-        self._request = head + b"%%b-%%d\r\nContent-Length: %d\r\n\r\n" % len(_BODY % 0) + _BODY
+        self._request = head + b"%%b-%%d\r\nContent-Length: %d\r\n\r\n" % len(_BODY % (0, 0, 0)) + _BODY
         self._seed = secrets.token_hex(8).encode()
         self._number = count()
         self._epoll = select.epoll()
@@ -156,7 +157,8 @@ class Load:
 
     def _send(self, connection: Connection) -> None:
         number = next(self._number)
-        connection.send(self._request % (self._seed, number, _AMOUNTS[number % len(_AMOUNTS)]))
+        customer, amount = number % _CUSTOMERS, _AMOUNTS[number % len(_AMOUNTS)]
+        connection.send(self._request % (self._seed, number, customer, amount, customer))
 
 
 def main(arguments: argparse.Namespace) -> None:
