@@ -105,7 +105,6 @@ READY_SECONDS: Final = 2.0  # how long /readyz waits for the database
 READY_FRESH_SECONDS: Final = 0.5  # for how long its answer stands, so that asking costs nothing
 POOL_CONNECTIONS: Final = 12  # two of them append; the others read, and are held for milliseconds
 DRAIN_SECONDS: Final = 20.0  # for what runs to come to rest after SIGTERM, below the usual 30 before SIGKILL
-CONNECT_AGAIN_SECONDS: Final = 2.0  # between attempts to reach a database that is away at start
 VIEW_SECONDS: Final = 10.0  # how long ?min_position= waits for a view
 
 # What people are told by webhooks.
