@@ -21,7 +21,7 @@ from coordinator.undecided import deadline
 from ledger import bounds
 from ledger.errors import AdapterError, InDoubt, Transient
 from ledger.ids import action_key
-from ledger.intents import Verb
+from ledger.intents import JSON, Verb
 from ledger.phases import UNDECIDED
 from ledger.state import ActionState, IntentState
 from ledger.store import Store
@@ -153,43 +153,48 @@ def _busy() -> Transient:
 
 
 def _sending(invocation: Invocation, together: _Round) -> Sending:
-    state = together.state
-    action = state.action(invocation.action)
+    action = together.state.action(invocation.action)
     plan = action.plan
     undo = Verb.COMPENSATE in (invocation.verb, invocation.about)
-    call = Call(
+    call = _call(
+        together,
         verb=invocation.about or invocation.verb,
-        ledger=state.ledger,
-        intent=state.id,
         action=plan.id,
         operation=plan.operation,
         params=plan.params,
         key=plan.undo_key if undo else action.key,
-        epoch=together.lease.epoch,
-        deadline=together.until,
-        decision_position=state.decision_position,
-        traceparent=state.submitted.traceparent,
     )
     return plan.operation, plan.id, lambda adapter: _dispatch(adapter, invocation, action, call)
 
 
 def _looking(place: int, criterion: Criterion, together: _Round) -> Sending:
-    state = together.state
     name = f"criterion-{place + 1}"
-    call = Call(
+    call = _call(
+        together,
         verb=Verb.PREVIEW,
-        ledger=state.ledger,
-        intent=state.id,
         action=name,
         operation=criterion.verify,
         params=criterion.params,
-        key=action_key(state.ledger, state.id, name, "preview"),
+        key=action_key(together.state.ledger, together.state.id, name, "preview"),
+    )
+    return criterion.verify, name, lambda adapter: adapter.preview(call)
+
+
+def _call(together: _Round, *, verb: Verb, action: str, operation: str, params: JSON, key: str) -> Call:
+    state = together.state
+    return Call(
+        verb=verb,
+        ledger=state.ledger,
+        intent=state.id,
+        action=action,
+        operation=operation,
+        params=params,
+        key=key,
         epoch=together.lease.epoch,
         deadline=together.until,
         decision_position=state.decision_position,
         traceparent=state.submitted.traceparent,
     )
-    return criterion.verify, name, lambda adapter: adapter.preview(call)
 
 
 async def _dispatch(adapter: Adapter, invocation: Invocation, action: ActionState, call: Call) -> Answer | Preview:

@@ -4,7 +4,7 @@ Thin: every decision is made by the pure functions of `intake`, `people` and `de
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Final, Literal, assert_never
 
 import msgspec
@@ -230,22 +230,14 @@ class Coordinator:
     async def cancel(self, intent: str, principal: Principal, reason: str) -> IntentState:
         """Abort an undecided intent. Raises `NotFound`, `Forbidden`, `AlreadyDecided`, `Unauthenticated`."""
         by = principal.subject.name
-
-        def word(state: IntentState, _: Involved) -> Event:
-            people.permitted(state, principal)
-            return people.cancel(state, reason, by)
-
-        return await self._say(intent, principal, word)
+        return await self._say_within_reach(intent, principal, lambda state: people.cancel(state, reason, by))
 
     async def undo(self, intent: str, principal: Principal, reason: str, *, partial: bool) -> IntentState:
         """Begin to undo a committed intent. Raises `NotFound`, `Forbidden`, `NotUndoable`, `Unauthenticated`."""
         now, by = self._store.now(), principal.subject.name
-
-        def word(state: IntentState, _: Involved) -> Event:
-            people.permitted(state, principal)
-            return people.undo(state, reason, by, partial=partial, now=now)
-
-        return await self._say(intent, principal, word)
+        return await self._say_within_reach(
+            intent, principal, lambda state: people.undo(state, reason, by, partial=partial, now=now)
+        )
 
     async def resolve(
         self,
@@ -257,12 +249,9 @@ class Coordinator:
     ) -> IntentState:
         """Answer an intent's call for attention. Raises `NotFound`, `Forbidden`, `NotWaiting`, `Unauthenticated`."""
         by = principal.subject.name
-
-        def word(state: IntentState, _: Involved) -> Event:
-            people.permitted(state, principal)
-            return people.resolve(state, action, outcome, note, by)
-
-        return await self._say(intent, principal, word)
+        return await self._say_within_reach(
+            intent, principal, lambda state: people.resolve(state, action, outcome, note, by)
+        )
 
     async def approve(self, intent: str, principal: Principal, digest: str, note: str | None) -> IntentState:
         """Record a person's approval of exactly what the digest names.
@@ -270,7 +259,8 @@ class Coordinator:
         Raises `NotFound`, `NotWaiting`, `NotEligible`, `DigestMismatch`, `Unauthenticated`.
         """
 
-        def word(state: IntentState, involved: Involved) -> Event:
+        async def word(state: IntentState) -> Event:
+            involved = await self._involved(state)
             return people.approve(state, involved, people.Answer(principal, digest, self._store.now()), note)
 
         return await self._say(intent, principal, word)
@@ -278,7 +268,8 @@ class Coordinator:
     async def reject(self, intent: str, principal: Principal, digest: str, reason: str) -> IntentState:
         """Decide against an intent that waits for approval. Raises as `approve` does."""
 
-        def word(state: IntentState, involved: Involved) -> Event:
+        async def word(state: IntentState) -> Event:
+            involved = await self._involved(state)
             return people.reject(state, involved, people.Answer(principal, digest, self._store.now()), reason)
 
         return await self._say(intent, principal, word)
@@ -311,8 +302,19 @@ class Coordinator:
     async def _chain(self, grant: str | None) -> Sequence[GrantIssued]:
         return [] if grant is None else [one.issued for one in await self._store.chain(grant=grant)]
 
+    async def _say_within_reach(
+        self, intent: str, principal: Principal, word: Callable[[IntentState], Event]
+    ) -> IntentState:
+        """Say what needs no more than that the intent is theirs, or that their own grants permit what it does."""
+
+        async def permitted(state: IntentState) -> Event:
+            people.permitted(state, principal)
+            return word(state)
+
+        return await self._say(intent, principal, permitted)
+
     async def _say(
-        self, intent: str, principal: Principal, word: Callable[[IntentState, Involved], Event]
+        self, intent: str, principal: Principal, word: Callable[[IntentState], Awaitable[Event]]
     ) -> IntentState:
         """Append what somebody said at the version they saw, and wake a worker; look again if it has moved on.
 
@@ -321,7 +323,7 @@ class Coordinator:
         """
         for _ in range(_TRIES):
             state = await self.get(intent)
-            event = word(state, await self._involved(state))
+            event = await word(state)
             verdict = await self._store.append(
                 Append(
                     stream=intent_stream(intent),

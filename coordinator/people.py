@@ -53,7 +53,7 @@ def _may_answer(state: IntentState, involved: Involved, answer: Answer) -> None:
     why_not = eligible(principal, state, involved)
     if why_not is not None:
         raise NotEligible(f"{why_not} Nothing was changed.")
-    if len(state.approvals) >= asked.quorum or any(given.by == principal.subject.name for given in state.approvals):
+    if len(state.approvals) >= asked.quorum:  # who has answered already is not eligible
         raise NotWaiting("The intent does not wait for your approval any more. Nothing was changed.")
     if answer.digest != asked.digest:
         raise DigestMismatch(digest=asked.digest)

@@ -94,6 +94,17 @@ async def happened(door: Doorway, after: int) -> list[str]:
     return [line["type"] for line in page["items"] if line["type"] != "TokenRefused"]
 
 
+async def at_rest(door: Doorway) -> None:
+    """Wait until what other tests have left behind at a shared server needs nobody for the next minute."""
+
+    async def quiet() -> bool:
+        return not await door.service.pool.fetchval(
+            "select exists (select from intent_ledger.in_flight where due_at < now() + interval '1 minute')"
+        )
+
+    await eventually(quiet)
+
+
 async def reached(door: Doorway, intent: str, phase: str) -> dict[str, Any]:
     """Wait until an intent has reached a phase; return it."""
 
