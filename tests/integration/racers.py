@@ -23,6 +23,7 @@ from coordinator.coordinator import Coordinator
 from coordinator.intake import Request, RequestedAction
 from ledger.database import open_pool
 from ledger.errors import Unauthenticated
+from ledger.phases import Phase
 from ledger.postgres_store import PostgresStore
 from ledger.store import Append, GrantAlive, GuardFailed, Store, Verdict
 
@@ -73,15 +74,25 @@ class LooksBefore:
 
 
 class Track(ReferenceAdapter):
-    """A participant that marks when it is asked to prepare, which is just before the decision."""
+    """A participant that marks when it is asked to prepare, and takes so long that both ends win about as often.
 
-    def __init__(self, marks: Marks) -> None:
+    How fast a revoke gets through depends on the machine and its load; so the more often the decision comes first, the
+    longer the next prepare takes, and the other way round.
+    """
+
+    def __init__(self, marks: Marks, luck: random.Random) -> None:
         super().__init__("track", World(), facts=False)
         self._marks = marks
+        self._luck = luck
+        self._seconds = 0.001
 
     async def prepare(self, call: Call) -> Vote:
         self._marks.come[int(call.params["account"])] = PREPARING
+        await asyncio.sleep(self._luck.uniform(0, self._seconds))
         return await super().prepare(call)
+
+    def learn(self, *, decided_first: bool) -> None:
+        self._seconds = min(0.5, max(0.0005, self._seconds * (1.1 if decided_first else 1 / 1.1)))
 
 
 def run_agents(dsn: str, lanes: Sequence[Lane], marks: Marks, answers: Any, seed: int, *, planted: bool) -> None:
@@ -114,7 +125,8 @@ async def _agents(
         store = seen_as(await _open(parts, dsn))
         authority = Authority(store)
         parts.push_async_callback(authority.close)
-        registry = Registry([Track(marks)])
+        track = Track(marks, random.Random(seed))
+        registry = Registry([track])
         coordinator = Coordinator(store, registry, authority, os.urandom, f"agents-{seed}", lease_seconds=300)
         coordinator.start()
         parts.push_async_callback(coordinator.drain, 30)
@@ -140,7 +152,9 @@ async def _agents(
             intent = await submit(lane, f"{lane.number}-first")
             counted["accepted" if intent else "refused"] += 1
             if intent:
-                await coordinator.rest(intent)
+                ended = await coordinator.rest(intent)
+                if lane.revoked:
+                    track.learn(decided_first=ended.phase is Phase.COMMITTED)
             if lane.revoked:
                 await reached(marks.revoked, lane.number, 1)
                 counted["late"] += await submit(lane, f"{lane.number}-late") is not None

@@ -71,6 +71,7 @@ async def person(door, name, role=None, **more):
 
 
 async def refused(door, holders, shown, status, slug):
+    await at_rest(door)
     before = await door.head()
     for holder in holders:
         for word in ("approve", "reject"):
