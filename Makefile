@@ -45,7 +45,7 @@ LOCK = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 -
 lock:
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
 	$(LOCK) --group build -o requirements.txt
-	$(LOCK) --group build --group dev -c requirements.txt -o requirements-dev.txt
+	$(LOCK) --all-extras --group build --group dev -c requirements.txt -o requirements-dev.txt
 	$(LOCK) --group bench -o requirements-bench.txt
 
 clean:

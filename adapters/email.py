@@ -27,6 +27,8 @@ import aiosmtplib
 from pydantic import Field, model_validator
 
 from adapters.contract import Call, Operation, Prepared, Preview, Refused, Result, Standing, Unknown, Vote
+from adapters.credentials import Reveal
+from adapters.kinds import Kind
 from adapters.tables import TIMEOUT_SECONDS_DEFAULT, Secret, Table, TimeoutSeconds
 from ledger import bounds
 from ledger.errors import AdapterError, InDoubt, Permanent, Transient
@@ -218,3 +220,10 @@ def _words(code: int, reply: str) -> str:
 
 def _fill(template: str, params: JSON) -> str:
     return _FIELD.sub(lambda match: str(params[match[1]]), template)
+
+
+def _build(name: str, table: EmailTable, reveal: Reveal) -> EmailAdapter:
+    return EmailAdapter(name, table, reveal("password", table.password)() if table.password else None)
+
+
+KIND: Final = Kind(EmailTable, _build)

@@ -46,9 +46,11 @@ from adapters.contract import (
     Unknown,
     Vote,
 )
+from adapters.credentials import Reveal
 from adapters.facts import checked_facts
 from adapters.http_client import Answer, HttpClient
 from adapters.http_tables import Endpoint, Exchange, HttpTable, InquiryTable, exchanges, looks
+from adapters.kinds import Kind
 from adapters.references import Unrenderable, render_body
 from ledger import bounds
 from ledger.canonical import canonical
@@ -273,3 +275,10 @@ def _checked(name: str, table: HttpTable, credentials: Mapping[str, str]) -> str
                 f"[adapters.{name}]: the credential {header} has a character that cannot stand in a header."
             )
     return table.url.rstrip("/")
+
+
+def _build(name: str, table: HttpTable, reveal: Reveal) -> HttpAdapter:
+    return HttpAdapter(name, table, {header: reveal(header, secret)() for header, secret in table.credentials.items()})
+
+
+KIND: Final = Kind(HttpTable, _build)

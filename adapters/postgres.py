@@ -40,8 +40,10 @@ from adapters.contract import (
     Unknown,
     Vote,
 )
+from adapters.credentials import Reveal
 from adapters.facts import checked_facts
 from adapters.fence import AnyConnection, State
+from adapters.kinds import Kind
 from adapters.postgres_session import LOST, Pool, bounded, certain, judge, open_pool, run, session, words
 from adapters.postgres_tables import PostgresTable, Recipe, recipes
 from ledger import bounds
@@ -328,3 +330,10 @@ def _checked(name: str, dsn: str) -> str:
     if not valid:
         raise Misconfigured(f"[adapters.{name}]: dsn is not an address like postgresql://user@host:5432/database.")
     return dsn
+
+
+def _build(name: str, table: PostgresTable, reveal: Reveal) -> PostgresAdapter:
+    return PostgresAdapter(name, table, reveal("dsn", table.dsn)())
+
+
+KIND: Final = Kind(PostgresTable, _build)
