@@ -23,7 +23,7 @@ from authority.grants import (
     permissions,
     token_of,
 )
-from authority.policy import PolicySet, parse
+from authority.policy import PolicySet, parse, places
 from authority.policy_sets import KeptPolicySet, PolicySets
 from authority.record import record
 from authority.schema import OperationShape, check
@@ -38,7 +38,6 @@ from ledger.intents import JSON
 from ledger.store import Append, Appended, GrantAlive, Issue, Revoke, StandingGrant, Store
 from ledger.tasks import TaskContract
 
-_FAULTS_TOLD: Final = 3  # in the sentence; all of them stand beside it
 _GRANT_ID_BYTES: Final = 10  # not a secret: a grant is only named by it
 
 
@@ -266,6 +265,7 @@ def _checked(cedar: str, operations: Sequence[OperationShape]) -> PolicySet:
     policy_set = parse(cedar)
     found = check(policy_set, operations)
     if found:
-        places = "; ".join(f"line {one['line']}: {one['message']}" for one in found[:_FAULTS_TOLD])
-        raise InvalidPolicy(f"The policy set does not fit the catalogue ({places}). It was not kept.", errors=found)
+        raise InvalidPolicy(
+            f"The policy set does not fit the catalogue ({places(found)}). It was not kept.", errors=found
+        )
     return policy_set

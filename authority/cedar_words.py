@@ -10,8 +10,7 @@ from typing import Any, Final
 
 from cedarpy import pst
 
-from ledger import bounds
-from ledger.visible_text import printable
+from ledger.visible_text import brief_json
 
 _INFIX: Final[Mapping[str, str]] = {
     "eq": "==", "not_eq": "!=", "less": "<", "less_eq": "<=", "greater": ">", "greater_eq": ">=", "and": "&&",
@@ -121,7 +120,7 @@ def values(looked_at: tuple[Path, ...], seen: Mapping[str, Any]) -> str:
     if not found:
         return ""
     told = (
-        f"{'it' if len(found) == 1 else '.'.join(path)} is {'not known' if value is _UNKNOWN else visible(value)}"
+        f"{'it' if len(found) == 1 else '.'.join(path)} is {'not known' if value is _UNKNOWN else brief_json(value)}"
         for path, value in found.items()
     )
     return f" ({', '.join(told)})"
@@ -133,14 +132,6 @@ def missing(looked_at: tuple[Path, ...], seen: Mapping[str, Any]) -> str | None:
         if path[0] in seen and _look(path, seen) is _UNKNOWN:
             return ".".join(path)
     return None
-
-
-def visible(value: Any) -> str:
-    """Write a value on one bounded line, with every character that cannot be seen as its code."""
-    written = json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
-    if len(written) > bounds.SUMMARY_VALUE_LENGTH:
-        written = written[: bounds.SUMMARY_VALUE_LENGTH - 1] + "…"
-    return printable(written)
 
 
 def _parts(expr: object) -> tuple[object, ...]:

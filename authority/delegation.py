@@ -14,12 +14,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from authority.grants import GrantOrder, Principal, fingerprint, holds, permissions, shown
+from authority.grants import GrantOrder, Principal, fingerprint, holds, permissions
 from ledger import bounds
 from ledger.events import GrantIssued
 from ledger.grants import Limit, Permission, Range, Scalar, covers, is_pattern
 from ledger.intents import Subject
-from ledger.visible_text import readable
+from ledger.visible_text import brief_json, readable
 
 Fault = Mapping[str, str]  # {"path": JSON pointer into the request, "message": sentence}
 
@@ -76,7 +76,7 @@ def _delegation(child: GrantIssued, parent: GrantIssued) -> Iterator[Fault]:
     if child.subject.kind == "person" and parent.subject.kind != "person":
         yield _fault("/subject/kind", "An agent cannot issue a grant to a person.")
     if parent.task is not None and child.task != parent.task:
-        yield _fault("/task", f"Grant {parent.grant} is for task {shown(parent.task)} only.")
+        yield _fault("/task", f"Grant {parent.grant} is for task {brief_json(parent.task)} only.")
     if parent.expires_at is not None and (child.expires_at is None or child.expires_at > parent.expires_at):
         yield _fault("/expires_in", f"Grant {parent.grant} expires at {parent.expires_at.isoformat()}.")
 
@@ -101,7 +101,7 @@ def _permission(place: int, wanted: Permission, parent: GrantIssued) -> Sequence
             nearest = lacks
     if nearest is not None:
         return nearest
-    message = f"No permission of grant {parent.grant} covers {shown(wanted.operation)}."
+    message = f"No permission of grant {parent.grant} covers {brief_json(wanted.operation)}."
     return (_fault(f"/operations/{place}/operation", message),)
 
 

@@ -24,6 +24,7 @@ from ledger.errors import Corrupt
 from ledger.events import GrantIssued, IntentSubmitted
 from ledger.grants import Limit, Permission, Range, Scalar, covers
 from ledger.intents import Subject
+from ledger.visible_text import brief_json
 
 GRANTS_STREAM: Final = "grants"  # of the operator's grant: issued, and if it was revoked, the next one
 TOKEN_BYTES: Final = 32
@@ -110,8 +111,8 @@ def permissions(grant: GrantIssued) -> tuple[Permission, ...]:
 def permits(grant: GrantIssued, operation: str, params: Mapping[str, Any], task: str | None) -> str | None:
     """Tell why a grant does not permit an operation with these parameters under this task; None if it does."""
     if grant.task is not None and grant.task != task:
-        named = "no task" if task is None else f"task {shown(task)}"
-        return _outside(grant, operation, f"it is for task {shown(grant.task)} only, and the intent names {named}")
+        named = "no task" if task is None else f"task {brief_json(task)}"
+        return _outside(grant, operation, f"it is for task {brief_json(grant.task)} only, and the intent names {named}")
     offered = permissions(grant)
     unmet = []
     for one in offered:
@@ -163,12 +164,6 @@ def whole_number(value: Any) -> int | None:
     return value if abs(value) <= bounds.INTEGER_MAX else None
 
 
-def shown(value: Any) -> str:
-    """Write a value as JSON for a reason, cut where it gets long."""
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= bounds.SUMMARY_VALUE_LENGTH else text[: bounds.SUMMARY_VALUE_LENGTH] + "…"
-
-
 def _unmet(permission: Permission, params: Mapping[str, Any]) -> str | None:
     """Return the first constraint that the parameters do not satisfy."""
     for name, constraint in permission.where.items():
@@ -183,7 +178,9 @@ def _wanted(constraint: tuple[Scalar, ...] | Range) -> str:
         high = "" if constraint.max is None else f" up to {constraint.max}"
         return f"a whole number{low}{high}"
     return (
-        _listed([shown(value) for value in constraint], " or ") if constraint else "absent, for no value is permitted"
+        _listed([brief_json(value) for value in constraint], " or ")
+        if constraint
+        else "absent, for no value is permitted"
     )
 
 

@@ -21,7 +21,6 @@ import msgspec
 
 from authority.cedar_request import CIRCUMSTANCES, RESERVED, Asked, Question, attributes, named
 from authority.cedar_text import Fault, dangers, faults, statements
-from authority.cedar_words import visible
 from authority.reasons import Why, considered, sentence, why
 from authority.rules import Rule, rule_faults, rule_of
 from ledger import bounds
@@ -29,10 +28,12 @@ from ledger.canonical import digest
 from ledger.errors import InvalidPolicy
 from ledger.events import IntentSubmitted
 from ledger.intents import JSON, ActionPlan, Subject
+from ledger.visible_text import brief_json
 
 Effect = Literal["allow", "escalate", "deny"]
 _STRICTEST_FIRST: Final[tuple[Effect, ...]] = ("deny", "escalate", "allow")
 
+_FAULTS_TOLD: Final = 3  # in the sentence; all of them stand beside it
 _REMEMBERED: Final = 2_048  # characters of circumstances, of a question whose answer is
 _ERRING: Final = re.compile(r"`policy([0-9]+)`")
 
@@ -162,7 +163,7 @@ def parse(cedar: str) -> PolicySet:
 
 def _find(policy_set: PolicySet, submitted: IntentSubmitted, action: ActionPlan, facts: JSON, at: datetime) -> _Finding:
     if any(sign in action.operation for sign in RESERVED):  # it could pass for another action, or for a group of them
-        return _Finding("deny", frozenset(), reasons=(f"{visible(action.operation)} is no name of an operation",))
+        return _Finding("deny", frozenset(), reasons=(f"{brief_json(action.operation)} is no name of an operation",))
     asked = Asked(submitted, action, facts, at)
     plain = _answer(policy_set, asked, approved=False)
     if plain.allowed:
@@ -288,8 +289,14 @@ def _invalid(found: Iterable[Fault]) -> InvalidPolicy:
     errors: list[dict[str, str | int]] = [
         {"line": one.line, "column": one.column, "message": one.message} for one in found
     ]
-    places = "; ".join(f"line {one['line']}: {one['message']}" for one in errors[:3])
-    return InvalidPolicy(f"The policy set cannot be used ({places}). It was neither kept nor activated.", errors)
+    return InvalidPolicy(
+        f"The policy set cannot be used ({places(errors)}). It was neither kept nor activated.", errors
+    )
+
+
+def places(errors: Sequence[Mapping[str, str | int]]) -> str:
+    """Say in a sentence where the first faults of a policy set are."""
+    return "; ".join(f"line {one['line']}: {one['message']}" for one in errors[:_FAULTS_TOLD])
 
 
 def _refuse(found: Iterable[Fault]) -> None:

@@ -14,12 +14,13 @@ from datetime import datetime
 
 import msgspec
 
-from authority.grants import outside, shown
+from authority.grants import outside
 from authority.limits import charges
 from authority.policy import Judgement, PolicySet, judge, strictest
 from ledger.events import GrantIssued, IntentSubmitted, PolicyEvaluated
 from ledger.grants import Charge, covers
 from ledger.intents import JSON
+from ledger.visible_text import brief_json
 
 
 def evaluate(
@@ -115,4 +116,6 @@ def _out_of_scope(submitted: IntentSubmitted) -> tuple[str, ...]:
         if not any(covers(pattern, plan.operation) for pattern in contract.scope)
     )
     scope = ", ".join(contract.scope) or "nothing"
-    return tuple(f"{operation} is outside task {shown(contract.task)}: its scope is {scope}" for operation in beyond)
+    return tuple(
+        f"{operation} is outside task {brief_json(contract.task)}: its scope is {scope}" for operation in beyond
+    )

@@ -10,11 +10,14 @@ ones, loose marks, and letters of scripts that look like Latin ones (Cyrillic in
 Pure. It decides nothing: an escape is a reason to look twice, not a fault.
 """
 
+import json
 import unicodedata
 from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
+
+from ledger.bounds import SUMMARY_VALUE_LENGTH
 
 _SIGNS: Final = frozenset("¡¢£¥§©«®°±»¼½¾¿÷–—‘’“”•…€™、。ー「」")  # noqa: RUF001 prose has them
 _LATIN_WITHOUT_MARKS: Final = frozenset("ßæÆøØðÐþÞłŁđĐœŒ")  # which no canonical decomposition leads back to ASCII
@@ -51,6 +54,14 @@ def visible(text: str) -> str:
 def visible_json(value: Any) -> str:
     """Write a JSON value in one line, visibly. A backslash in it is written twice, so no text can pose as an escape."""
     return visible(msgspec.json.encode(value, order="sorted").decode())
+
+
+def brief_json(value: Any) -> str:
+    """Write a value in one bounded line for a sentence, with what cannot be seen as its code."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+    if len(text) > SUMMARY_VALUE_LENGTH:
+        text = text[: SUMMARY_VALUE_LENGTH - 1] + "…"
+    return printable(text)
 
 
 def cut(text: str, length: int) -> str:
