@@ -6,7 +6,7 @@ Rules of this file:
 2. Nothing is followed, repeated, decompressed or remembered: no redirects, no cookies, no kept connections (one that
    the other side has just closed would turn a call that never arrived into one in doubt), and no retries, although
    the library's habit is to send GET, PUT and DELETE again when a connection breaks.
-3. Of an answer at most ANSWER_BYTES are read.
+3. Of an answer at most `most_bytes` are read.
 """
 
 import asyncio
@@ -35,13 +35,31 @@ class Answer(msgspec.Struct, frozen=True):
     fault: str | None = None
 
 
+class Received(msgspec.Struct, frozen=True):
+    """What came back, unread. `body` is None where it was longer than is read."""
+
+    status: int
+    headers: Mapping[str, str]
+    content_type: str
+    body: bytes | None
+
+
 class HttpClient:
     """Sends requests to one system, under one set of credentials."""
 
-    def __init__(self, *, connections: int, seconds: float, allow_private: bool, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        *,
+        connections: int,
+        seconds: float,
+        allow_private: bool,
+        headers: Mapping[str, str],
+        most_bytes: int = bounds.ANSWER_BYTES,
+    ) -> None:
         """Bound every exchange by `seconds` in all, from resolving the name to the last byte of the answer."""
         self._connections = connections
         self._seconds = seconds
+        self._most_bytes = most_bytes
         self._allow_private = allow_private
         self._headers = {**headers, **_HEADERS}
         self._secrets = secrets_in(headers.values())
@@ -69,11 +87,15 @@ class HttpClient:
             await session.close()
 
     async def send(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
-        """Exchange one request for one answer. Raises `Transient` if nothing was sent, `InDoubt` if no answer came."""
+        """Exchange one request for one answer in JSON. Raises like `receive`."""
+        more = {"Content-Type": "application/json"} if body is not None else {}
+        return self._read(await self.receive(method, url, body, {**headers, **more}))
+
+    async def receive(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Received:
+        """Exchange one request for whatever comes back. Raises `Transient` (nothing sent) or `InDoubt` (no answer)."""
         if self._session is None:
             raise Transient("The adapter is closed; nothing was sent.")
         progress = SimpleNamespace(connected=False)
-        sent = {**self._headers, **headers, **({"Content-Type": "application/json"} if body is not None else {})}
         try:
             async with (
                 asyncio.timeout(self._seconds),
@@ -81,33 +103,38 @@ class HttpClient:
                     method,
                     URL(url, encoded=True),
                     data=body,
-                    headers=sent,
+                    headers={**self._headers, **headers},
                     allow_redirects=False,
                     trace_request_ctx=progress,
                 ) as response,
             ):
-                return await self._read(response)
+                return Received(response.status, response.headers, response.content_type, await self._body(response))
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
             if progress.connected:
                 raise InDoubt(f"The request was sent and no answer came: {_reason(error, self._seconds)}.") from error
             raise Transient(f"No connection: {_reason(error, self._seconds)}; nothing was sent.") from error
 
-    async def _read(self, response: aiohttp.ClientResponse) -> Answer:
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes | None:
         body = bytearray()
         async for chunk in response.content.iter_any():
             body += chunk
-            if len(body) > bounds.ANSWER_BYTES:
+            if len(body) > self._most_bytes:
                 response.close()
-                return Answer(response.status, None, f"it is longer than {bounds.ANSWER_BYTES} bytes")
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            return Answer(response.status, None, "it is compressed, which was not asked for")
-        kind = response.content_type
+                return None
+        return bytes(body)
+
+    def _read(self, received: Received) -> Answer:
+        status, body, kind = received.status, received.body, received.content_type
+        if body is None:
+            return Answer(status, None, f"it is longer than {self._most_bytes} bytes")
+        if received.headers.get("Content-Encoding", "identity").lower() != "identity":
+            return Answer(status, None, "it is compressed, which was not asked for")
         if body and kind != "application/json" and not kind.endswith("+json"):
-            return Answer(response.status, None, "its Content-Type is not JSON")
+            return Answer(status, None, "its Content-Type is not JSON")
         try:
-            return Answer(response.status, parse(bytes(body), self._secrets))
+            return Answer(status, parse(body, self._secrets))
         except Senseless as error:
-            return Answer(response.status, None, str(error))
+            return Answer(status, None, str(error))
 
 
 class BrokenConnectionError(aiohttp.ClientError):
