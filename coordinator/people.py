@@ -18,6 +18,7 @@ from ledger.errors import AlreadyDecided, DigestMismatch, Forbidden, NotEligible
 from ledger.intents import Undo
 from ledger.phases import UNDECIDED, Phase
 from ledger.state import ActionState, IntentState
+from ledger.undo_plans import WhyNot
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -81,7 +82,7 @@ def undo(state: IntentState, reason: str, by: str, *, partial: bool, now: dateti
     """Decide to undo a committed intent. Raises `NotUndoable`, naming the actions that stand in the way."""
     if state.phase is not Phase.COMMITTED:
         raise NotUndoable(f"Only a committed intent can be undone; this one is {state.phase}. Nothing was changed.")
-    lasting = [action.plan.id for action in state.actions if not _undoable(action, now)]
+    lasting = [action.plan.id for action in state.actions if why_lasting(action, now) is not None]
     if lasting and (not partial or len(lasting) == len(state.actions)):
         raise NotUndoable(
             f"These actions cannot be undone: {', '.join(lasting)}. Nothing was changed.", actions=lasting
@@ -102,10 +103,12 @@ def resolve(
     return e.AttentionResolved(action=action, outcome=outcome, note=note, by=by)
 
 
-def _undoable(action: ActionState, now: datetime) -> bool:
+def why_lasting(action: ActionState, now: datetime) -> WhyNot | None:
+    """Tell why a done action cannot be undone by what its operation promised; None if it can."""
     plan = action.plan
     if plan.undo is Undo.NONE:
-        return False
+        return WhyNot.UNDO_NONE
     if plan.undo_window_seconds is None or action.touched_at is None:
-        return True
-    return now < action.touched_at + timedelta(seconds=plan.undo_window_seconds)
+        return None
+    closes_at = action.touched_at + timedelta(seconds=plan.undo_window_seconds)
+    return WhyNot.WINDOW_PASSED if now >= closes_at else None

@@ -15,7 +15,7 @@ import msgspec
 from ledger.errors import InvariantViolation
 from ledger.events import Recorded, encode
 from ledger.grants import Charge
-from ledger.ids import intent_of
+from ledger.ids import flight_of
 from ledger.laws import check
 from ledger.store import (
     Activate,
@@ -122,7 +122,7 @@ def item_of(append: Append, answer: asyncio.Future[Verdict]) -> Item:
     for guard in append.guards:
         _set_guard(wire, guard)
     if append.guards or append.work is not None:
-        wire.intent = intent_of(append.stream)
+        wire.intent = flight_of(append.stream)
         _set_work(wire, append.work)
     if append.change is not None or append.restore is not None or append.notify is not None or wire.besides:
         wire.beside = _Beside(_change(append.change, append), append.restore, append.notify, wire.besides)

@@ -9,7 +9,8 @@ Rules of this file:
 3. An event carries everything its readers need: no view ever looks into configuration to understand an old event.
 4. No event holds a secret: credentials, tokens and connection strings stay in the operator's configuration.
 
-The events of grants, policies and tasks stand in `ledger/authority_events.py`; they are members of the same union.
+The events of grants, policies and tasks stand in `ledger/authority_events.py`, those of undo plans in
+`ledger/undo_events.py`; they are members of the same union.
 
 The stored form of an event is its type name beside the canonical bytes of its fields.
 """
@@ -35,6 +36,14 @@ from ledger.event import Event
 from ledger.grants import Charge
 from ledger.intents import JSON, ActionPlan, Mode, Subject, Verb
 from ledger.tasks import Check, TaskContract
+from ledger.undo_events import (  # noqa: F401
+    UndoListed,
+    UndoPlanAdvanced,
+    UndoPlanApproved,
+    UndoPlanFinished,
+    UndoPlanHalted,
+    UndoPlanned,
+)
 
 # ── the way to the decision ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -153,6 +162,7 @@ class CompensateDecided(Event, frozen=True):
     by: str | None = None
     failure_mode: str | None = None
     escalated_to: str | None = None
+    plan: str | None = None  # the undo plan of which this is a part
 
 
 # ── calls to the outside and what came of them ───────────────────────────────────────────────────────────────────
@@ -165,6 +175,7 @@ class CallDeferred(Event, frozen=True):
     verb: Verb
     reason: str
     retry_at: datetime
+    sent: bool = True  # False: it did not even leave, so it is no attempt
 
 
 class PrepareInDoubt(Event, frozen=True):
@@ -187,6 +198,7 @@ class CommitInDoubt(Event, frozen=True):
     action: str
     reason: str
     retry_at: datetime
+    answered: bool = False  # the outside system answered something that settles nothing
 
 
 class CommitFoundAbsent(Event, frozen=True):
@@ -234,6 +246,7 @@ class UndoInDoubt(Event, frozen=True):
     action: str
     reason: str
     retry_at: datetime
+    answered: bool = False
 
 
 class UndoFoundAbsent(Event, frozen=True):

@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 _STREAM_OF_INTENT = "intent/"
+_STREAM_OF_UNDO_PLAN = "undo-plan/"
 
 
 def intent_id(now: datetime, entropy: bytes) -> str:
@@ -30,6 +31,26 @@ def intent_stream(intent: str) -> str:
 def intent_of(stream: str) -> str | None:
     """Return the intent whose stream this is, or None for any other stream."""
     return stream.removeprefix(_STREAM_OF_INTENT) if stream.startswith(_STREAM_OF_INTENT) else None
+
+
+def undo_plan_stream(plan: str) -> str:
+    """Name the stream that holds the events of an undo plan."""
+    return _STREAM_OF_UNDO_PLAN + plan
+
+
+def undo_plan_of(stream: str) -> str | None:
+    """Return the undo plan whose stream this is, or None for any other stream."""
+    return stream.removeprefix(_STREAM_OF_UNDO_PLAN) if stream.startswith(_STREAM_OF_UNDO_PLAN) else None
+
+
+def flight_of(stream: str) -> str | None:
+    """Name, in the table of work, what this stream is about: an intent by its id, an undo plan by its stream."""
+    return stream if undo_plan_of(stream) is not None else intent_of(stream)
+
+
+def flight_stream(name: str) -> str:
+    """Name the stream of what has this name in the table of work."""
+    return name if undo_plan_of(name) is not None else intent_stream(name)
 
 
 def action_key(ledger: str, intent: str, action: str, verb: str) -> str:

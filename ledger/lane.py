@@ -29,7 +29,7 @@ from ledger import bounds
 from ledger.batch import Item, arguments, recorded, verdict_of
 from ledger.database import DRIVER_ERRORS, Fate, describe, fate_of
 from ledger.errors import InvariantViolation, LedgerError, Overloaded
-from ledger.ids import intent_of
+from ledger.ids import flight_of
 from ledger.store import (
     Appended,
     EpochCurrent,
@@ -151,7 +151,7 @@ class Lane:
         meant = [(type(event).__name__, body) for event, body in zip(item.append.events, item.bodies, strict=True)]
         if [(row["type"], row["body"]) for row in rows] != meant:
             return verdict
-        standing = await self._connection.fetchrow(_STANDING, self._ledger, intent_of(stream))
+        standing = await self._connection.fetchrow(_STANDING, self._ledger, flight_of(stream))
         epoch, worker = standing or (None, None)
         own_epoch = next((guard.epoch for guard in item.append.guards if isinstance(guard, EpochCurrent)), None)
         match item.append.work:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from ledger import events as e
 from ledger.errors import InvariantViolation
-from ledger.ids import intent_of
+from ledger.ids import flight_of, intent_of
 from ledger.store import (
     Activate,
     Append,
@@ -20,7 +20,7 @@ from ledger.store import (
     WithinLimits,
 )
 
-_OF_AN_INTENT = frozenset({EpochCurrent, KeyUnused, Unlike})
+_OF_AN_INTENT = frozenset({KeyUnused, Unlike})
 
 
 def check(append: Append) -> None:
@@ -28,9 +28,10 @@ def check(append: Append) -> None:
     classes = set(map(type, append.guards))
     if len(classes) < len(append.guards):
         raise _unlawful(append, "no two guards are of one class")
-    of_an_intent = append.work is not None or not classes.isdisjoint(_OF_AN_INTENT)
-    if of_an_intent and intent_of(append.stream) is None:
-        raise _unlawful(append, "only an intent has an epoch, a key, a likeness or work")
+    if (append.work is not None or EpochCurrent in classes) and flight_of(append.stream) is None:
+        raise _unlawful(append, "only an intent or an undo plan has an epoch or work")
+    if not classes.isdisjoint(_OF_AN_INTENT) and intent_of(append.stream) is None:
+        raise _unlawful(append, "only an intent has a key or a likeness")
     if Unlike in classes and KeyUnused not in classes:
         raise _unlawful(append, "a likeness goes with a key")
     if WithinLimits in classes:

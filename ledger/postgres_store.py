@@ -18,7 +18,7 @@ from ledger.batch import ANY_VERSION
 from ledger.database import connection
 from ledger.errors import Corrupt, Unavailable
 from ledger.events import GrantIssued, Recorded, decode
-from ledger.ids import intent_stream
+from ledger.ids import flight_stream
 from ledger.store import (
     Append,
     Appended,
@@ -177,7 +177,7 @@ class PostgresStore:
         )
         verdict = await self._appender.append(
             Append(
-                stream=intent_stream(intent),
+                stream=flight_stream(intent),
                 expected_version=ANY_VERSION if version is None else version,
                 events=(),
                 guards=guards,

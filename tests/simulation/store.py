@@ -18,7 +18,7 @@ from simulation.standing import Standing
 from ledger import bounds
 from ledger.errors import Unavailable
 from ledger.events import AbortDecided, CommitDecided, Recorded, decode, encode
-from ledger.ids import intent_of, intent_stream
+from ledger.ids import flight_stream, intent_of
 from ledger.laws import check
 from ledger.store import (
     Append,
@@ -219,7 +219,7 @@ class Database:
         if grant is not None and not self.standing.is_alive(grant, self.now()):
             self.counters["revocation not overslept"] += 1
             return False
-        if version is not None and version != len(self.streams.get(intent_stream(intent), [])):
+        if version is not None and version != len(self.streams.get(flight_stream(intent), [])):
             self.counters["word of a person not overslept"] += 1
             return False
         self._work(intent, work)
