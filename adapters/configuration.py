@@ -1,6 +1,6 @@
 """Reading `intentledger.toml`: from tables to a registry of adapters, or one sentence about what is wrong.
 
-Every sentence names the file, the table and the thing. It takes the environment as an argument and reads no other
+Every sentence names the file, the table and the thing. `[verify]` beside the adapters is for `laws/` alone. It takes the environment as an argument and reads no other
 settings; which `type` is which adapter is known by `kinds.py`, and where secrets lie by `credentials.py`.
 """
 
@@ -25,8 +25,8 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}").fullmatch
 
 def load(path: Path, environment: Mapping[str, str]) -> Registry:
     """Return the adapters of the file, not yet opened. Raises `Misconfigured`, with `errors` naming each place."""
-    tables = _read(path)
-    unknown = sorted(tables.keys() - {"adapters"})
+    tables = read(path)
+    unknown = sorted(tables.keys() - {"adapters", "verify"})
     if unknown:
         raise Misconfigured(f"{path}: [{unknown[0]}] is not known here; adapters stand under [adapters.<name>].")
     adapters = tables.get("adapters", {})
@@ -40,7 +40,8 @@ def load(path: Path, environment: Mapping[str, str]) -> Registry:
         raise Misconfigured(f"{path}: {error.message}") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """Return the tables of the file as they stand there; raises `Misconfigured`."""
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
