@@ -66,6 +66,15 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 STREAM_EVENTS: Final = 100_000  # at least 17 days of retries for one action, one for 16; more are not read
 STREAM_EVENTS_ASKED: Final = 90_000  # beyond it a person is asked, once, while the intent can still be worked
 
+# Undo plans.
+UNDO_PLAN_INTENTS: Final = 2_000  # listed in one plan; a person who undoes more does it by the hour
+UNDO_LISTED: Final = 50  # intents in one event of a plan
+UNDO_PREVIEW_BYTES: Final = 2 * 1024  # of one effect in a plan; longer ones are in the intent
+UNDO_AT_ONCE: Final = 16  # intents of one plan under way: what an agent does meanwhile must not wait for it
+UNDO_LOOK_AHEAD: Final = 256  # intents among which the next to be undone is looked for
+UNDO_RECORDED: Final = 50  # intents that came to rest, kept until they are recorded together,
+UNDO_RECORD_SECONDS: Final = 1.0  # and for how long
+
 # Retry and lease.
 LEASE_SECONDS: Final = 15.0  # how long a dead process delays its intents
 CLAIM_POLL_SECONDS: Final = 0.25  # how late a due intent may be noticed
@@ -78,6 +87,13 @@ APPROVAL_SECONDS: Final = 24 * 3600.0  # how long a person has; a shorter hold s
 CALL_SECONDS: Final = 10.0  # an adapter call without an answer by then is in doubt
 CALLS_PER_ADAPTER: Final = 256  # at once
 CALLS_WAITING_PER_ADAPTER: Final = 256  # one that hangs must not fill INTENTS_IN_FLIGHT with its waiters
+BUSY_SECONDS: Final = 1.0  # after which an intent looks again whether a busy adapter has a place
+CIRCUIT_SILENCES: Final = 5  # calls in a row without an answer; fewer may be a switch that changes over
+CIRCUIT_BASE_SECONDS: Final = 1.0  # how long nothing is sent to a system that was silent; doubled by each vain try
+CIRCUIT_CAP_SECONDS: Final = 10.0  # below RETRY_CAP_SECONDS, within which what waits must be tried after its return
+CIRCUIT_TRIES: Final = 2  # at once while a circuit is half open; one could be the one call that hangs
+LOOKS_PER_SECOND: Final = 100  # of intents that wait for one adapter: some 4 % of a core, however many wait
+ANSWERS_IN_VAIN: Final = 1_000  # to one repeated call, none of which settles it: six hours, then a person is asked
 
 # What we wait for PostgreSQL.
 CONNECT_SECONDS: Final = 5.0
