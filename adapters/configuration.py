@@ -1,7 +1,8 @@
 """Reading `intentledger.toml`: from tables to a registry of adapters, or one sentence about what is wrong.
 
-Every sentence names the file, the table and the thing. `[verify]` beside the adapters is for `laws/` alone. It takes the environment as an argument and reads no other
-settings; which `type` is which adapter is known by `kinds.py`, and where secrets lie by `credentials.py`.
+Every sentence names the file, the table and the thing. It takes the environment as an argument and reads no other
+settings; which `type` is which adapter is known by `kinds.py`, and where secrets lie by `credentials.py`. What stands
+under [verify] is read by `laws/`.
 """
 
 import json
