@@ -4,7 +4,7 @@ Thin: every decision is made by the pure functions of `intake`, `people` and `de
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal, assert_never
 
 import msgspec
@@ -15,10 +15,13 @@ from authority.approvals import Involved
 from authority.authority import Authority
 from authority.grants import Principal
 from coordinator import people
+from coordinator.backoff import pauses
 from coordinator.calls import Calls
 from coordinator.guards import notable, policy_active
 from coordinator.intake import Fault, Request, faults, likeness, submitted
 from coordinator.runner import Runner
+from coordinator.undo_plans import UndoPlans
+from coordinator.undo_runner import UndoRunner
 from coordinator.worker import Worker
 from ledger import bounds
 from ledger.errors import (
@@ -57,8 +60,6 @@ from ledger.store import (
 log = structlog.get_logger(__name__)
 
 _TRIES: Final = 5  # of a person's word against a worker that keeps appending, of a submission against authority
-_POLL_SECONDS: Final = 0.1  # for an intent that another process runs: at first,
-_POLL_SECONDS_MAX: Final = 1.0  # and when it takes long
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -93,7 +94,8 @@ class Coordinator:
         self._authority = authority
         self._entropy = entropy
         runner = Runner(store, Calls(store, registry), authority, notify=notify)
-        self._worker = Worker(store, runner, worker_name, lease_seconds)
+        self._worker = Worker(store, runner, UndoRunner(store, registry), worker_name, lease_seconds)
+        self.undo_plans = UndoPlans(store, registry, authority, entropy, self._worker.wake)
 
     @property
     def in_flight(self) -> int:
@@ -371,14 +373,6 @@ class Coordinator:
         except Corrupt as error:
             log.exception("intent_not_classified", intent=intent, error=type(error).__name__)
             return None
-
-
-def pauses() -> Iterator[float]:
-    """Yield the seconds between looks at an intent that others run: growing, so that waiting for long costs little."""
-    pause = _POLL_SECONDS
-    while True:
-        yield pause
-        pause = min(2 * pause, _POLL_SECONDS_MAX)
 
 
 async def _result(task: "asyncio.Task[IntentState | None]") -> IntentState | None:

@@ -12,6 +12,7 @@ Rules of this file:
 4. What is no longer as it was planned is left alone, and the plan says so.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
@@ -51,6 +52,7 @@ def planned(state: IntentState, principal: Principal, offered: Offered, now: dat
     if why is None and extent is Extent.NONE:
         lasting = [action for action in actions if action.why is not None]
         why, reason = lasting[0].why, _sentence(lasting, among=len(actions))
+    undone = [action for action in actions if action.why is None] if extent is not Extent.NONE else []
     return PlannedUndo(
         intent=state.id,
         decided_at=state.commit_decided_at,
@@ -59,9 +61,8 @@ def planned(state: IntentState, principal: Principal, offered: Offered, now: dat
         why=why,
         reason=reason,
         actions=actions,
-        systems=tuple(sorted({a.plan.adapter for a in state.actions if a.plan.undo is Undo.EXACT}))
-        if extent is not Extent.NONE
-        else (),
+        adapters=_adapters(undone),
+        in_turn=_adapters([action for action in undone if action.undo is Undo.EXACT]),
     )
 
 
@@ -74,19 +75,20 @@ def extent_of(actions: Sequence[PlannedAction], *, partial: bool) -> Extent:
 
 
 def ahead(plan: PlanState, settled: Collection[str]) -> list[PlannedUndo]:
-    """Return the intents that are, or may now be, under way; `settled` came to rest and are not recorded yet."""
+    """Return the intents that are, or may now be, under way; `settled` came to rest and are not recorded yet.
+
+    At each adapter there are at most UNDO_AT_ONCE, so that one that hangs delays only what needs it.
+    """
     chosen: list[PlannedUndo] = []
-    busy: set[str] = set()
-    seen = 0
+    taken: set[str] = set()  # adapters at which it is the turn of an earlier one
+    places = Counter[str]()
     for item in plan.to_undo:
         if item.intent in plan.outcomes or item.intent in settled:
             continue
-        if busy.isdisjoint(item.systems):
+        if taken.isdisjoint(item.in_turn) and all(places[one] < bounds.UNDO_AT_ONCE for one in item.adapters):
             chosen.append(item)
-        busy.update(item.systems)
-        seen += 1
-        if len(chosen) == bounds.UNDO_AT_ONCE or seen == bounds.UNDO_LOOK_AHEAD:
-            break
+            places.update(item.adapters)
+        taken.update(item.in_turn)
     return chosen
 
 
@@ -168,6 +170,10 @@ _WORDS = {
     WhyNot.WINDOW_PASSED: "could be undone until its window closed",
     WhyNot.ADAPTER_GONE: "is offered by no configured adapter any more",
 }
+
+
+def _adapters(actions: Sequence[PlannedAction]) -> tuple[str, ...]:
+    return tuple(sorted({action.operation.partition(".")[0] for action in actions}))
 
 
 def _sentence(lasting: Sequence[PlannedAction], among: int) -> str:

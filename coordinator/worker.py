@@ -5,6 +5,8 @@ The lease only saves work; what keeps two workers apart is the epoch and the exp
 
 An intent that cannot be run (a poison: its stream cannot be folded, or our own code fails on it) is parked with a
 sentence for a person, and the worker goes on with the others.
+
+An approved undo plan is in flight beside the intents, under a name of its own, and is run by `undo_runner.py`.
 """
 
 import asyncio
@@ -16,10 +18,11 @@ import structlog
 from coordinator.calls import Lease
 from coordinator.guards import guards_of
 from coordinator.runner import Lost, Runner
+from coordinator.undo_runner import UndoRunner
 from ledger import bounds
 from ledger import events as e
 from ledger.errors import Corrupt, LedgerError, Unavailable
-from ledger.ids import intent_stream
+from ledger.ids import intent_stream, undo_plan_of
 from ledger.phases import TERMINAL, UNDECIDED
 from ledger.state import IntentState, fold
 from ledger.store import Append, Claimed, Due, EpochCurrent, Parked, Store
@@ -33,12 +36,13 @@ Run = asyncio.Task[IntentState | None]  # None: the intent was lost, or is poiso
 class Worker:
     """One process's share of the work of a ledger. Several may run on the same ledger."""
 
-    def __init__(self, store: Store, runner: Runner, name: str, lease_seconds: float) -> None:
+    def __init__(self, store: Store, runner: Runner, undo: UndoRunner, name: str, lease_seconds: float) -> None:
         """`name` is written beside what this worker has leased; it must differ between processes."""
         self._store = store
         self._runner = runner
+        self._undo = undo
         self.name = name
-        self._lease_seconds = lease_seconds
+        self.lease_seconds = lease_seconds
         self._running: dict[str, dict[int, tuple[Lease, Run]]] = {}  # by intent and epoch: the newest counts
         self._loops: list[asyncio.Task[None]] = []
         self._wake = asyncio.Event()
@@ -54,13 +58,18 @@ class Worker:
         """Tell whether this process must not take on more."""
         return self._closing or len(self._running) >= bounds.INTENTS_IN_FLIGHT
 
+    @property
+    def closing(self) -> bool:
+        """Tell whether this process begins nothing new any more."""
+        return self._closing
+
     def start(self) -> None:
         """Begin to claim what is due."""
         self._loops = [asyncio.create_task(self._claim_loop()), asyncio.create_task(self._renew_loop())]
 
     def lease_until(self) -> datetime:
         """Return when a lease that is asked for now ends at the latest: counted from before the asking."""
-        return self._store.now() + timedelta(seconds=self._lease_seconds)
+        return self._store.now() + timedelta(seconds=self.lease_seconds)
 
     def wake(self) -> None:
         """Look for due intents now instead of at the next poll."""
@@ -79,7 +88,7 @@ class Worker:
         if epoch in runs:
             return runs[epoch][1]
         lease = Lease(intent, epoch, until, alive)
-        task = asyncio.create_task(self._run(lease, state))
+        task = asyncio.create_task(self._run(lease, state) if undo_plan_of(intent) is None else self._run_plan(lease))
         runs[epoch] = (lease, task)
         task.add_done_callback(lambda _: self._forget(lease))
         return task
@@ -123,6 +132,27 @@ class Worker:
             await self._park(lease, error)
         return None
 
+    async def _run_plan(self, lease: Lease) -> None:
+        """Run an undo plan; where our own code fails on it, it halts and says so."""
+        try:
+            await self._undo.run(lease, self)
+        except Unavailable as error:
+            log.warning("undo_plan_left_to_its_lease", plan=lease.intent, reason=error.message)
+        except Exception as error:
+            log.exception("undo_plan_poisoned", plan=lease.intent, error=type(error).__name__)
+            try:
+                await self._undo.halt(lease, f"This plan could not be worked: {_said(error)} The rest was not undone.")
+            except LedgerError as second:
+                log.exception("undo_plan_could_not_be_halted", plan=lease.intent, error=type(second).__name__)
+                await self._put_away(lease)
+
+    async def _put_away(self, lease: Lease) -> None:
+        """Park what nobody can read; if the database is away, the lease ends by itself."""
+        try:
+            await self._store.reschedule(lease.intent, lease.epoch, Parked())
+        except Unavailable:
+            return
+
     async def _read(self, lease: Lease) -> IntentState | None:
         """Return the intent's state; None if its stream has grown so long that a person is asked first."""
         recorded = await self._store.read(intent_stream(lease.intent))
@@ -148,8 +178,7 @@ class Worker:
         self.wake()
 
     async def _park(self, lease: Lease, error: Exception) -> None:
-        words = error.message if isinstance(error, LedgerError) else f"{type(error).__name__} in our own code."
-        reason = f"This intent could not be worked: {words} It was parked; resolving it tries once more."
+        reason = f"This intent could not be worked: {_said(error)} It was parked; resolving it tries once more."
         try:
             await self._raise_attention(lease, reason[: bounds.REASON_LENGTH])
         except LedgerError as second:
@@ -195,7 +224,7 @@ class Worker:
             claimed: Sequence[Claimed] = ()
             try:
                 if free > 0:
-                    claimed = await self._store.claim(self.name, free, self._lease_seconds)
+                    claimed = await self._store.claim(self.name, free, self.lease_seconds)
             except Unavailable as error:
                 log.warning("claim_postponed", reason=error.message)
             for one in claimed:
@@ -213,17 +242,21 @@ class Worker:
 
     async def _renew_loop(self) -> None:
         while True:
-            await asyncio.sleep(self._lease_seconds / 3)
+            await asyncio.sleep(self.lease_seconds / 3)
             held = {intent: runs[max(runs)][0] for intent, runs in self._running.items()}
             if not held:
                 continue
             until = self.lease_until()
             try:
                 claims = [Claimed(lease.intent, lease.epoch) for lease in held.values()]
-                for intent in await self._store.renew(self.name, claims, self._lease_seconds):
+                for intent in await self._store.renew(self.name, claims, self.lease_seconds):
                     held[intent].until = until
             except Unavailable as error:
                 log.warning("leases_not_renewed", reason=error.message)
+
+
+def _said(error: Exception) -> str:
+    return error.message if isinstance(error, LedgerError) else f"{type(error).__name__} in our own code."
 
 
 def _too_long_unasked(recorded: Sequence[e.Recorded]) -> bool:

@@ -70,8 +70,7 @@ STREAM_EVENTS_ASKED: Final = 90_000  # beyond it a person is asked, once, while 
 UNDO_PLAN_INTENTS: Final = 2_000  # listed in one plan; a person who undoes more does it by the hour
 UNDO_LISTED: Final = 50  # intents in one event of a plan
 UNDO_PREVIEW_BYTES: Final = 2 * 1024  # of one effect in a plan; longer ones are in the intent
-UNDO_AT_ONCE: Final = 16  # intents of one plan under way: what an agent does meanwhile must not wait for it
-UNDO_LOOK_AHEAD: Final = 256  # intents among which the next to be undone is looked for
+UNDO_AT_ONCE: Final = 16  # intents of one plan under way at an adapter: what agents do meanwhile must not wait for it
 UNDO_RECORDED: Final = 50  # intents that came to rest, kept until they are recorded together,
 UNDO_RECORD_SECONDS: Final = 1.0  # and for how long
 

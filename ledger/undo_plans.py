@@ -69,7 +69,8 @@ class PlannedUndo(Value, frozen=True):
     why: WhyNot | None = None
     reason: str | None = None  # the same as a sentence
     actions: tuple[PlannedAction, ...] = ()
-    systems: tuple[str, ...] = ()  # where an exact undo must not overtake those of later intents
+    adapters: tuple[str, ...] = ()  # of what is undone
+    in_turn: tuple[str, ...] = ()  # of these, where its undo is exact: it waits there for those of later intents
 
 
 class Ending(StrEnum):

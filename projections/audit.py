@@ -2,8 +2,9 @@
 
 One entry for each intent, opened by `IntentSubmitted` and kept up to date with its outcome, one for each act of a
 person on it (approve, reject, cancel, undo, resolve), and one for each act on authority itself
-(`projections/audit_authority.py`); acts never change again. An entry holds facts; the sentence is made of them when it
-is read (`projections/sentence.py`), so that better wording needs no rebuild.
+(`projections/audit_authority.py`) or on an undo plan (`projections/audit_undo.py`); acts never change again. An entry
+holds facts; the sentence is made of them when it is read (`projections/sentence.py`), so that better wording needs no
+rebuild.
 
 Order: newest first, by the position of the event that opened the entry; that position is also the cursor.
 """
@@ -23,6 +24,7 @@ from ledger.phases import Phase
 from ledger.tasks import Check
 from ledger.transitions import PHASES, symbol
 from projections.audit_authority import opened
+from projections.audit_undo import TOLD, told
 from projections.entry import KIND_OF, Act, AuditRow, Kind, Verification, plain
 from projections.projection import EVENTS_OF_AUTHORITY, Projection, next_phase
 from projections.table import as_row
@@ -62,6 +64,8 @@ _MOVES: Final[frozenset[type[e.Event]]] = frozenset(
 
 def apply(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> tuple[AuditRow, ...]:
     """Fold one event into the entries of its stream. Raises `IllegalTransition`."""
+    if type(recorded.event) in TOLD:
+        return (*rows, told(rows, recorded))
     if intent_of(recorded.stream) is None:
         return (*rows, opened(rows, recorded))
     if not rows:
@@ -225,7 +229,7 @@ AUDIT: Final = Projection(
     name="audit",
     row=AuditRow,
     key=("stream", "version"),
-    reads=_MOVES | _OTHERS | EVENTS_OF_AUTHORITY,
+    reads=_MOVES | _OTHERS | EVENTS_OF_AUTHORITY | TOLD,
     apply=apply,
     revision=2,  # 1 knew intents only
     subject=_stream,

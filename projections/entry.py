@@ -13,7 +13,7 @@ from projections.projection import Row
 
 
 class Kind(StrEnum):
-    """What an entry is about: an intent, what somebody did to one, or what somebody did to authority itself."""
+    """What an entry is about: an intent, what somebody did to one or to many, or to authority itself."""
 
     INTENT = "intent"
     APPROVE = "approve"
@@ -27,6 +27,10 @@ class Kind(StrEnum):
     ACTIVATE_POLICY = "activate_policy"
     DEFINE_TASK = "define_task"
     REFUSE_TOKEN = "refuse_token"  # noqa: S105  not one
+    PLAN_UNDO = "plan_undo"
+    APPROVE_UNDO = "approve_undo"
+    HALT_UNDO = "halt_undo"
+    FINISH_UNDO = "finish_undo"
 
 
 class Act(StrEnum):
@@ -46,6 +50,10 @@ class Act(StrEnum):
     TOKEN_EXPIRED = "token_expired"  # noqa: S105
     TOKEN_REVOKED = "token_revoked"  # noqa: S105
     TOKEN_UNKNOWN = "token_unknown"  # noqa: S105
+    UNDO_PLANNED = "undo_planned"
+    UNDO_APPROVED = "undo_approved"
+    UNDO_HALTED = "undo_halted"
+    UNDO_FINISHED = "undo_finished"
 
 
 class Verification(StrEnum):
@@ -71,7 +79,14 @@ KIND_OF: Final[Mapping[Act, Kind]] = {
     Act.TOKEN_EXPIRED: Kind.REFUSE_TOKEN,
     Act.TOKEN_REVOKED: Kind.REFUSE_TOKEN,
     Act.TOKEN_UNKNOWN: Kind.REFUSE_TOKEN,
+    Act.UNDO_PLANNED: Kind.PLAN_UNDO,
+    Act.UNDO_APPROVED: Kind.APPROVE_UNDO,
+    Act.UNDO_HALTED: Kind.HALT_UNDO,
+    Act.UNDO_FINISHED: Kind.FINISH_UNDO,
 }
+
+
+UNDO_PLAN: Final = frozenset({Kind.PLAN_UNDO, Kind.APPROVE_UNDO, Kind.HALT_UNDO, Kind.FINISH_UNDO})
 
 
 class AuditRow(Row, frozen=True):
@@ -105,7 +120,7 @@ class AuditRow(Row, frozen=True):
     verification: Verification | None = None
     failure_mode: str | None = None  # which foreseen failure it was
     escalated_to: str | None = None  # and the person it went to
-    detail: str | None = None  # canonical JSON: a grant's terms, a task's contract, a refusal's count
+    detail: str | None = None  # canonical JSON: a grant's terms, a task's contract, a refusal's count, a plan's counts
 
 
 def plain(text: str) -> str:

@@ -29,6 +29,12 @@ from ledger.events import (
     Recorded,
     TaskDefined,
     TokenRefused,
+    UndoListed,
+    UndoPlanAdvanced,
+    UndoPlanApproved,
+    UndoPlanFinished,
+    UndoPlanHalted,
+    UndoPlanned,
 )
 from ledger.ids import intent_of
 from ledger.intents import Value
@@ -38,7 +44,10 @@ from ledger.transitions import PHASES
 EVENTS_OF_AUTHORITY: Final[frozenset[type[Event]]] = frozenset(
     {GrantIssued, GrantRevoked, TokenRefused, PolicySetAdded, PolicySetActivated, TaskDefined}
 )
-EVERY_EVENT_OF_AN_INTENT: Final = frozenset(EVENT_TYPES.values()) - EVENTS_OF_AUTHORITY
+EVENTS_OF_UNDO_PLANS: Final[frozenset[type[Event]]] = frozenset(
+    {UndoPlanned, UndoListed, UndoPlanApproved, UndoPlanAdvanced, UndoPlanHalted, UndoPlanFinished}
+)
+EVERY_EVENT_OF_AN_INTENT: Final = frozenset(EVENT_TYPES.values()) - EVENTS_OF_AUTHORITY - EVENTS_OF_UNDO_PLANS
 
 
 class Row(Value, frozen=True):

@@ -22,7 +22,8 @@ from ledger.intents import Value
 from ledger.money import money
 from ledger.phases import TERMINAL, Phase
 from ledger.tasks import Criterion, FailureMode, TaskContract
-from projections.entry import AuditRow, Kind, Verification, one_line
+from ledger.undo_plans import Selection
+from projections.entry import UNDO_PLAN, AuditRow, Kind, Verification, one_line
 
 
 class GrantTerms(Value, frozen=True):
@@ -33,6 +34,14 @@ class GrantTerms(Value, frozen=True):
     limits: tuple[Limit, ...]
     expires_at: datetime | None
     may_delegate: bool
+
+
+class PlanTerms(Value, frozen=True):
+    """What the entries of an undo plan keep in `detail`."""
+
+    plan: str
+    selection: Selection
+    counts: dict[str, int]
 
 
 def sentence(entry: AuditRow) -> str:
@@ -48,6 +57,8 @@ def _sentence(entry: AuditRow) -> str:
             return _of_act(entry)
         case Kind.REFUSE_TOKEN:
             return _of_refusal(entry)
+        case kind if kind in UNDO_PLAN:
+            return _of_undo_plan(entry)
         case _:
             return _of_authority(entry)
 
@@ -64,6 +75,8 @@ def subject(entry: AuditRow) -> str:
 
 def actor_kind(entry: AuditRow) -> str:
     """Tell whether an agent or a person did it: agents issue below themselves, and give up what is theirs."""
+    if entry.kind in UNDO_PLAN:
+        return "person"  # nobody else plans an undo
     if entry.by is None or (entry.by == entry.agent and entry.kind is not Kind.ISSUE):
         return entry.agent_kind or "agent"
     return "agent" if entry.kind is Kind.ISSUE and entry.by != entry.commissioned_by else "person"
@@ -161,6 +174,55 @@ def _of_refusal(entry: AuditRow) -> str:
     of = f" of {_grant(entry)}" if entry.grant_id is not None else ""
     often = "once" if times == 1 else f"{times} times"
     return f"{'A' if cause == 'revoked' else 'An'} {cause} token{of} was shown {often}"
+
+
+# ── undo plans ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _of_undo_plan(entry: AuditRow) -> str:
+    terms = msgspec.json.decode(entry.detail or "{}", type=PlanTerms)
+    what = f"undo {_selected(terms.selection)}"
+    match entry.kind:
+        case Kind.PLAN_UNDO:
+            count = f"{_list(_counted(terms.counts))} ({_short(entry.digest or '')})"
+            return f"{actor(entry)} planned to {what}: {count}{_because(entry)}"
+        case Kind.APPROVE_UNDO:
+            return f"{actor(entry)} approved to {what} ({_short(entry.digest or '')}){_because(entry)}"
+        case Kind.HALT_UNDO:
+            return f"The plan of {actor(entry)} to {what} halted{_because(entry)}"
+        case _:
+            return f"The plan of {actor(entry)} to {what} has ended: {_list(_counted(terms.counts))}"
+
+
+def _selected(selection: Selection) -> str:
+    """Say which intents are meant."""
+    parts = (
+        ("what was done", True),
+        (f"by {agent('agent', selection.agent or '', None)}", selection.agent),
+        (f"under {selection.grant}", selection.grant),
+        (f"for task {selection.task}", selection.task),
+        (f"with {selection.operation}", selection.operation),
+        (f"since {selection.since:%Y-%m-%d %H:%M:%S} UTC" if selection.since else "", selection.since),
+        (f"before {selection.until:%Y-%m-%d %H:%M:%S} UTC" if selection.until else "", selection.until),
+    )
+    return " ".join([words for words, asked in parts if asked])
+
+
+_COUNTED: Final[Mapping[str, str]] = {
+    "exact": "exactly",
+    "semantic": "by a follow-up",
+    "partial": "in part",
+    "none": "not at all",
+    "undone": "undone",
+    "mixed": "undone in part",
+    "attention": "waiting for a person",
+    "moved": "moved by somebody else before",
+    "not_undone": "not undone",
+}
+
+
+def _counted(counts: Mapping[str, int]) -> list[str]:
+    return [f"{count} {words}" for name, words in _COUNTED.items() if (count := counts.get(name))]
 
 
 def _grant(entry: AuditRow) -> str:

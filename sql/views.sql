@@ -70,7 +70,7 @@ join intent_ledger.events as event
     and event.version < wanted.version
 order by event.stream, event.version;
 
--- Reading the views: projections/intents.py, tasks.py, audit.py, exposure.py, custody.py.
+-- Reading the views: projections/intents.py, undo_candidates.py, tasks.py, audit.py, exposure.py, custody.py.
 
 -- name: fresh_plan
 set local plan_cache_mode = force_custom_plan;
@@ -111,6 +111,22 @@ where
     and ($11::text is null or intent < $11)
 order by intent desc
 limit $12;
+
+-- name: undo_candidates
+select intent, version
+from intent_ledger.intents
+where
+    ledger = $1
+    and phase <> all('{denied,aborted,simulated}')
+    and ($2::text is null or agent = $2)
+    and ($3::text is null or custody @> array[$3])
+    and ($4::text is null or task = $4)
+    and ($5::text is null or $5 = any(operations))
+    and ($6::timestamptz is null or updated_at >= $6)
+    and ($7::timestamptz is null or submitted_at < $7)
+    and ($8::text is null or intent < $8)
+order by intent desc
+limit $9;
 
 -- name: workflow
 select intent, version

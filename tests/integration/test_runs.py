@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 from doorway import doorway, eventually, intent
 
-from coordinator.coordinator import pauses
+from coordinator.backoff import pauses
 from coordinator.runner import Lost
 from coordinator.worker import Worker
 from ledger import events as e

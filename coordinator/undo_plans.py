@@ -1,0 +1,189 @@
+"""Undo plans as the door sees them: plan, look, approve.
+
+Thin: what can be undone is told by `coordinator/undo_plan.py`, and carried out by `coordinator/undo_runner.py`. Which
+intents a selection reaches is looked up in a view; what is planned of them rests on their events.
+
+Who plans and who approves may be one person or two. Each of them must be let by their own grants to undo every intent
+that is undone, exactly as for one intent; the approver's grant must be alive when it is approved and at each undo.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Final, assert_never
+
+import msgspec
+
+from adapters.registry import Registry
+from authority.authority import Authority
+from authority.grants import Principal
+from coordinator.people import permitted
+from coordinator.undo_plan import listed
+from ledger import bounds
+from ledger import events as e
+from ledger.errors import (
+    Conflict,
+    Corrupt,
+    DigestMismatch,
+    InvariantViolation,
+    NotFound,
+    NotWaiting,
+    Unauthenticated,
+    Unavailable,
+)
+from ledger.ids import intent_id, intent_stream, undo_plan_stream
+from ledger.state import IntentState, fold
+from ledger.store import Append, Appended, Due, GrantAlive, GuardFailed, Store, Unknown, VersionConflict
+from ledger.undo_plans import Selection, content_digest, count
+from ledger.undo_state import PlanPhase, PlanState, fold_plan
+
+_TRIES: Final = 5  # of an approval against others of the same plan
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What somebody wants undone, and why."""
+
+    selection: Selection
+    reason: str
+    partial: bool = False
+
+
+class UndoPlans:
+    """The undo plans of one ledger."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        authority: Authority,
+        entropy: Callable[[int], bytes],
+        wake: Callable[[], None],
+    ) -> None:
+        """`entropy(n)` gives n random bytes; `wake` lets a worker look for what is due."""
+        self._store = store
+        self._registry = registry
+        self._authority = authority
+        self._entropy = entropy
+        self._wake = wake
+
+    async def plan(self, principal: Principal, wanted: Wanted, states: Sequence[IntentState], as_of: int) -> PlanState:
+        """Record what undoing these intents would do; nothing is undone.
+
+        `states` are what the selection reaches, as of a position. Raises `Unauthenticated`, `Unavailable`.
+        """
+        now = self._store.now()
+        items = listed(states, principal, self._registry.operations, now, partial=wanted.partial)
+        plan = intent_id(now, self._entropy(10))
+        first = e.UndoPlanned(
+            plan=plan,
+            selection=wanted.selection,
+            partial=wanted.partial,
+            reason=wanted.reason,
+            digest=content_digest(wanted.selection, items, wanted.reason, partial=wanted.partial),
+            intents=len(items),
+            counts=count(items),
+            as_of=as_of,
+            expires_at=now + timedelta(seconds=bounds.APPROVAL_SECONDS),
+            by=principal.subject.name,
+            grant=principal.grant,
+            custody=principal.custody,
+        )
+        size = bounds.UNDO_LISTED
+        pages = [e.UndoListed(items=tuple(items[n : n + size])) for n in range(0, len(items), size)]
+        verdict = await self._store.append(
+            Append(
+                stream=undo_plan_stream(plan),
+                expected_version=0,
+                events=(first, *pages),
+                guards=(GrantAlive(principal.grant),),
+            )
+        )
+        match verdict:
+            case Appended(recorded, _):
+                return _folded(recorded)
+            case GuardFailed():
+                raise self._dead(principal)
+            case Unknown(reason):
+                raise Unavailable(
+                    f"Whether the plan was recorded is not known: {reason} Nothing is undone; plan again."
+                )
+            case VersionConflict():
+                raise InvariantViolation(f"The new id {plan} was already in use.")
+            case _:
+                assert_never(verdict)
+
+    async def get(self, plan: str) -> PlanState:
+        """Return a plan and how far it has come. Raises `NotFound`."""
+        recorded = await self._store.read(undo_plan_stream(plan))
+        if not recorded:
+            raise NotFound(f"There is no undo plan {plan} in this ledger.")
+        return _folded(recorded)
+
+    async def approve(self, plan: str, principal: Principal, digest: str) -> PlanState:
+        """Let a plan be carried out, exactly as its digest names it, by whichever worker comes first.
+
+        Raises `NotFound`, `NotWaiting` (approved, over, too late, or nothing to undo), `DigestMismatch`, `Forbidden`
+        (the approver's own grants do not reach an intent), `Unauthenticated`.
+        """
+        for _ in range(_TRIES):
+            state = await self.get(plan)
+            _may_be_approved(state, digest)
+            if self._store.now() >= state.planned.expires_at:
+                raise NotWaiting("The time to approve this plan is over. Nothing was undone; plan again.")
+            await self._check_reach(state, principal)
+            approved = e.UndoPlanApproved(
+                digest=digest, by=principal.subject.name, grant=principal.grant, custody=principal.custody
+            )
+            verdict = await self._store.append(
+                Append(
+                    stream=undo_plan_stream(plan),
+                    expected_version=state.version,
+                    events=(approved,),
+                    guards=(GrantAlive(principal.grant),),
+                    work=Due(),
+                )
+            )
+            match verdict:
+                case Appended(recorded, _):
+                    self._wake()
+                    return _folded(recorded, state)
+                case GuardFailed():
+                    raise self._dead(principal)
+                case Unknown(reason):
+                    raise Unavailable(f"Whether your approval was recorded is not known: {reason} Look at the plan.")
+                case VersionConflict():
+                    continue
+                case _:
+                    assert_never(verdict)
+        raise Conflict("The plan kept moving while you answered. Nothing was changed; look at it and try again.")
+
+    async def _check_reach(self, plan: PlanState, principal: Principal) -> None:
+        """Let pass whom their own grants let undo each of the intents. Raises `Forbidden`."""
+        if principal.grant == plan.planned.grant:
+            return  # looked at when it was planned, and neither grants nor what was submitted ever change
+        for item in plan.to_undo:
+            state = fold(await self._store.read(intent_stream(item.intent)))
+            if state is None:
+                raise Corrupt(f"The plan names {item.intent}, which is not in this ledger. Nothing was undone.")
+            permitted(state, principal)
+
+    def _dead(self, principal: Principal) -> Unauthenticated:
+        self._authority.dead(principal.grant)
+        return Unauthenticated("This token is not alive. Nothing was recorded.")
+
+
+def _may_be_approved(plan: PlanState, digest: str) -> None:
+    if plan.phase not in {PlanPhase.PLANNED, PlanPhase.HALTED}:
+        raise NotWaiting(f"The plan is {plan.phase} and waits for nobody's approval. Nothing was changed.")
+    if digest != plan.planned.digest:
+        raise DigestMismatch(
+            "The digest is not that of this plan. Nothing was recorded; look at it again.", digest=plan.planned.digest
+        )
+    if not plan.to_undo:
+        raise NotWaiting("There is nothing in this plan that can be undone. Nothing was changed.")
+
+
+def _folded(recorded: Sequence[e.Recorded], state: PlanState | None = None) -> PlanState:
+    folded = fold_plan(recorded, state)
+    if folded is None:
+        raise InvariantViolation("An undo plan that was appended has no state.")
+    return folded
