@@ -20,6 +20,7 @@ from adapters.contract import Adapter, Operation
 from adapters.money import money_of, money_parameter
 from adapters.reading import Reader
 from adapters.summary import Summarise, compile_template
+from adapters.tables import CallLimits
 from ledger.bounds import ERROR_LENGTH, PARAM_FAULTS
 from ledger.errors import Misconfigured
 from ledger.intents import JSON, Guarantee, Undo
@@ -39,9 +40,15 @@ class _Offer(msgspec.Struct, frozen=True):
 class Registry:
     """The operations of a set of adapters. Owns the adapters from `open` to `close`."""
 
-    def __init__(self, adapters: Iterable[Adapter]) -> None:
-        """Check and compile what the adapters offer; raises `Misconfigured` with the first thing that is wrong."""
+    def __init__(self, adapters: Iterable[Adapter], limits: Mapping[str, CallLimits] | None = None) -> None:
+        """Check and compile what the adapters offer; raises `Misconfigured` with the first thing that is wrong.
+
+        `limits`: what calls to an adapter are bounded by, by its name, where it is not the usual.
+        """
         self.adapters = tuple(adapters)  # the first is opened first
+        self.limits: Mapping[str, CallLimits] = {
+            adapter.name: (limits or {}).get(adapter.name, CallLimits()) for adapter in self.adapters
+        }
         self._offers: dict[str, _Offer] = {}
         names: set[str] = set()
         for adapter in self.adapters:

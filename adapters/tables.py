@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 from adapters.facts import FactType
 from adapters.money import MoneyParameter
-from ledger.bounds import CALL_SECONDS
+from ledger.bounds import CALL_SECONDS, CIRCUIT_SILENCES
 from ledger.intents import Undo
 
 TimeoutSeconds = Annotated[float, Field(ge=0.05, le=CALL_SECONDS)]
@@ -23,6 +23,17 @@ class Table(BaseModel):
     """A table in which every key is known and every value has its exact type."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True, allow_inf_nan=False)
+
+
+class CallLimits(Table):
+    """`[adapters.<name>.calls]`, for every type: what one system may take of us, and when it counts as silent."""
+
+    at_once: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Calls at the same time; more of them wait for a place. None: `connections`, where the type has them."""
+    seconds: TimeoutSeconds = CALL_SECONDS
+    """For one call; an answer after that is not waited for."""
+    silences: Annotated[int, Field(ge=1, le=1000)] = CIRCUIT_SILENCES
+    """So many calls in a row without an answer open the circuit."""
 
 
 class Secret(Table):

@@ -1,12 +1,12 @@
 """Calls to adapters: bounded in time and number, and answered by values whatever happens.
 
 This is the only place that turns what an adapter raised into what the protocol knows. Whatever is not one of the
-three errors of the contract, and whatever takes too long, is in doubt: it may have happened.
+three errors of the contract, and whatever takes too long, is in doubt: it may have happened. What did not even leave is
+`NotSent`; how many calls an adapter may have, and when none leaves, stands in `coordinator/places.py`.
 """
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -16,10 +16,11 @@ import structlog
 from adapters.contract import Adapter, Call, Preview
 from adapters.registry import Registry
 from coordinator.moves import Invocation
-from coordinator.outcome import Answer
+from coordinator.outcome import Answer, NotSent
+from coordinator.places import AdapterStanding, Places
 from coordinator.undecided import deadline
 from ledger import bounds
-from ledger.errors import AdapterError, InDoubt, Transient
+from ledger.errors import AdapterError, InDoubt
 from ledger.ids import action_key
 from ledger.intents import JSON, Verb
 from ledger.phases import UNDECIDED
@@ -39,26 +40,14 @@ class Lease(msgspec.Struct):
     alive: bool = True  # the intent's grant, when the lease was taken
 
 
-class _Round(msgspec.Struct, frozen=True):
-    """What the calls share that are made at the same time."""
+class _Sending(msgspec.Struct, frozen=True):
+    """A call about to be made. It leaves by `latest` or not at all: later it would only end in doubt."""
 
-    state: IntentState
-    lease: Lease
+    call: Call
+    places: Places | None  # None: no configured adapter offers the operation now
     seconds: float
-    latest: datetime  # a call that has not left by then does not: it would only end in doubt
-    until: datetime  # an answer after that is not waited for
-    sent: set[str]  # the actions whose calls have left
-
-
-Sending = tuple[str, str, Callable[[Adapter], Awaitable[Answer | Preview]]]  # operation, action, and the call itself
-
-
-class _Places:
-    """The places of the calls to one adapter: `all` of them, and those `at_work`; who has only the former waits."""
-
-    def __init__(self) -> None:
-        self.all = asyncio.Semaphore(bounds.CALLS_PER_ADAPTER + bounds.CALLS_WAITING_PER_ADAPTER)
-        self.at_work = asyncio.Semaphore(bounds.CALLS_PER_ADAPTER)
+    latest: datetime
+    send: Callable[[], Awaitable[Answer | Preview]]
 
 
 class Calls:
@@ -68,132 +57,189 @@ class Calls:
         """Call the adapters of `registry` for intents of `store`'s ledger."""
         self._store = store
         self._registry = registry
-        self._adapters = defaultdict[str, _Places](_Places)
+        self._places = {name: Places(name, limits) for name, limits in registry.limits.items()}
+
+    def standings(self) -> Sequence[AdapterStanding]:
+        """Tell how this process finds each adapter now."""
+        now = self._store.now()
+        return [places.standing(now) for places in self._places.values()]
+
+    def hindrance(self, operation: str) -> NotSent | None:
+        """Say why a call of this operation would not leave now, so that it need not be announced; None if it may."""
+        places, now = self._places_of(operation), self._store.now()
+        return _not_offered(operation, now) if places is None else places.hindrance(now)
 
     async def make(
         self, state: IntentState, invocations: Sequence[Invocation], lease: Lease
     ) -> Sequence[Answer | Preview]:
         """Make these calls at the same time and return their answers in order; errors of the contract are answers too.
 
-        One timer bounds all of them. Where as many calls to an adapter wait as may, the next one is answered at once:
-        its intent leaves our hands until its retry time, so that a system that hangs cannot fill them. A call that
-        does not even let itself be cancelled keeps its place at its adapter, and nobody waits for it.
+        Where as many calls to an adapter wait as may, or its circuit is open, the next one is answered at once: its
+        intent leaves our hands until it is due again, so that a system that hangs cannot fill them. A call that does
+        not even let itself be cancelled keeps its place at its adapter, and nobody waits for it.
         """
         if not invocations:
             return []
-        together = self._begin(state, lease)
-        return await self._answers([_sending(one, together) for one in invocations], together)
+        now = self._store.now()
+        return await self._answers([self._sending(one, state, lease, now) for one in invocations], lease)
 
     async def look(
         self, state: IntentState, criteria: Sequence[Criterion], lease: Lease
-    ) -> Sequence[Preview | AdapterError]:
+    ) -> Sequence[Preview | AdapterError | NotSent]:
         """Preview the operation of each criterion of a task at the same time, in the same bounds; changes nothing."""
-        together = self._begin(state, lease)
-        answers = await self._answers([_looking(*one, together) for one in enumerate(criteria)], together)
+        now = self._store.now()
+        sendings = [self._looking(number, one, state, lease, now) for number, one in enumerate(criteria, 1)]
         return [
-            one if isinstance(one, Preview | AdapterError) else InDoubt("The adapter answered no preview.")
-            for one in answers
+            one if isinstance(one, Preview | AdapterError | NotSent) else InDoubt("The adapter answered no preview.")
+            for one in await self._answers(sendings, lease)
         ]
 
-    def _begin(self, state: IntentState, lease: Lease) -> _Round:
-        now = self._store.now()
-        seconds = _seconds(state, now)
-        half = timedelta(seconds=seconds / 2)
-        return _Round(state, lease, seconds, now + half, now + 2 * half, set())
-
-    async def _answers(self, sendings: Sequence[Sending], together: _Round) -> Sequence[Answer | Preview]:
-        tasks = [asyncio.create_task(self._send(one, together)) for one in sendings]
+    async def _answers(self, sendings: Sequence[_Sending], lease: Lease) -> Sequence[Answer | Preview]:
+        """Wait for each call as long as it may take; one timer for all that may take equally long."""
+        sent: dict[str, int] = {}  # the actions whose calls have left, with their tickets
+        tasks = [asyncio.create_task(self._send(one, lease, sent)) for one in sendings]
+        clock = asyncio.get_running_loop().time
+        begun = clock()
         try:
-            await asyncio.wait(tasks, timeout=together.seconds)
+            for seconds in sorted({one.seconds for one in sendings}):
+                waited = [task for task, one in zip(tasks, sendings, strict=True) if one.seconds == seconds]
+                _, late = await asyncio.wait(waited, timeout=max(0.0, begun + seconds - clock()))
+                for task in late:
+                    task.cancel()
             return [
-                task.result() if task.done() and not task.cancelled() else _late(name, together)
-                for task, (_, name, _) in zip(tasks, sendings, strict=True)
+                task.result() if task.done() and not task.cancelled() else self._late(one, sent)
+                for task, one in zip(tasks, sendings, strict=True)
             ]
         finally:
             for task in tasks:
                 task.cancel()
 
-    async def _send(self, sending: Sending, together: _Round) -> Answer | Preview:
-        operation, name, send = sending
+    async def _send(self, sending: _Sending, lease: Lease, sent: dict[str, int]) -> Answer | Preview:
+        places = sending.places
+        if places is None:
+            return _not_offered(sending.call.operation, self._store.now())
+        hindrance = places.hindrance(self._store.now())
+        if hindrance is not None:
+            return hindrance
+        places.enter()
+        try:
+            async with places.free:
+                now = self._store.now()
+                if now >= lease.until:  # paused past it: another worker may have sent this already
+                    again_at = now + timedelta(seconds=bounds.BUSY_SECONDS)
+                    return NotSent("The lease on the intent ran out before the call left; nothing was sent.", again_at)
+                hindrance = places.busy(now) if now > sending.latest else places.held_back(now)
+                if hindrance is not None:
+                    return hindrance
+                ticket = sent[sending.call.action] = places.begin()
+                try:
+                    return await self._heard(sending, places, ticket)
+                finally:
+                    places.end(ticket)
+        finally:
+            places.leave()
+
+    async def _heard(self, sending: _Sending, places: Places, ticket: int) -> Answer | Preview:
+        """Make the call, and take note of whether the outside system was heard."""
+        answer: Answer | Preview
+        try:
+            answer = await sending.send()
+        except AdapterError as error:
+            answer = error
+        except Exception as error:  # noqa: BLE001 - law 10: any other exception counts as in doubt
+            log.warning("adapter_raised", operation=sending.call.operation, error=type(error).__name__)
+            answer = InDoubt(f"The adapter stopped with {type(error).__name__}.", silent=isinstance(error, OSError))
+        if isinstance(answer, AdapterError) and answer.silent:
+            places.silence(ticket, self._store.now())
+        else:
+            places.answer()
+        return answer
+
+    def _late(self, sending: _Sending, sent: Mapping[str, int]) -> Answer:
+        now = self._store.now()
+        if sending.places is None:
+            return _not_offered(sending.call.operation, now)
+        if sending.call.action not in sent:
+            return sending.places.busy(now)
+        sending.places.silence(sent[sending.call.action], now)
+        return InDoubt(f"No answer within {sending.seconds:.1f} seconds.", silent=True)
+
+    # ── what is sent ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _places_of(self, operation: str) -> Places | None:
         if operation not in self._registry.operations:
-            return Transient(f"No configured adapter offers {operation} now. It is tried again until one does.")
-        adapter = self._registry.adapter(operation)
-        places = self._adapters[adapter.name]
-        if places.all.locked():
-            return _busy()
-        async with places.all, places.at_work:
-            now = self._store.now()
-            if now >= together.lease.until:  # paused past it: another worker may have sent this already
-                return Transient("The lease on the intent ran out before the call left; nothing was sent.")
-            if now > together.latest:
-                return _busy()
-            together.sent.add(name)
-            try:
-                return await send(adapter)
-            except AdapterError as error:
-                return error
-            except Exception as error:  # noqa: BLE001 - law 10: any other exception counts as in doubt
-                log.warning("adapter_raised", adapter=adapter.name, operation=operation, error=type(error).__name__)
-                return InDoubt(f"The adapter stopped with {type(error).__name__}.")
+            return None
+        return self._places[self._registry.adapter(operation).name]
+
+    def _sending(self, invocation: Invocation, state: IntentState, lease: Lease, now: datetime) -> _Sending:
+        action = state.action(invocation.action)
+        plan = action.plan
+        undo = Verb.COMPENSATE in (invocation.verb, invocation.about)
+        return self._bounded(
+            state,
+            lease,
+            now,
+            lambda adapter, call: _dispatch(adapter, invocation, action, call),
+            verb=invocation.about or invocation.verb,
+            action=plan.id,
+            operation=plan.operation,
+            params=plan.params,
+            key=plan.undo_key if undo else action.key,
+        )
+
+    def _looking(self, number: int, criterion: Criterion, state: IntentState, lease: Lease, now: datetime) -> _Sending:
+        name = f"criterion-{number}"
+        return self._bounded(
+            state,
+            lease,
+            now,
+            lambda adapter, call: adapter.preview(call),
+            verb=Verb.PREVIEW,
+            action=name,
+            operation=criterion.verify,
+            params=criterion.params,
+            key=action_key(state.ledger, state.id, name, "preview"),
+        )
+
+    def _bounded(
+        self,
+        state: IntentState,
+        lease: Lease,
+        now: datetime,
+        send: Callable[[Adapter, Call], Awaitable[Answer | Preview]],
+        *,
+        verb: Verb,
+        action: str,
+        operation: str,
+        params: JSON,
+        key: str,
+    ) -> _Sending:
+        """Bound a call by its adapter's seconds; before the decision by the deadline too, which no vote may outlast."""
+        places = self._places_of(operation)
+        seconds = bounds.CALL_SECONDS if places is None else places.seconds
+        if state.phase in UNDECIDED:
+            seconds = max(0.001, min(seconds, (deadline(state) - now).total_seconds()))
+        half = timedelta(seconds=seconds / 2)
+        call = Call(
+            verb=verb,
+            ledger=state.ledger,
+            intent=state.id,
+            action=action,
+            operation=operation,
+            params=params,
+            key=key,
+            epoch=lease.epoch,
+            deadline=now + 2 * half,
+            decision_position=state.decision_position,
+            traceparent=state.submitted.traceparent,
+        )
+        return _Sending(call, places, seconds, now + half, lambda: send(self._registry.adapter(operation), call))
 
 
-def _seconds(state: IntentState, now: datetime) -> float:
-    """Bound a call; before the decision also by the deadline of the intent, which no vote may outlast."""
-    if state.phase not in UNDECIDED:
-        return bounds.CALL_SECONDS
-    return max(0.001, min(bounds.CALL_SECONDS, (deadline(state) - now).total_seconds()))
-
-
-def _late(action: str, together: _Round) -> AdapterError:
-    return InDoubt(f"No answer within {together.seconds:.1f} seconds.") if action in together.sent else _busy()
-
-
-def _busy() -> Transient:
-    return Transient(f"The adapter was busy with {bounds.CALLS_PER_ADAPTER} other calls; nothing was sent.")
-
-
-def _sending(invocation: Invocation, together: _Round) -> Sending:
-    action = together.state.action(invocation.action)
-    plan = action.plan
-    undo = Verb.COMPENSATE in (invocation.verb, invocation.about)
-    call = _call(
-        together,
-        verb=invocation.about or invocation.verb,
-        action=plan.id,
-        operation=plan.operation,
-        params=plan.params,
-        key=plan.undo_key if undo else action.key,
-    )
-    return plan.operation, plan.id, lambda adapter: _dispatch(adapter, invocation, action, call)
-
-
-def _looking(place: int, criterion: Criterion, together: _Round) -> Sending:
-    name = f"criterion-{place + 1}"
-    call = _call(
-        together,
-        verb=Verb.PREVIEW,
-        action=name,
-        operation=criterion.verify,
-        params=criterion.params,
-        key=action_key(together.state.ledger, together.state.id, name, "preview"),
-    )
-    return criterion.verify, name, lambda adapter: adapter.preview(call)
-
-
-def _call(together: _Round, *, verb: Verb, action: str, operation: str, params: JSON, key: str) -> Call:
-    state = together.state
-    return Call(
-        verb=verb,
-        ledger=state.ledger,
-        intent=state.id,
-        action=action,
-        operation=operation,
-        params=params,
-        key=key,
-        epoch=together.lease.epoch,
-        deadline=together.until,
-        decision_position=state.decision_position,
-        traceparent=state.submitted.traceparent,
+def _not_offered(operation: str, now: datetime) -> NotSent:
+    return NotSent(
+        f"No configured adapter offers {operation} now, so nothing was sent. It is tried again until one does.",
+        now + timedelta(seconds=bounds.CIRCUIT_CAP_SECONDS),
     )
 
 

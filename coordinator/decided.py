@@ -72,6 +72,10 @@ def _settle_commit(state: IntentState, action: ActionState, now: datetime) -> Mo
             )
         case Guarantee.VERIFIABLE if action.attempts >= bounds.INQUIRY_ATTEMPTS:
             return _attention(plan, f"{plan.operation} was asked about in vain: {action.error}", _EFFECT)
+        case Guarantee.ATOMIC | Guarantee.IDEMPOTENT if action.answers >= bounds.ANSWERS_IN_VAIN:
+            return _attention(
+                plan, f"{plan.operation} was answered {action.answers} times and is in doubt: {action.error}", _EFFECT
+            )
         case Guarantee.IDEMPOTENT if _key_expired(plan, state, now):
             return _attention(
                 plan, f"{plan.operation} is in doubt beyond the lifetime of its key: {action.error}", _EFFECT
@@ -208,8 +212,10 @@ def _undo(state: IntentState, action: ActionState, now: datetime) -> Move:
             return _attention(
                 plan, f"Whether {plan.operation} was undone is not known and cannot be asked: {action.error}", _UNDONE
             )
-        case Step.UNDO_IN_DOUBT if expired or (
-            promise is Guarantee.VERIFIABLE and action.attempts >= bounds.INQUIRY_ATTEMPTS
+        case Step.UNDO_IN_DOUBT if (
+            expired
+            or action.answers >= bounds.ANSWERS_IN_VAIN
+            or (promise is Guarantee.VERIFIABLE and action.attempts >= bounds.INQUIRY_ATTEMPTS)
         ):
             return _attention(plan, f"Whether {plan.operation} was undone is not known: {action.error}", _UNDONE)
         case Step.UNDO_IN_DOUBT if promise is Guarantee.VERIFIABLE:

@@ -7,6 +7,8 @@ raised was turned into `InDoubt` before it came here. Nothing that is in doubt l
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
+import msgspec
+
 from adapters.contract import (
     Absent,
     Applied,
@@ -30,11 +32,21 @@ from ledger.phases import Step
 from ledger.state import ActionState, IntentState
 from ledger.tasks import Check, Criterion
 
-Answer = Vote | Result | Standing | AdapterError | None  # None: an abort that succeeded
+
+class NotSent(msgspec.Struct, frozen=True):
+    """The call did not leave: nothing was asked, so nothing happened and it is no attempt."""
+
+    reason: str
+    again_at: datetime  # when it is worth another look
+
+
+Answer = Vote | Result | Standing | AdapterError | NotSent | None  # None: an abort that succeeded
 
 
 def event_of(call: Invocation, action: ActionState, answer: Answer, now: datetime) -> e.Event:
     """Return the event that records `answer` to `call` on `action`."""
+    if isinstance(answer, NotSent):
+        return not_sent(action, call.verb, answer)
     match call.verb:
         case Verb.PREPARE:
             return _prepared(action, answer, now)
@@ -62,10 +74,21 @@ def deferred(action: ActionState, verb: Verb, reason: str, now: datetime) -> e.C
     )
 
 
+def not_sent(action: ActionState, verb: Verb, answer: NotSent) -> e.CallDeferred:
+    """Record that a call did not leave, whatever it was to do."""
+    return e.CallDeferred(
+        action=action.plan.id,
+        verb=verb,
+        reason=answer.reason[: bounds.ERROR_LENGTH],
+        retry_at=answer.again_at,
+        sent=False,
+    )
+
+
 def verified(
     state: IntentState,
     criteria: Sequence[Criterion],
-    answers: Sequence[Preview | AdapterError],
+    answers: Sequence[Preview | AdapterError | NotSent],
     now: datetime,
     *,
     last: bool,
@@ -79,7 +102,8 @@ def verified(
         return e.OutcomeVerified(checks=checks)
     if not last:
         missing = ", ".join(check.verify for check in checks if not check.holds)
-        again = retry_at(now, state.outcome_attempts, state.id)
+        waits = [answer.again_at for answer in answers if isinstance(answer, NotSent)]
+        again = max([retry_at(now, state.outcome_attempts, state.id), *waits])
         return e.OutcomeDeferred(reason=f"Not shown yet: {missing}.", retry_at=again)
     unknown = [check for check in checks if check.found is None]
     if any(not check.holds and check.found is not None for check in checks):
@@ -87,7 +111,9 @@ def verified(
     return e.OutcomeUnknown(checks=checks, reason="; ".join(check.reason or "" for check in unknown))
 
 
-def _checked(criterion: Criterion, answer: Preview | AdapterError) -> Check:
+def _checked(criterion: Criterion, answer: Preview | AdapterError | NotSent) -> Check:
+    if isinstance(answer, NotSent):
+        return Check(criterion.verify, criterion.expect, None, holds=False, reason=answer.reason)
     if isinstance(answer, AdapterError):
         return Check(criterion.verify, criterion.expect, None, holds=False, reason=_words(answer))
     found = {name: answer.facts[name] for name in criterion.expect if name in answer.facts}
@@ -126,7 +152,8 @@ def _committed(action: ActionState, answer: Answer, now: datetime) -> e.Event:
         case Transient():  # says nothing about an earlier attempt: what was in doubt stays in doubt
             return deferred(action, Verb.COMMIT, _words(answer), now)
         case InDoubt():
-            return e.CommitInDoubt(action=plan.id, reason=_words(answer), retry_at=_settled(action, now))
+            again = _settled(action, now)
+            return e.CommitInDoubt(action=plan.id, reason=_words(answer), retry_at=again, answered=not answer.silent)
         case _:
             raise InvariantViolation(f"A commit cannot be answered by {type(answer).__name__}.")
 
@@ -155,7 +182,8 @@ def _compensated(action: ActionState, answer: Answer, now: datetime) -> e.Event:
         case Transient():
             return deferred(action, Verb.COMPENSATE, _words(answer), now)
         case InDoubt():
-            return e.UndoInDoubt(action=plan.id, reason=_words(answer), retry_at=_settled(action, now))
+            again = _settled(action, now)
+            return e.UndoInDoubt(action=plan.id, reason=_words(answer), retry_at=again, answered=not answer.silent)
         case _:
             raise InvariantViolation(f"A compensation cannot be answered by {type(answer).__name__}.")
 

@@ -28,7 +28,7 @@ from coordinator.calls import Calls, Lease
 from coordinator.decide import decide, forbidden
 from coordinator.guards import guards_of, notable, restore_of
 from coordinator.moves import Evaluate, Invocation, Invoke, Record, Rest, Verify, Wait
-from coordinator.outcome import Answer, deferred, event_of, preview_json, verified
+from coordinator.outcome import Answer, NotSent, deferred, event_of, not_sent, preview_json, verified
 from coordinator.undecided import refusal
 from ledger import events as e
 from ledger.errors import AdapterError, InvariantViolation, Permanent
@@ -131,6 +131,9 @@ class Runner:
                 return stopped
 
     async def _invoke(self, draft: _Draft, calls: Sequence[Invocation], lease: Lease) -> Stopped | None:
+        calls = self._those_that_may_leave(draft, calls)
+        if not calls:
+            return None
         announced = [call.announce for call in calls if call.announce is not None]
         if announced:
             draft.add(announced, self._store.now())
@@ -144,6 +147,19 @@ class Runner:
                 raise InvariantViolation("Only a preview may be answered by a preview.")
             draft.add([event_of(call, draft.imagined.action(call.action), answer, now)], now)
         return None
+
+    def _those_that_may_leave(self, draft: _Draft, calls: Sequence[Invocation]) -> Sequence[Invocation]:
+        """Return the calls without those that would be announced in vain, because their adapter takes none now."""
+        leaving, now = [], self._store.now()
+        for call in calls:
+            action = draft.imagined.action(call.action)
+            announced = isinstance(call.announce, e.CommitAttempted | e.UndoAttempted)
+            in_vain = self._calls.hindrance(action.plan.operation) if announced else None
+            if in_vain is None:
+                leaving.append(call)
+            else:
+                draft.add([event_of(call, action, in_vain, now)], now)
+        return leaving
 
     async def _evaluate(
         self, draft: _Draft, preview: Sequence[str], facts: Mapping[str, JSON], lease: Lease
@@ -185,6 +201,8 @@ class Runner:
                 previews[action] = {"refused": answer.message}
             elif isinstance(answer, Permanent):
                 return [refusal(state, state.action(action), "has no facts to show", answer.message)]
+            elif isinstance(answer, NotSent):
+                later.append(not_sent(state.action(action), Verb.PREVIEW, answer))
             elif isinstance(answer, AdapterError):
                 later.append(deferred(state.action(action), Verb.PREVIEW, answer.message, now))
         if later:

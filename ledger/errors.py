@@ -162,6 +162,11 @@ class NotUndoable(Conflict):
 class AdapterError(LedgerError):
     """An outside system did not do what was asked."""
 
+    def __init__(self, message: str | None = None, *, silent: bool = False, **extras: Any) -> None:
+        """`silent`: nothing was heard of the system itself, no connection and no answer in time."""
+        super().__init__(message, **extras)
+        self.silent = silent
+
 
 class Transient(AdapterError):
     """Nothing happened in the outside system, and the same call may succeed later."""

@@ -20,6 +20,7 @@ from ledger.transitions import PHASES, STEPS, SWEEPS, symbol
 
 _SWEEPING: Final = frozenset(symbol for _, symbol in SWEEPS)
 _TURNING_BACK: Final = (e.AbortDecided, e.CompensateDecided)
+_SETTLED_NO: Final = frozenset({Step.REFUSED, Step.FAILED})
 
 
 class Attention(msgspec.Struct, frozen=True):
@@ -40,7 +41,8 @@ class ActionState(msgspec.Struct, frozen=True):
     preview: JSON | None = None
     result: JSON | None = None  # of the commit, then of the compensation
     error: str | None = None  # the last thing that went wrong, in the outside system's words
-    attempts: int = 0  # calls in a row of the present verb that did not settle it
+    attempts: int = 0  # calls in a row that left and did not settle it, since the last decision
+    answers: int = 0  # of them, those whose answer told nothing about what was asked
     retry_at: datetime | None = None  # not before then
     touched_at: datetime | None = None  # when the last event about it was recorded
 
@@ -113,7 +115,7 @@ def evolve(state: IntentState | None, recorded: e.Recorded) -> IntentState:
     if name in _SWEEPING:
         changed["actions"] = tuple([_sweep(state, action, name) for action in state.actions])
     elif isinstance(event, _TURNING_BACK):  # what a prepare or commit waited for is past
-        changed["actions"] = tuple([msgspec.structs.replace(a, retry_at=None) for a in state.actions])
+        changed["actions"] = tuple([_turned(action) for action in state.actions])
     elif isinstance(event, e.IntentSimulated):
         changed["actions"] = tuple(
             msgspec.structs.replace(a, preview=event.previews.get(a.plan.id)) for a in state.actions
@@ -193,6 +195,13 @@ def _sweep(state: IntentState, action: ActionState, name: str) -> ActionState:
     return action if step is action.step else msgspec.structs.replace(action, step=step)
 
 
+def _turned(action: ActionState) -> ActionState:
+    """Return an action that is called for another purpose from now on; what has failed keeps how often it was tried."""
+    if action.step in _SETTLED_NO:
+        return msgspec.structs.replace(action, retry_at=None)
+    return msgspec.structs.replace(action, retry_at=None, attempts=0, answers=0)
+
+
 def _move(state: IntentState, action: ActionState, event: e.Event, name: str, at: datetime) -> ActionState:
     step = STEPS.get((action.step, name))
     if step is None:
@@ -210,8 +219,16 @@ def _went_wrong(event: Any, _action: ActionState) -> JSON:
     return {"error": event.reason, "retry_at": None}
 
 
+def _deferred(event: Any, action: ActionState) -> JSON:
+    return {"error": event.reason, "attempts": action.attempts + event.sent, "retry_at": event.retry_at}
+
+
 def _not_settled(event: Any, action: ActionState) -> JSON:
     return {"error": event.reason, "attempts": action.attempts + 1, "retry_at": event.retry_at}
+
+
+def _in_doubt(event: Any, action: ActionState) -> JSON:
+    return {**_not_settled(event, action), "answers": action.answers + event.answered}
 
 
 def _took_effect(event: Any, action: ActionState) -> JSON:
@@ -230,10 +247,10 @@ _ACTION_KEEPS: Final[Mapping[type[e.Event], Callable[[Any, ActionState], JSON]]]
     e.HoldReleased: lambda event, _: {"key": event.key, "receipt": None, "attempts": 0, "retry_at": None},
     e.ActionDone: _took_effect,
     e.ActionUndone: _took_effect,
-    e.CallDeferred: _not_settled,
+    e.CallDeferred: _deferred,
     e.PrepareInDoubt: _not_settled,
-    e.CommitInDoubt: _not_settled,
-    e.UndoInDoubt: _not_settled,
+    e.CommitInDoubt: _in_doubt,
+    e.UndoInDoubt: _in_doubt,
     e.ActionRefused: _went_wrong,
     e.ActionFailed: _went_wrong,
     e.AbortFailed: _went_wrong,
@@ -241,7 +258,7 @@ _ACTION_KEEPS: Final[Mapping[type[e.Event], Callable[[Any, ActionState], JSON]]]
     e.ActionAborted: _settled,
     e.CommitFoundAbsent: _settled,
     e.UndoFoundAbsent: _settled,
-    e.AttentionResolved: lambda *_: {"attempts": 0, "retry_at": None},
+    e.AttentionResolved: lambda *_: {"attempts": 0, "answers": 0, "retry_at": None},
 }
 
 
