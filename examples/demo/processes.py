@@ -18,7 +18,7 @@ from typing import Final
 
 import aiohttp
 
-from gateway.child_process import signal_at_parent_death
+from adapters.parent_death import signal_at_parent_death
 
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 20.0
@@ -33,13 +33,19 @@ class Child:
     """One process that can be started again after it was killed."""
 
     def __init__(
-        self, name: str, arguments: list[str], log: Path, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        arguments: list[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        python: str = sys.executable,
     ) -> None:
         """Run `python <arguments>` with its words appended to `log`, in this environment beside ours."""
         self.name = name
         self.log = log
         self._arguments = arguments
         self._environment = environment or {}
+        self._python = python
         self._within: list[str] = []
         self._process: Process | None = None
 
@@ -58,7 +64,7 @@ class Child:
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._within,
-                sys.executable,
+                self._python,
                 "-P",  # the working directory is no place to import from
                 *self._arguments,
                 stdin=PIPE if speaks else DEVNULL,
