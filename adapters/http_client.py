@@ -10,7 +10,7 @@ Rules of this file:
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -25,6 +25,9 @@ from ledger.errors import InDoubt, Transient
 from ledger.intents import JSON
 
 _HEADERS: Final = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "intentledger"}
+
+Take = Callable[[aiohttp.ClientResponse], Awaitable[bytes | None]]
+"""Read the body of an answer; None where it is longer than is read."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -91,8 +94,13 @@ class HttpClient:
         more = {"Content-Type": "application/json"} if body is not None else {}
         return self._read(await self.receive(method, url, body, {**headers, **more}))
 
-    async def receive(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Received:
-        """Exchange one request for whatever comes back. Raises `Transient` (nothing sent) or `InDoubt` (no answer)."""
+    async def receive(
+        self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], take: Take | None = None
+    ) -> Received:
+        """Exchange one request for whatever comes back. Raises `Transient` (nothing sent) or `InDoubt` (no answer).
+
+        `take` reads the body of the answer instead of us, as far as it wants.
+        """
         if self._session is None:
             raise Transient("The adapter is closed; nothing was sent.")
         progress = SimpleNamespace(connected=False)
@@ -108,7 +116,8 @@ class HttpClient:
                     trace_request_ctx=progress,
                 ) as response,
             ):
-                return Received(response.status, response.headers, response.content_type, await self._body(response))
+                taken = await (take or self._body)(response)
+                return Received(response.status, response.headers, response.content_type, taken)
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
             if progress.connected:
                 raise InDoubt(f"The request was sent and no answer came: {_reason(error, self._seconds)}.") from error

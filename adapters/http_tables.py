@@ -48,7 +48,7 @@ _OUR_HEADERS: Final = (
     "transfer-encoding upgrade user-agent"
 )
 _HEADER: Final = re.compile(r"[A-Za-z0-9-]{1,64}").fullmatch
-_SECRET_SOUNDING: Final = re.compile(r"auth|key|token|secret|passw|sign|credential|cookie", re.IGNORECASE).search
+SECRET_SOUNDING: Final = re.compile(r"auth|key|token|secret|passw|sign|credential|cookie", re.IGNORECASE).search
 
 
 class EndpointTable(Table):
@@ -153,7 +153,7 @@ class HttpTable(Table):
     @classmethod
     def _no_secrets(cls, value: dict[str, str]) -> dict[str, str]:
         for name, text in value.items():
-            if _SECRET_SOUNDING(name):
+            if SECRET_SOUNDING(name):
                 raise ValueError(f"{name} sounds like a secret; it stands under credentials, by reference")
             if not text.isprintable():
                 raise ValueError(f"{name} has a character that cannot stand in a header")

@@ -7,7 +7,8 @@
     {result.id}      what commit answered: in compensate
 
 In a path a value is percent-encoded to the last character and may be neither empty nor a step up, so it can never
-become another path. In a body a reference is a whole value and keeps its type; what was left out stays out.
+become another path. In a body a reference is a whole value and keeps its type; what was left out stays out. `{key}`,
+which is hexadecimal, may also stand within a text there.
 """
 
 import re
@@ -58,6 +59,8 @@ def compile_body(where: str, template: Any, known: Collection[str]) -> Render:
                 _check(where, [whole[1]], known)
                 name = whole[1]
                 return lambda values: _find(name, values)
+            if "{key}" in template and "key" in known and not {"{", "}"} & set(template.replace("{key}", "")):
+                return lambda values: template.replace("{key}", str(values["key"]))
             if "{" in template or "}" in template:
                 raise Misconfigured(f'{where}: a reference in a body is a whole value, like "{{charge}}".')
             return lambda _: template

@@ -5,20 +5,18 @@ that somebody once wrote into a file.
 """
 
 import asyncio
-import ctypes
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Final
 
+from adapters.parent_death import signal_at_parent_death
 from ledger.errors import Unavailable
 
-_PR_SET_PDEATHSIG: Final = 1
 _POLL_SECONDS: Final = 0.01
 _STOP_SECONDS: Final = 60.0  # then a child is told to stop less politely
-_libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def processes_in(program: str, directory: Path) -> Sequence[int]:
@@ -60,17 +58,6 @@ def spawn(
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise Unavailable(f"{command[0]} could not be started: {error}.") from error
-
-
-def signal_at_parent_death(number: signal.Signals) -> Callable[[], None]:
-    """Return what a new child runs before its program, so that the kernel tells it when we are gone."""
-    parent = os.getpid()
-
-    def before_exec() -> None:
-        if _libc.prctl(_PR_SET_PDEATHSIG, int(number)) != 0 or os.getppid() != parent:
-            os._exit(126)  # we cannot be told, or it has happened already
-
-    return before_exec
 
 
 async def ended(process: subprocess.Popen[bytes], seconds: float | None) -> int | None:
