@@ -1,5 +1,5 @@
 # ruff: noqa: INP001 (docs is not a package)
-"""Draw `docs/states.md` from the tables of `ledger/transitions.py` (`python docs/draw_states.py`).
+"""Draw `docs/states.md` from the tables of the ledger (`python docs/draw_states.py`).
 
 A diagram drawn by hand drifts; `tests/unit/test_state_table.py` compares the file with what this draws.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ledger.phases import TERMINAL, Phase, Step
 from ledger.transitions import PHASES, STEPS, SWEEPS
+from ledger.undo_state import PLANS, PlanPhase
 
 TARGET = Path(__file__).with_name("states.md")
 HEADER = """# The states of an intent and of its actions
@@ -34,6 +35,11 @@ def draw() -> str:
             _staying(STEPS),
             "## What the end of an intent makes of its actions\n",
             _sweeps(),
+            "## Phases of an undo plan\n",
+            "From `ledger/undo_state.py`. What becomes of each of its intents stands in the tables above.\n",
+            _diagram(PLANS, first=[PlanPhase.PLANNED], last=[PlanPhase.DONE]),
+            "Events that leave the phase as it is:\n",
+            _staying(PLANS),
         ]
     )
 

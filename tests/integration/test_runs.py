@@ -6,8 +6,10 @@ from itertools import islice
 import pytest
 from doorway import doorway, eventually, intent
 
+from adapters.registry import Registry
 from coordinator.backoff import pauses
 from coordinator.runner import Lost
+from coordinator.undo_runner import UndoRunner
 from coordinator.worker import Worker
 from ledger import events as e
 from ledger.errors import NotFound
@@ -42,7 +44,7 @@ def runs():
 
 @pytest.fixture
 def worker(store, runs):
-    return Worker(store, runs, "w1", lease_seconds=15.0)
+    return Worker(store, runs, UndoRunner(store, Registry([])), "w1", lease_seconds=15.0)
 
 
 async def take(store, version=0):

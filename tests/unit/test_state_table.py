@@ -35,14 +35,17 @@ from ledger.phases import TERMINAL, UNDECIDED, Phase
 from ledger.state import evolve, fold
 from ledger.tasks import Criterion, TaskContract
 from ledger.transitions import PHASES, STEPS, SWEEPS
+from ledger.undo_state import PLANS
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUARANTEES = ("atomic", "idempotent", "verifiable", "blind")
 
 OTHER_STREAMS = {
     "GrantIssued", "GrantRevoked", "TokenRefused", "PolicySetAdded", "PolicySetActivated", "TaskDefined",
+    "UndoPlanned", "UndoListed", "UndoPlanApproved", "UndoPlanAdvanced", "UndoPlanHalted", "UndoPlanFinished",
 }  # fmt: skip
 BEGINNING = {"IntentSubmitted"}
+ACTIONS_UNDONE = {"UndoAttempted", "UndoInDoubt", "UndoFoundAbsent", "UndoFailed"}
 
 # Entries that the walk does not take, each with the reason why the table has them all the same.
 POISON = "an intent that our own code could not work asks for a person in any phase (coordinator/worker.py)"
@@ -99,6 +102,11 @@ def test_every_entry_is_taken_or_justified(walked, table, name, justified):
 def test_every_kind_of_event_has_its_place_in_the_tables():
     in_tables = {event.partition(":")[0] for _, event in PHASES}
     assert in_tables == set(e.EVENT_TYPES) - OTHER_STREAMS - BEGINNING
+
+
+def test_every_kind_of_event_of_an_undo_plan_has_its_place_in_its_table():
+    in_table = {event for _, event in PLANS}
+    assert in_table == {name for name in e.EVENT_TYPES if name.startswith("Undo")} - ACTIONS_UNDONE - {"UndoPlanned"}
 
 
 def test_every_event_about_an_action_moves_its_step():
