@@ -8,7 +8,7 @@ It knows adapters only by their contract, and nothing of intents, files or netwo
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import MappingProxyType
 from typing import Any, Final
@@ -22,7 +22,7 @@ from adapters.reading import Reader
 from adapters.summary import Summarise, compile_template
 from adapters.tables import CallLimits
 from ledger.bounds import ERROR_LENGTH, PARAM_FAULTS
-from ledger.errors import Misconfigured
+from ledger.errors import LedgerError, Misconfigured
 from ledger.intents import JSON, Guarantee, Undo
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\.[a-z][a-z0-9_]{0,63}").fullmatch
@@ -40,11 +40,18 @@ class _Offer(msgspec.Struct, frozen=True):
 class Registry:
     """The operations of a set of adapters. Owns the adapters from `open` to `close`."""
 
-    def __init__(self, adapters: Iterable[Adapter], limits: Mapping[str, CallLimits] | None = None) -> None:
+    def __init__(
+        self,
+        adapters: Iterable[Adapter],
+        limits: Mapping[str, CallLimits] | None = None,
+        faults: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         """Check and compile what the adapters offer; raises `Misconfigured` with the first thing that is wrong.
 
-        `limits`: what calls to an adapter are bounded by, by its name, where it is not the usual.
+        By the name of an adapter: `limits`, what calls to it are bounded by where it is not the usual; `faults`, what
+        is wrong with one that is configured and could not be made.
         """
+        self.faults: dict[str, Sequence[str]] = dict(faults or {})
         self.adapters = tuple(adapters)  # the first is opened first
         self.limits: Mapping[str, CallLimits] = {
             adapter.name: (limits or {}).get(adapter.name, CallLimits()) for adapter in self.adapters
@@ -57,7 +64,8 @@ class Registry:
             names.add(adapter.name)
             for key, operation in adapter.operations.items():
                 self._add(adapter, key, operation)
-        self.operations: Mapping[str, Operation] = MappingProxyType({n: o.operation for n, o in self._offers.items()})
+        self._operations = {name: offer.operation for name, offer in self._offers.items()}
+        self.operations: Mapping[str, Operation] = MappingProxyType(self._operations)
         self._open = AsyncExitStack()
 
     def _add(self, adapter: Adapter, key: str, operation: Operation) -> None:
@@ -101,12 +109,22 @@ class Registry:
         return money_of(self._offers[operation].operation.money or False, params)
 
     async def open(self) -> None:
-        """Open every adapter; if one fails, those already open are closed again."""
+        """Open every adapter. One that cannot be opened is among the `faults` from then on, and offers nothing."""
         async with AsyncExitStack() as opened:
             for adapter in self.adapters:
-                await adapter.open()
-                opened.push_async_callback(adapter.close)
+                try:
+                    await adapter.open()
+                except Exception as error:  # noqa: BLE001 - whatever is wrong with one must not keep the others away
+                    self._withdraw(adapter, error)
+                else:
+                    opened.push_async_callback(adapter.close)
             self._open = opened.pop_all()
+
+    def _withdraw(self, adapter: Adapter, error: Exception) -> None:
+        words = error.message if isinstance(error, LedgerError) else f"it stopped with {type(error).__name__}."
+        self.faults[adapter.name] = (f"[adapters.{adapter.name}] could not be opened: {words}",)
+        for operation in adapter.operations:
+            del self._offers[operation], self._operations[operation]
 
     async def close(self) -> None:
         """Close every adapter that was opened, the last first. Holds stay."""

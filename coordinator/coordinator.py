@@ -19,6 +19,7 @@ from coordinator.backoff import pauses
 from coordinator.calls import Calls
 from coordinator.guards import notable, policy_active
 from coordinator.intake import Fault, Request, faults, likeness, submitted
+from coordinator.places import AdapterStanding
 from coordinator.runner import Runner
 from coordinator.undo_plans import UndoPlans
 from coordinator.undo_runner import UndoRunner
@@ -93,7 +94,8 @@ class Coordinator:
         self._registry = registry
         self._authority = authority
         self._entropy = entropy
-        runner = Runner(store, Calls(store, registry), authority, notify=notify)
+        self._calls = Calls(store, registry)
+        runner = Runner(store, self._calls, authority, notify=notify)
         self._worker = Worker(store, runner, UndoRunner(store, registry), worker_name, lease_seconds)
         self.undo_plans = UndoPlans(store, registry, authority, entropy, self._worker.wake)
 
@@ -101,6 +103,10 @@ class Coordinator:
     def in_flight(self) -> int:
         """Return how many intents this process is running now."""
         return self._worker.in_flight
+
+    def standings(self) -> Sequence[AdapterStanding]:
+        """Tell how this process finds each adapter now."""
+        return self._calls.standings()
 
     def start(self) -> None:
         """Begin to work on what is due, left behind or not."""

@@ -53,7 +53,7 @@ def faults(request: Request, registry: Registry) -> Sequence[Fault]:
     for index, action in enumerate(request.actions):
         path = f"/actions/{index}"
         if action.operation not in registry.operations:
-            found.append({"path": f"{path}/operation", "message": f"There is no operation {action.operation!r}."})
+            found.append({"path": f"{path}/operation", "message": _not_offered(action.operation, registry)})
             continue
         found.extend(
             {"path": f"{path}/params{fault['path']}", "message": fault["message"]}
@@ -112,7 +112,7 @@ def contract_faults(contract: TaskContract, registry: Registry) -> Sequence[Faul
         path = f"/success/{index}"
         operation = registry.operations.get(criterion.verify)
         if operation is None:
-            found.append({"path": f"{path}/verify", "message": f"There is no operation {criterion.verify!r}."})
+            found.append({"path": f"{path}/verify", "message": _not_offered(criterion.verify, registry)})
             continue
         found.extend(
             {"path": f"{path}/params{fault['path']}", "message": fault["message"]}
@@ -124,6 +124,13 @@ def contract_faults(contract: TaskContract, registry: Registry) -> Sequence[Faul
             if name not in operation.facts
         )
     return found
+
+
+def _not_offered(operation: str, registry: Registry) -> str:
+    adapter = operation.partition(".")[0]
+    if adapter in registry.faults:
+        return f"The adapter {adapter} is misconfigured and takes nothing until its operator has mended it."
+    return f"There is no operation {operation!r}."
 
 
 def _plan(action: RequestedAction, registry: Registry, ledger: str, intent: str) -> ActionPlan:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import structlog
 
-from adapters.configuration import load
+from adapters.configuration import load_sound
 from adapters.registry import Registry
 from authority.authority import Authority
 from coordinator.coordinator import Coordinator
@@ -145,6 +145,9 @@ async def open_service(
     parts.push_async_callback(store.stop)
     await registry.open()
     parts.push_async_callback(registry.close)
+    for adapter, sentences in registry.faults.items():
+        for sentence in sentences:
+            log.error("adapter_misconfigured", adapter=adapter, reason=sentence)
     authority = Authority(store)
     parts.push_async_callback(authority.close)
     follower = Follower(pool, store, PROJECTIONS)
@@ -207,7 +210,7 @@ def _begin(parts: AsyncExitStack, service: Service, settings: Settings, metrics:
 
 
 def _registry(settings: Settings) -> Registry:
-    return load(settings.config, os.environ) if settings.config else Registry([])
+    return load_sound(settings.config, os.environ) if settings.config else Registry([])
 
 
 async def _answered(door: Door) -> None:

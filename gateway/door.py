@@ -240,6 +240,7 @@ class Door:
         self.metrics.watch("requests_in_progress", "Requests being answered now.", lambda: self.in_progress)
         self.metrics.watch("feed_followers", "Clients that follow the feed live.", lambda: self.followers)
         self.metrics.watch("intents_in_flight", "Intents this process runs.", lambda: service.coordinator.in_flight)
+        self.metrics.watch_adapters(service.coordinator.standings)
         self.metrics.watch("views_position", "What every view has reached.", lambda: service.follower.position)
         self.metrics.watch("views_stopped", "1 if a view stands still.", lambda: service.follower.failure is not None)
 

@@ -1,10 +1,15 @@
 """What Prometheus may know. Labels have few values: routes by their names in the table, never as they were asked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from coordinator.circuit import CircuitState
+from coordinator.places import AdapterStanding
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -38,6 +43,10 @@ class Metrics:
         """Add a gauge that is read when Prometheus asks."""
         Gauge(f"intentledger_{name}", what, registry=self._registry).set_function(value)
 
+    def watch_adapters(self, standings: Callable[[], Sequence[AdapterStanding]]) -> None:
+        """Add what there is to know of each adapter, read when Prometheus asks."""
+        self._registry.register(_Adapters(standings))
+
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count an answered request; `route` is the name of a route, or `none`."""
         counter = self._counters.get((route, status))
@@ -56,3 +65,29 @@ class Metrics:
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self._registry)
+
+
+class _Adapters(Collector):
+    """How this process finds each adapter."""
+
+    def __init__(self, standings: Callable[[], Sequence[AdapterStanding]]) -> None:
+        self._standings = standings
+
+    def collect(self) -> Iterator[Metric]:
+        """Tell it as measures, one line for each adapter."""
+        standings = self._standings()
+        circuit = GaugeMetricFamily(
+            "intentledger_circuit", "1 for the state that it is in.", labels=("adapter", "state")
+        )
+        work = GaugeMetricFamily(
+            "intentledger_calls_in_progress", "Calls under way or waiting.", labels=("adapter", "at")
+        )
+        calls = CounterMetricFamily("intentledger_calls", "Calls, by what came of them.", labels=("adapter", "outcome"))
+        for one in standings:
+            for state in CircuitState:
+                circuit.add_metric((one.adapter, state), float(one.state is state))
+            work.add_metric((one.adapter, "work"), one.at_work)
+            work.add_metric((one.adapter, "wait"), one.waiting)
+            for outcome in ("answered", "unanswered", "held_back"):
+                calls.add_metric((one.adapter, outcome), getattr(one, outcome))
+        yield from (circuit, work, calls)

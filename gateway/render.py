@@ -11,6 +11,8 @@ from typing import Any, Final, assert_never
 import msgspec
 
 from adapters.contract import Operation
+from coordinator.circuit import CircuitState
+from coordinator.places import AdapterStanding
 from ledger.events import OutcomeContradicted, OutcomeUnknown, OutcomeVerified
 from ledger.intents import JSON, ActionPlan, Guarantee, Mode, Undo
 from ledger.phases import Phase
@@ -161,8 +163,19 @@ class EventPage(Shown, frozen=True):
     next: int | None
 
 
+class ShownCircuit(Shown, frozen=True):
+    """Whether this process sends calls to an adapter: `open` holds them back, because the last ones were not answered.
+
+    `since`: when it opened first after the last answer. `until`: nothing is sent before then.
+    """
+
+    state: CircuitState
+    since: datetime | None
+    until: datetime | None
+
+
 class ShownOperation(Shown, frozen=True):
-    """What an adapter offers, and what it promises about it."""
+    """What an adapter offers, and what it promises about it. `circuit` is null where no service runs."""
 
     operation: str
     guarantee: Guarantee
@@ -176,6 +189,7 @@ class ShownOperation(Shown, frozen=True):
     money: str | None
     reads: bool
     params: Mapping[str, Any]
+    circuit: ShownCircuit | None
 
 
 class OperationPage(Shown, frozen=True):
@@ -253,8 +267,8 @@ def show_intent(state: IntentState) -> ShownIntent:
     )
 
 
-def show_operation(operation: Operation) -> ShownOperation:
-    """Show an operation as the catalogue does."""
+def show_operation(operation: Operation, standing: AdapterStanding | None = None) -> ShownOperation:
+    """Show an operation as the catalogue does, and how a running service finds its adapter."""
     return ShownOperation(
         operation=operation.name,
         guarantee=operation.guarantee,
@@ -268,6 +282,7 @@ def show_operation(operation: Operation) -> ShownOperation:
         money=operation.money or None,
         reads=operation.reads,
         params=operation.params,
+        circuit=None if standing is None else ShownCircuit(standing.state, standing.since, standing.until),
     )
 
 

@@ -4,10 +4,12 @@ Nothing here tells what is in a ledger, and no answer costs more when it is aske
 """
 
 import asyncio
+from collections.abc import Iterator
 from typing import Final
 
 from aiohttp import web
 
+from adapters.registry import Registry
 from gateway.door import Caller, Door, Route, Visit
 from gateway.metrics import CONTENT_TYPE
 from gateway.render import Readiness
@@ -34,13 +36,15 @@ async def ready(visit: Visit) -> web.Response:
     """Say whether this process should be sent work, and if not why.
 
     A view that has stopped, or is being rebuilt, is told and takes no work away: intents are accepted and run without
-    any view.
+    any view. So is an adapter that is misconfigured: the others work.
     """
     door = visit.door
     hindrance = await _hindrance(door)
     if hindrance is not None:
         return visit.answer(Readiness(ready=False, reasons=(hindrance,)), 503)
-    return visit.answer(Readiness(ready=True, reasons=() if door.service is None else _lagging(door.service.follower)))
+    service = door.service
+    reasons = () if service is None else (*_lagging(service.follower), *_misconfigured(service.registry))
+    return visit.answer(Readiness(ready=True, reasons=reasons))
 
 
 async def metrics(visit: Visit) -> web.Response:
@@ -57,6 +61,15 @@ def _lagging(follower: Follower) -> tuple[str, ...]:
     """Say what is behind although work is taken."""
     stopped = (_VIEWS_STOPPED,) if follower.failure is not None else ()
     return (*stopped, _VIEWS_REBUILDING) if follower.rebuilding else stopped
+
+
+def _misconfigured(registry: Registry) -> Iterator[str]:
+    """Say which adapters cannot be used; why, only who reads the log may know."""
+    for adapter in registry.faults:
+        yield (
+            f"The adapter {adapter} is misconfigured; the log says where and why. New intents that use it are refused, "
+            "those in flight wait."
+        )
 
 
 async def _hindrance(door: Door) -> str | None:

@@ -31,9 +31,12 @@ _CSV: Final = "text/csv"
 
 
 async def operations(visit: Visit) -> web.Response:
-    """Show what the configured adapters offer."""
-    offered = visit.service.registry.operations.values()
-    return visit.answer(OperationPage(items=tuple([show_operation(one) for one in offered]), next=None))
+    """Show what the configured adapters offer, and whether they answer."""
+    service = visit.service
+    offered = service.registry.operations.items()
+    standings = {one.adapter: one for one in service.coordinator.standings()}
+    items = tuple([show_operation(one, standings[name.partition(".")[0]]) for name, one in offered])
+    return visit.answer(OperationPage(items=items, next=None))
 
 
 async def intents(visit: Visit) -> web.Response:

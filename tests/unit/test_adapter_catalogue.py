@@ -106,16 +106,16 @@ def test_two_adapters_cannot_have_one_name() -> None:
         Registry([Offering(), Offering()])
 
 
-async def test_adapters_are_closed_in_reverse_and_also_when_one_cannot_open() -> None:
-    first, second = Offering("a", refund(name="a.b")), Offering("b", refund(name="b.b"))
-    registry = Registry([first, second])
-    await registry.open()
-    await registry.close()
-    assert first.events == second.events == ["open", "close"]
+async def test_one_that_cannot_be_opened_leaves_the_others_open_and_offers_nothing() -> None:
+    first, second, third = [Offering(name, refund(name=f"{name}.b")) for name in "abc"]
     second.fails = True
-    with pytest.raises(RuntimeError):
-        await registry.open()
-    assert first.events == ["open", "close", "open", "close"]
+    registry = Registry([first, second, third])
+    await registry.open()
+    assert set(registry.operations) == {"a.b", "c.b"}
+    assert registry.faults == {"b": ("[adapters.b] could not be opened: it stopped with RuntimeError.",)}
+    await registry.close()
+    assert first.events == third.events == ["open", "close"]
+    assert second.events == []
 
 
 # ── money ────────────────────────────────────────────────────────────────────────────────────────────────────────
