@@ -41,11 +41,12 @@ from adapters.contract import (
     Vote,
 )
 from adapters.credentials import Reveal
-from adapters.facts import checked_facts
 from adapters.fence import AnyConnection, State
 from adapters.kinds import Kind
-from adapters.postgres_session import LOST, Pool, bounded, certain, judge, open_pool, run, session, words
-from adapters.postgres_tables import PostgresTable, Recipe, recipes
+from adapters.postgres_session import LOST, Pool, certain, judge, open_pool, run, session, words
+from adapters.postgres_tables import PostgresTable
+from adapters.sql_tables import Recipe, bounded, recipes, seen
+from adapters.statements import POSTGRES
 from ledger import bounds
 from ledger.errors import AdapterError, InDoubt, Misconfigured, Permanent, Transient
 from ledger.intents import JSON, Verb
@@ -76,7 +77,7 @@ class PostgresAdapter:
         self.name = name
         self._table = table
         self._dsn = _checked(name, dsn)
-        self._recipes = recipes(name, table)
+        self._recipes = recipes(name, table, POSTGRES)
         self.operations: Mapping[str, Operation] = {key: recipe.operation for key, recipe in self._recipes.items()}
         self._pool: Pool | None = None
 
@@ -251,12 +252,7 @@ class PostgresAdapter:
         except LOST as error:
             verdict = judge(error)
             raise Permanent(verdict.reason) if isinstance(verdict, Refused) else verdict from error
-        row = bounded(rows[0], bounds.PREVIEW_BYTES) if rows else {}
-        missing = [fact for fact in recipe.operation.facts if fact not in row]
-        if missing:
-            raise Permanent(f"The preview of {call.operation} finds nothing that says {', '.join(missing)}.")
-        facts = {fact: row[fact] for fact in recipe.operation.facts}
-        return Preview(checked_facts(call.operation, facts, recipe.operation.fact_types), row or None)
+        return seen(recipe, rows)
 
 
 async def _capture(connection: AnyConnection, recipe: Recipe, params: JSON) -> JSON:

@@ -15,9 +15,9 @@ import asyncpg
 from adapters import fence
 from adapters.contract import Refused
 from adapters.fence import AnyConnection
+from adapters.sql_tables import expected
 from adapters.statements import Statement, bind
 from ledger import bounds
-from ledger.canonical import canonical
 from ledger.errors import AdapterError, Permanent, Transient
 from ledger.intents import JSON
 
@@ -79,20 +79,8 @@ async def run(connection: AnyConnection, statement: Statement, values: JSON) -> 
     rows = await prepared.fetch(*bind(statement, values))
     said = (prepared.get_statusmsg() or "").rpartition(" ")[2]
     count = int(said) if said.isdigit() else len(rows)  # CALL does not count
-    if statement.expect_rows is not None and count != statement.expect_rows:
-        raise Permanent(
-            f"{statement.expect_rows} row(s) should be affected, but it would be {count}. Nothing was changed."
-        )
-    if len(rows) > bounds.ANSWER_ROWS:
-        raise Permanent(f"A statement returns more than {bounds.ANSWER_ROWS} rows. Nothing was changed.")
+    expected(statement, count, len(rows))
     return [{column: plain(value) for column, value in row.items()} for row in rows]
-
-
-def bounded(value: JSON, size: int) -> JSON:
-    """Return `value` if it is small enough to be kept for ever; raises `Permanent`."""
-    if len(canonical(value)) > size:
-        raise Permanent(f"The statements return more than {size} bytes. Nothing was changed.")
-    return value
 
 
 def judge(error: BaseException) -> Refused | AdapterError:
