@@ -10,6 +10,7 @@
     POST /reversals                  undo what `of` names, under Idempotency-Key
     GET  /keys/{key}                 what has become of a key: held, confirmed, released, credited, reversed
     GET  /transfers?reference=…      the transfers with this reference
+    GET  /accounts/{account}         what credits and transfers it was given that were not reversed: how many, how much
     GET  /charges/{id}, /holds, /record
     POST /faults, DELETE /faults, GET /faults     see examples/faults.py
 
@@ -60,6 +61,7 @@ class Payments:
                 get(faults, "/keys/{key}", lambda request: self._look_up(request.match_info["key"])),
                 get(faults, "/transfers", lambda request: self._find_transfers(request.query.get("reference"))),
                 get(faults, "/charges/{id}", lambda request: self._show_charge(request.match_info["id"])),
+                get(faults, "/accounts/{id}", lambda request: self._show_account(request.match_info["id"])),
                 get(faults, "/holds", lambda _: (HTTPStatus.OK, {"holds": self._holds()})),
                 get(faults, "/record", lambda _: (HTTPStatus.OK, {"record": self._journal.lines})),
                 *fault_routes(faults),
@@ -143,6 +145,10 @@ class Payments:
         if known is None:
             return HTTPStatus.NOT_FOUND, {"error": "There is no such charge."}
         return HTTPStatus.OK, {**known, "account_age_days": (_today() - date.fromisoformat(known["since"])).days}
+
+    def _show_account(self, account: str) -> Answer:
+        given = [one for one in self._ids.values() if one.get("account") == account and not one.get("reversed")]
+        return HTTPStatus.OK, {"account": account, "given": len(given), "total": sum(one["amount"] for one in given)}
 
     def _holds(self) -> list[Body]:
         return [one for one in self._keys.values() if one["status"] == "held"]

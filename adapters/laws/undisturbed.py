@@ -1,0 +1,152 @@
+"""The first trials: one action from preview to undo, twice, with nothing in its way.
+
+From them the bench learns what one effect, one hold and one undo look like in the records, and by which steps each verb
+goes. What goes wrong already here is the plainest breach there is. After them a third trial makes two actions with the
+same parameters, to know whether the records could show a second effect at all.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from adapters.contract import Prepared, Preview, Result
+from adapters.laws.bench import Bench
+from adapters.laws.record import Change, change, measure, same, words
+from adapters.laws.trial import CannotTry, Trial, told
+from adapters.laws.worker import Answer, Reply
+from ledger.errors import Permanent
+from ledger.ids import action_key
+from ledger.intents import JSON, Guarantee, Undo, Verb
+
+EPOCH_OF_ABORT: Final = 9
+
+
+class Course(msgspec.Struct, kw_only=True):
+    """What one undisturbed action changed in the records."""
+
+    hold: Change = {}
+    effect: Change = {}
+    undo: Change = {}
+    restored: bool = True  # whether what is shown is what was shown before
+
+
+def learn(bench: Bench) -> bool:
+    """Learn what the records show of one action; tell whether it is enough to go on."""
+    courses: list[Course] = []
+    for number in (1, 2):
+        bench.run((5, 4), lambda trial: courses.append(_course(trial)))
+        if len(courses) < number:
+            return False
+    bench.effect = measure(courses[0].effect, courses[1].effect)
+    bench.hold = measure(courses[0].hold, courses[1].hold)
+    bench.undo = measure(courses[0].undo, courses[1].undo)
+    if not bench.effect.seen:
+        bench.find(
+            5,
+            "A commit answered that it was done, and the records show nothing of it: nothing happened, "
+            "or `shows` and `counts` look at another place.",
+            costs=Guarantee.BLIND,
+        )
+        return False
+    if bench.atomic and not bench.hold.seen:
+        bench.find(2, "A prepare answered that it holds, and `holds` shows nothing of it.")
+    _judge_undo(bench, courses)
+    bench.run((5,), _two_actions)
+    return True
+
+
+def _course(trial: Trial) -> Course:
+    """Go through one action, each verb in a process of its own, as after a crash between any two."""
+    course = Course()
+    _step(trial, Verb.PREVIEW)
+    vote = _step(trial, Verb.PREPARE)
+    if not isinstance(vote, Prepared):
+        raise CannotTry(f"A prepare of params {trial.sample.params}, which should be possible, {told(vote)}")
+    seen = trial.look()
+    course.hold = change(trial.before.holds, seen.holds)
+    early = change(trial.before.effects, seen.effects)
+    if early:
+        trial.find(4, "Preview and prepare were called, and no commit.")
+    result = _step(trial, Verb.COMMIT, receipt=vote.receipt)
+    if not isinstance(result, Result):
+        raise CannotTry(f"A commit that nothing disturbed {told(result)}")
+    course.effect = _settled(trial)
+    _step(trial, Verb.INQUIRE)
+    if trial.bench.undoes:
+        _undo(trial, course, vote.receipt, result)
+    if trial.bench.atomic:
+        _abort(trial)
+    return course
+
+
+def _undo(trial: Trial, course: Course, receipt: JSON | None, result: Result) -> None:
+    done = trial.look()
+    undone = _step(trial, Verb.COMPENSATE, receipt=receipt, result=result.data)
+    if not isinstance(undone, Result):
+        trial.find(8, f"A compensation that nothing disturbed {told(undone)}", undo=Undo.NONE)
+        return
+    after = trial.look()
+    course.undo = change(done.effects, after.effects)
+    course.restored = same(after.shows, trial.before.shows)
+
+
+def _abort(trial: Trial) -> None:
+    """Learn by which steps an abort goes; of a hold of another action, because this one has happened."""
+    other = action_key("verify", trial.sample.intent, f"{trial.sample.action}-aborted", "commit")
+    vote = trial.answer(trial.bench.second, Verb.PREPARE, key=other)
+    receipt = vote.receipt if isinstance(vote, Prepared) else None
+    _step(trial, Verb.ABORT, key=other, receipt=receipt, epoch=EPOCH_OF_ABORT)
+
+
+def _step(trial: Trial, verb: Verb, **more: Any) -> Answer:
+    """Make a call in a new process, and keep by which steps it went."""
+    heard = trial.ask(trial.worker(), verb, **more)
+    if not isinstance(heard, Reply):
+        raise CannotTry(f"{verb} gave no answer.")
+    trial.bench.steps[verb] = heard.steps
+    if verb is Verb.PREVIEW and isinstance(heard.answer, Preview) and trial.look() != trial.before:
+        trial.find(11, "A preview was called, and nothing else.")
+    return heard.answer
+
+
+def _settled(trial: Trial) -> Change:
+    """Wait until an effect shows."""
+    trial.patiently(lambda: bool(change(trial.before.effects, trial.look().effects)), expected=True)
+    return change(trial.before.effects, trial.look().effects)
+
+
+def _judge_undo(bench: Bench, courses: list[Course]) -> None:
+    if not bench.undoes:
+        return
+    bench.trials[8] += len(courses)
+    if not bench.undo.seen:
+        bench.find(
+            8,
+            "A compensation answered that it is done, and the records show what they showed before it.",
+            undo=Undo.NONE,
+        )
+    elif bench.operation.undo is Undo.EXACT and not all(course.restored for course in courses):
+        bench.find(
+            8,
+            "After an exact undo the outside system does not show what it showed before the action. "
+            f"The action changed: {words(courses[1].effect)}; the undo changed: {words(courses[1].undo)}.",
+            undo=Undo.SEMANTIC,
+        )
+
+
+def _two_actions(trial: Trial) -> None:
+    """Perform two actions with the same parameters: what a second effect looks like, and whether it can be seen."""
+    trial.committed()
+    other = action_key("verify", trial.sample.intent, f"{trial.sample.action}-again", "commit")
+    vote = trial.answer(trial.bench.second, Verb.PREPARE, key=other)
+    if not isinstance(vote, Prepared):
+        trial.bench.notes.append("Of the same parameters a second action is refused, so a second effect cannot be.")
+        return
+    done = trial.answer(trial.bench.second, Verb.COMMIT, key=other, receipt=vote.receipt)
+    if isinstance(done, Permanent):
+        return
+    if trial.effects() == 1:
+        raise CannotTry(
+            "The records show the same after two actions as after one, so a second effect of one action could not be "
+            "seen. Name under `counts` a record that grows with each."
+        )
