@@ -165,6 +165,8 @@ async def play(
     async with asyncio.TaskGroup() as group:
         for number in range(min(lanes, len(waiting))):
             group.create_task(one(number))
+    if waiting:
+        raise RuntimeError(f"{len(waiting)} cells were not played.")
     return outcomes
 
 

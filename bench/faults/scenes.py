@@ -52,8 +52,8 @@ class Stage:
         return Passage.BREAK
 
     async def hear(self) -> Said | None:
-        """Wait for what the client is told, None if nothing."""
-        if self.client is None:
+        """Wait for what the client is told, None if nothing or if it has left."""
+        if self.client is None or self.client.cancelled():
             return None
         try:
             said = await self.client

@@ -110,5 +110,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    store = airlock.store.from_url(options.dsn)
+    store = airlock.from_url(options.dsn)
+    if options.number == 1:
+        store.ensure_schema()
     asyncio.run(main())
