@@ -13,7 +13,7 @@ Rules of this file:
 """
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from authority.grants import Principal
@@ -74,17 +74,15 @@ def extent_of(actions: Sequence[PlannedAction], *, partial: bool) -> Extent:
     return Extent.EXACT if all(action.undo is Undo.EXACT for action in undoable) else Extent.SEMANTIC
 
 
-def ahead(plan: PlanState, settled: Collection[str]) -> list[PlannedUndo]:
-    """Return the intents that are, or may now be, under way; `settled` came to rest and are not recorded yet.
+def ahead(pending: Iterable[PlannedUndo]) -> list[PlannedUndo]:
+    """Return the intents that are, or may now be, under way, of those that have not come to rest, in their order.
 
     At each adapter there are at most UNDO_AT_ONCE, so that one that hangs delays only what needs it.
     """
     chosen: list[PlannedUndo] = []
     taken: set[str] = set()  # adapters at which it is the turn of an earlier one
     places = Counter[str]()
-    for item in plan.to_undo:
-        if item.intent in plan.outcomes or item.intent in settled:
-            continue
+    for item in pending:
         if taken.isdisjoint(item.in_turn) and all(places[one] < bounds.UNDO_AT_ONCE for one in item.adapters):
             chosen.append(item)
             places.update(item.adapters)

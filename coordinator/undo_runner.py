@@ -115,6 +115,7 @@ class _Execution:
         self._plan = plan
         self._lease = lease
         self._hands = hands
+        self._pending = {item.intent: item for item in plan.to_undo if item.intent not in plan.outcomes}
         self._under_way: dict[str, asyncio.Task[UndoOutcome]] = {}
         self._fresh: dict[str, UndoOutcome] = {}
         self._recorded_at = store.now()
@@ -125,7 +126,7 @@ class _Execution:
             if self._hands.closing:
                 await self._record(work=Due())
                 return
-            chosen = ahead(self._plan, self._fresh)
+            chosen = ahead(self._pending.values())
             for item in chosen:
                 if item.intent not in self._under_way:
                     self._under_way[item.intent] = asyncio.create_task(self._undo(item))
@@ -156,7 +157,7 @@ class _Execution:
         for task in [task for task in done if task.exception() is None]:  # first, so that none is lost by another's end
             outcome = task.result()
             self._fresh[outcome.intent] = outcome
-            del self._under_way[outcome.intent]
+            del self._under_way[outcome.intent], self._pending[outcome.intent]
         for task in done:
             task.result()
 
