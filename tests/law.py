@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from adapter_worlds import EmailOutside, PostgresOutside, ReferenceOutside, World, call
+from objects_world import ObjectsOutside
 from payments_world import HttpOutside
+from stripe_world import StripeOutside
 
 from adapters.contract import Prepared, Result
 from ledger.intents import Guarantee, Verb
@@ -23,9 +25,20 @@ OUTSIDE: dict[str, tuple[Guarantee, Make]] = {
     "http-idempotent": (Guarantee.IDEMPOTENT, lambda _, path: HttpOutside("credit", path / "record").start()),
     "http-verifiable": (Guarantee.VERIFIABLE, lambda _, path: HttpOutside("transfer", path / "record").start()),
     "email": (Guarantee.BLIND, lambda _, __: EmailOutside().start()),
+    "objects-put": (Guarantee.ATOMIC, lambda _, __: ObjectsOutside("put").start()),
+    "objects-create": (Guarantee.IDEMPOTENT, lambda _, __: ObjectsOutside("create").start()),
+    "objects-replace": (Guarantee.IDEMPOTENT, lambda _, __: ObjectsOutside("replace").start()),
+    "objects-delete": (Guarantee.IDEMPOTENT, lambda _, __: ObjectsOutside("delete").start()),
+    "stripe-pay": (Guarantee.ATOMIC, lambda _, __: StripeOutside("pay").start()),
+    "stripe-refund": (Guarantee.IDEMPOTENT, lambda _, __: StripeOutside("refund").start()),
+    "stripe-cancel": (Guarantee.IDEMPOTENT, lambda _, __: StripeOutside("cancel_subscription").start()),
+    "stripe-end": (Guarantee.IDEMPOTENT, lambda _, __: StripeOutside("end_subscription").start()),
 }
 ALL = frozenset(Guarantee)
-WITHOUT_FACTS = {"email", "http-verifiable"}
+WITHOUT_FACTS = {"email", "http-verifiable", "objects-create", "objects-replace"}
+WITHOUT_UNDO = {"stripe-refund", "stripe-end"}
+WITHOUT_FENCE = {"http-atomic", "stripe-pay"}
+KEEPING_BOTH = {"objects-put", "stripe-pay"}  # what two ask for does not exclude each other
 RECOGNISING = {Guarantee.ATOMIC, Guarantee.IDEMPOTENT}
 
 
@@ -33,6 +46,10 @@ def worlds(guarantees: Any = ALL, where: Callable[[str], bool] = lambda _: True)
     """Run a test over the outside systems with one of these guarantees."""
     names = [name for name, (guarantee, _) in OUTSIDE.items() if guarantee in guarantees and where(name)]
     return pytest.mark.parametrize("place", names, indirect=True)
+
+
+def undoable(name: str) -> bool:
+    return name not in WITHOUT_UNDO
 
 
 def guarantee(world: World) -> Guarantee:

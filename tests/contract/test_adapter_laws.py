@@ -7,7 +7,19 @@ from pathlib import Path
 
 import pytest
 from adapter_worlds import SECRET, UNDO_KEY, World, call
-from law import ALL, OUTSIDE, RECOGNISING, WITHOUT_FACTS, committed, guarantee, prepared, worlds
+from law import (
+    ALL,
+    KEEPING_BOTH,
+    OUTSIDE,
+    RECOGNISING,
+    WITHOUT_FACTS,
+    WITHOUT_FENCE,
+    committed,
+    guarantee,
+    prepared,
+    undoable,
+    worlds,
+)
 
 from adapters.contract import Absent, Applied, Held, Prepared, Refused, Result, Unknown
 from adapters.registry import Registry
@@ -50,7 +62,7 @@ async def test_1_what_cannot_happen_is_refused_with_a_sentence_and_nothing_is_he
     assert await world.holds() == 0
 
 
-@worlds({Guarantee.ATOMIC})
+@worlds({Guarantee.ATOMIC}, where=lambda name: name not in KEEPING_BOTH)
 async def test_1_a_promise_is_kept_though_another_wants_the_same(world: World) -> None:
     first = await prepared(world)
     rival = call(world, Verb.PREPARE, key="rival")
@@ -228,7 +240,7 @@ async def test_6_an_abort_whose_answer_was_lost_can_be_repeated(world: World) ->
 # ── 7. a stale epoch changes nothing ─────────────────────────────────────────────────────────────────────────────
 
 
-@worlds({Guarantee.ATOMIC}, where=lambda name: not name.startswith("http"))
+@worlds({Guarantee.ATOMIC}, where=lambda name: name not in WITHOUT_FENCE)
 async def test_7_a_prepare_from_a_process_that_was_overtaken_is_refused(world: World) -> None:
     vote = await prepared(world, epoch=5)
     assert isinstance(await world.adapter.prepare(call(world, Verb.PREPARE, epoch=4)), Refused)
@@ -238,7 +250,7 @@ async def test_7_a_prepare_from_a_process_that_was_overtaken_is_refused(world: W
     assert (await world.effects(), await world.holds()) == (1, 0)
 
 
-@worlds({Guarantee.ATOMIC}, where=lambda name: not name.startswith("http"))
+@worlds({Guarantee.ATOMIC}, where=lambda name: name not in WITHOUT_FENCE)
 async def test_7_between_two_processes_that_prepared_the_same_a_stale_one_changes_nothing(world: World) -> None:
     # a hold in a database keeps the epoch it was taken under, so there the answer may be the receipt that stands
     first = await prepared(world, epoch=3)
@@ -259,7 +271,7 @@ async def test_7_the_newest_epoch_seen_counts_and_not_the_one_of_the_hold(world:
 # ── 8. compensate undoes once ────────────────────────────────────────────────────────────────────────────────────
 
 
-@worlds()
+@worlds(where=undoable)
 async def test_8_a_compensation_undoes_once_and_an_exact_one_restores_what_was_shown(world: World) -> None:
     before = await world.shown()
     vote, result = await committed(world)
@@ -269,7 +281,7 @@ async def test_8_a_compensation_undoes_once_and_an_exact_one_restores_what_was_s
         assert await world.shown() == before
 
 
-@worlds(RECOGNISING)
+@worlds(RECOGNISING, where=undoable)
 async def test_8_a_repeated_compensation_gives_the_same_result(world: World) -> None:
     vote, result = await committed(world)
     first = await world.adapter.compensate(call(world, Verb.COMPENSATE), vote.receipt, result.data)
@@ -278,7 +290,7 @@ async def test_8_a_repeated_compensation_gives_the_same_result(world: World) -> 
     assert (again, await world.undone()) == (first, 1)
 
 
-@worlds(RECOGNISING)
+@worlds(RECOGNISING, where=undoable)
 async def test_8_a_compensation_whose_answer_was_lost_can_be_repeated(world: World) -> None:
     vote, result = await committed(world)
     await world.lose_answer(Verb.COMPENSATE)
@@ -306,7 +318,7 @@ async def test_9_inquire_tells_absent_held_applied_and_changes_nothing(world: Wo
     assert await world.effects() == 1
 
 
-@worlds(ALL - {Guarantee.BLIND})
+@worlds(ALL - {Guarantee.BLIND}, where=undoable)
 async def test_9_inquire_tells_about_compensations_too(world: World) -> None:
     vote, result = await committed(world)
     asked = call(world, Verb.COMPENSATE)
@@ -364,6 +376,7 @@ async def test_11_facts_are_those_that_were_declared_and_come_from_the_system(wo
     declared = world.adapter.operations[world.operation].facts
     assert tuple(preview.facts) == declared
     expected = {"balance": 100, "status": "active", "age": 100, "charged": 5000}
+    expected |= getattr(world, "facts", {})
     assert preview.facts == {fact: expected[fact] for fact in declared}
     assert await world.shown() == before
 
@@ -386,7 +399,7 @@ async def test_11_a_repeated_vote_carries_the_facts_as_they_are_then(world: Worl
 # ── 12. nothing leaks ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@worlds()
+@worlds(where=undoable)
 async def test_12_what_is_kept_is_json_within_bounds_and_holds_no_credentials(world: World) -> None:
     vote, result = await committed(world)
     undone = await world.adapter.compensate(call(world, Verb.COMPENSATE), vote.receipt, result.data)
