@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager, nullcontext
 from typing import Any, Final, cast
 
+import msgspec
 import structlog
 from aiohttp import web
 from aiohttp.web import BaseRequest
@@ -23,7 +24,6 @@ from aiohttp.web import BaseRequest
 from gateway.door import Door, Route, Service, Visit, bearer
 from gateway.models import FeedQuery
 from gateway.render import EventPage, encode
-from ledger import events as e
 from ledger.bounds import PAGE_LIMIT_DEFAULT
 from ledger.errors import InvalidRequest, LedgerError, Overloaded
 from ledger.events import Recorded
@@ -109,7 +109,19 @@ async def _page(visit: Visit, query: FeedQuery) -> web.Response:
 async def lines(service: Service, recorded: Sequence[Recorded]) -> list[dict[str, Any]]:
     """Show events as the feed does, each with its custody chain. Raises `Unavailable`."""
     chains = await service.custody.of(recorded)
-    return [{**e.as_json(one), "custody": chain} for one, chain in zip(recorded, chains, strict=True)]
+    return [{**_line(one), "custody": chain} for one, chain in zip(recorded, chains, strict=True)]
+
+
+def _line(recorded: Recorded) -> dict[str, Any]:
+    """Show an event, the stored bytes embedded as they are."""
+    return {
+        "position": recorded.position,
+        "version": recorded.version,
+        "type": recorded.type,
+        "at": recorded.at,
+        "stream": recorded.stream,
+        "body": msgspec.Raw(recorded.body),
+    }
 
 
 async def _lines(service: Service, after: int, head: int, limit: int | None) -> AsyncGenerator[bytes]:

@@ -18,7 +18,7 @@ The stored form of an event is its type name beside the canonical bytes of its f
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -391,15 +391,3 @@ def decode(type_name: str, body: bytes) -> Event:
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise Corrupt(f"An event of type {type_name} cannot be read: {error}.") from error
     raise UnknownEventType(f"The event type {type_name!r} is not known to this release. Upgrade before reading on.")
-
-
-def as_json(recorded: Recorded) -> dict[str, Any]:
-    """Return the event as the feed shows it, the stored bytes embedded as they are."""
-    return {
-        "position": recorded.position,
-        "version": recorded.version,
-        "type": recorded.type,
-        "at": recorded.at,
-        "stream": recorded.stream,
-        "body": msgspec.Raw(recorded.body),
-    }
