@@ -17,10 +17,18 @@ from bench.faults.verdicts import AT_REST, Said, State, Verdict, verdict
 from examples.demo.processes import Outside
 from gateway.embedded_postgres import EmbeddedPostgres
 
-PATIENCE_SECONDS: Final = 30.0  # after the fault; then what still moves is not believed to come to rest
-QUIET_SECONDS: Final = 1.0  # after the rest, before the records are read: nobody may do anything more
 RETURN_SECONDS: Final = 1.0  # between a client's attempts
 Install = Callable[[Path, EmbeddedPostgres, str], Installation]
+
+
+class Patience(msgspec.Struct, frozen=True):
+    """How long the harness waits."""
+
+    rest_seconds: float = 30.0  # after the fault; then what still moves is not believed to come to rest
+    quiet_seconds: float = 1.0  # after the rest, before the records are read: nobody may do anything more
+
+
+PATIENT: Final = Patience()
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -36,11 +44,12 @@ class Outcome(msgspec.Struct, frozen=True):
 class Lane:
     """Everything around the cells of one package."""
 
-    def __init__(self, directory: Path, contender: Contender, install: Install) -> None:
+    def __init__(self, directory: Path, contender: Contender, install: Install, patience: Patience = PATIENT) -> None:
         """Keep everything below an empty directory that every user may pass through."""
         self._directory = directory
         self._contender = contender
         self._install = install
+        self._patience = patience
         self._postgres = EmbeddedPostgres(directory / "postgres")
         self._systems = {name: Outside("examples.payments", directory / f"{name}.jsonl") for name in (LEFT, RIGHT)}
         self._number = 0
@@ -91,7 +100,7 @@ class Lane:
         except NeverStruckError as error:
             raise NeverStruckError(f"{self._contender.name}, {cell}: {error}\n{self._at_work.logs()}") from None
         said = await self._come_to_rest(stage, cell)
-        await asyncio.sleep(QUIET_SECONDS)
+        await asyncio.sleep(self._patience.quiet_seconds)
         said = await self._last_word(stage) or said
         recorded = {one.system: found(self._systems[one.system].record, one.account) for one in work.actions}
         judged, why = verdict(recorded, said, stage.answers)
@@ -108,7 +117,7 @@ class Lane:
 
     async def _come_to_rest(self, stage: Stage, cell: Cell) -> Said:
         """Wait until the package says how it ended; meanwhile the client repeats itself, if it is one that returns."""
-        deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        deadline = asyncio.get_running_loop().time() + self._patience.rest_seconds
         returning = asyncio.create_task(_return(stage)) if cell.client is Client.RETURNS else None
         said = Said(State.MOVING, words="it has not said anything")
         while asyncio.get_running_loop().time() < deadline:
