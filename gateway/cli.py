@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cyclopts import App, CycloptsError
 
+from gateway.cli_adapters import adapters
 from gateway.cli_authority import approve, grant, grants, reject, revoke
 from gateway.cli_policy import policy, verify
 from gateway.command import (
@@ -34,7 +35,6 @@ from gateway.command import (
     progress,
     run,
     settings_of,
-    table,
 )
 from ledger.errors import LedgerError, Misconfigured, Unavailable
 
@@ -56,6 +56,7 @@ app = App(
     result_action="return_value",
 )
 app.command(grant, version_flags=())  # --version is the agent's there
+app.command(adapters)
 for one in (grants, revoke, approve, reject, policy, verify):
     app.command(one)
 
@@ -180,37 +181,6 @@ def demo(*, keep: Yes = False) -> int:
     from examples.demo.play import main as play  # noqa: PLC0415
 
     return play(keep=keep)
-
-
-@app.command
-def adapters(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
-    """List the operations that the configured adapters offer, and what each one guarantees."""
-    from adapters.configuration import load  # noqa: PLC0415
-    from gateway.render import encode, show_operation  # noqa: PLC0415
-
-    settings = settings_of(flags)
-    offered = list(load(settings.config, os.environ).operations.values()) if settings.config else []
-    if json:
-        sys.stdout.write(encode([show_operation(one) for one in offered]).decode() + "\n")
-    elif offered:
-        table(
-            ("operation", "guarantee", "undo", "hold", "does"),
-            [
-                (
-                    one.name,
-                    "reads" if one.reads else str(one.guarantee),
-                    ""
-                    if one.reads
-                    else str(one.undo) + (f" within {one.undo_window_seconds} s" if one.undo_window_seconds else ""),
-                    f"{one.hold_seconds} s" if one.hold_seconds else "",
-                    one.summary or "",
-                )
-                for one in offered
-            ],
-        )
-    else:
-        sys.stdout.write("No adapters are configured; INTENTLEDGER_CONFIG names their file.\n")
-    return OK
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,144 @@
+"""The command line's `adapters`: what the configured ones offer, and whether they keep what they promise.
+
+`verify` forks the processes that it hurts, so it runs on no event loop and starts no thread of its own.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from cyclopts import App
+
+from gateway.command import FOUND_WRONG, NO_FLAGS, OK, Flags, Json, Yes, settings_of, table
+from ledger.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from adapters.contract import Operation
+    from adapters.laws.verdict import Report
+
+_FINDINGS_SHOWN: Final = 5  # of one law; they tend to be one fault seen many times
+
+adapters = App(name="adapters", help="What the configured adapters offer, and whether they keep it.")
+
+
+@adapters.default
+def listed(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
+    """List the operations that the configured adapters offer, and what each one guarantees."""
+    from adapters.configuration import load  # noqa: PLC0415
+    from gateway.render import encode, show_operation  # noqa: PLC0415
+
+    settings = settings_of(flags)
+    offered = list(load(settings.config, os.environ).operations.values()) if settings.config else []
+    if json:
+        sys.stdout.write(encode([show_operation(one) for one in offered]).decode() + "\n")
+    elif offered:
+        table(("operation", "guarantee", "undo", "hold", "does"), [_row(one) for one in offered])
+    else:
+        sys.stdout.write("No adapters are configured; INTENTLEDGER_CONFIG names their file.\n")
+    return OK
+
+
+@adapters.command
+def verify(name: str, flags: Flags = NO_FLAGS, *, thorough: Yes = False, json: Json = False) -> int:
+    """Drive every law of the contract against an adapter, and show the guarantee that it has earned.
+
+    It acts on the outside system for real, some hundred times: point it at one that is made for this. Exit 0 if
+    everything that is declared was earned, 1 if not, 2 if [verify] in the file does not say how to try it.
+
+    Parameters
+    ----------
+    name
+        The adapter, as in [adapters.<name>].
+    thorough
+        Try each fault at every step of every call, and not at some of them.
+    """
+    import secrets  # noqa: PLC0415
+
+    from adapters.configuration import load, read  # noqa: PLC0415
+    from adapters.laws.sampling import setups  # noqa: PLC0415
+    from adapters.laws.verification import Watched  # noqa: PLC0415
+    from adapters.laws.verification import verify as verify_now  # noqa: PLC0415
+
+    settings = settings_of(flags)
+    if settings.config is None:
+        raise Misconfigured("No adapters are configured; --config or INTENTLEDGER_CONFIG names their file.")
+    environment = Watched(os.environ)
+    registry = load(settings.config, environment)
+    reports = []
+    for setup in setups(str(settings.config), read(settings.config), registry, name, secrets.token_hex(4)):
+        report = verify_now(
+            setup,
+            now=lambda: datetime.now(UTC),
+            secrets=environment.used,
+            thorough=thorough,
+            progress=_progress(setup.operation),
+        )
+        reports.append(report)
+        if not json:
+            _show(report)
+    if json:
+        sys.stdout.write(_encoded(reports) + "\n")
+    return OK if all(one.kept for one in reports) else FOUND_WRONG
+
+
+def _row(one: "Operation") -> Sequence[str]:
+    undo = str(one.undo) + (f" within {one.undo_window_seconds} s" if one.undo_window_seconds else "")
+    return (
+        one.name,
+        "reads" if one.reads else str(one.guarantee),
+        "" if one.reads else undo,
+        f"{one.hold_seconds} s" if one.hold_seconds else "",
+        one.summary or "",
+    )
+
+
+def _progress(operation: str) -> Callable[[str], None]:
+    """Return what tells a person at a terminal how far it has come. It starts no thread, as prettier ones do."""
+    if not sys.stderr.isatty():
+        return lambda _: None
+
+    def show(part: str) -> None:
+        sys.stderr.write(f"\r{operation}: {part:<20}\r")
+        sys.stderr.flush()
+
+    return show
+
+
+def _show(report: "Report") -> None:
+    undo = "" if report.declared_undo == "none" else f", undo {report.declared_undo}"
+    sys.stdout.write(f"\n{report.operation} declares {report.declared}{undo}\n\n")
+    sys.stdout.flush()
+    rows = [(str(law.number), law.name, str(law.outcome), str(law.trials or "")) for law in report.laws]
+    table(("law", "", "result", "trials"), rows)
+    for law in report.laws:
+        for sentence in law.findings[:_FINDINGS_SHOWN]:
+            sys.stdout.write(f"\nlaw {law.number}: {sentence}\n")
+        if len(law.findings) > _FINDINGS_SHOWN:
+            sys.stdout.write(
+                f"law {law.number}: and {len(law.findings) - _FINDINGS_SHOWN} more; --json has them all.\n"
+            )
+    for note in report.notes:
+        sys.stdout.write(f"\nnote: {note}\n")
+    faults = ", ".join(f"{count} {kind}" for kind, count in report.faults.items() if count)
+    sys.stdout.write(f"\nfaults: {faults or 'none'}\n{report.operation} {_verdict(report)}\n")
+    sys.stdout.flush()
+
+
+def _verdict(report: "Report") -> str:
+    earned = "has earned no guarantee" if report.earned is None else f"has earned {report.earned}"
+    if report.declared_undo != "none":
+        earned += f", undo {report.earned_undo}"
+    if report.kept:
+        return f"{earned}, and keeps every law."
+    if (report.earned, report.earned_undo) == (report.declared, report.declared_undo):
+        return f"{earned}, and does not keep every law."
+    return f"{earned}: it promises more than it keeps."
+
+
+def _encoded(reports: Sequence["Report"]) -> str:
+    import msgspec  # noqa: PLC0415
+
+    shown: list[dict[str, Any]] = [{**msgspec.to_builtins(one), "kept": one.kept} for one in reports]
+    return msgspec.json.encode(shown).decode()
