@@ -29,8 +29,8 @@ from urllib.request import Request, urlopen
 from aiohttp import web
 from servers.stripe_books import DAY, JSON, Books, Refusal, invalid
 
+from adapters.parent_death import signal_at_parent_death
 from examples.journal import Journal
-from gateway.child_process import signal_at_parent_death
 
 ROUTES = [
     ("POST", "/v1/payment_intents", lambda b, _, p: b.create_payment(**p)),
