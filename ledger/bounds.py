@@ -51,6 +51,7 @@ OUTCOME_ATTEMPTS: Final = 5  # of asking whether a task is done, before it is re
 ANSWER_BYTES: Final = 64 * 1024  # a result is a confirmation, stored for ever
 PREVIEW_BYTES: Final = 64 * 1024
 ERROR_LENGTH: Final = 500  # of an outside system's words, after which we stop listening
+MCP_MESSAGE_BYTES: Final = 1024 * 1024  # one message of an MCP server; its list of tools is the longest
 ANSWER_ROWS: Final = 100  # of one statement; who needs more wants a report, not a confirmation
 
 # What is said about an action.
