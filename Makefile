@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench lock clean env env-dev servers
+.PHONY: help demo test check bench faults lock clean env env-dev servers
 help:
 	@echo "make demo   see the whole thing work, and survive kill -9"
 	@echo "make test   every test"
 	@echo "make check  lint, types, architecture"
 	@echo "make bench  measure it, beside another durable engine"
+	@echo "make faults play the fault matrix, beside four published packages"
 	@echo "make lock   pin dependencies anew"
 
 $(VENV)/env: requirements.txt pyproject.toml
@@ -48,13 +49,19 @@ check: env-dev
 bench: env-dev
 	$(BIN)/python -m bench
 
-LOCK = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml
+faults: env-dev
+	$(BIN)/python -m bench.faults --page docs/faults.md
+
+COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header
+LOCK = $(COMPILE) pyproject.toml
+JUDGED = bench/faults/requirements
 lock:
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install --quiet uv
 	$(LOCK) --group build -o requirements.txt
 	$(LOCK) --all-extras --group build --group dev -c requirements.txt -o requirements-dev.txt
 	$(LOCK) --group bench -o requirements-bench.txt
+	for one in $(JUDGED)/*.in; do $(COMPILE) $$one -o $${one%.in}.txt || exit 1; done
 
 clean:
 	rm -rf $(VENV) .venv-* tests/servers/node_modules .mypy_cache .ruff_cache .pytest_cache

@@ -46,9 +46,6 @@ class Installation(Protocol):
     async def says(self, number: int, work: Work) -> Said:
         """Ask a worker what the package knows of the work; raises `NoAnswerError`."""
 
-    async def restart_database(self) -> None:
-        """Restart the database in which the package keeps its records."""
-
     def logs(self) -> str:
         """Return what the workers of the present cell have said."""
 

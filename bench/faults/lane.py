@@ -94,7 +94,7 @@ class Lane:
         await self._open_accounts(work)
         self._gate.begin(work.key)
         await self._at_work.begin(work)
-        stage = Stage(self._at_work, self._gate, work)
+        stage = Stage(self._at_work, self._gate, work, self._postgres)
         try:
             await SCENES[cell.row](stage)
         except NeverStruckError as error:

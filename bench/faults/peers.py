@@ -125,11 +125,6 @@ class Peer:
         """Ask what became of it."""
         return _said(await self._ask(number, "/says", msgspec.to_builtins(work)))
 
-    async def restart_database(self) -> None:
-        """Restart the PostgreSQL of the lane."""
-        await self._postgres.stop()
-        await self._postgres.start()
-
     def logs(self) -> str:
         """Return the last words of both."""
         return "\n".join(worker.last_words() for worker in self._workers.values())

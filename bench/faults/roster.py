@@ -40,7 +40,7 @@ ROSTER: Final = (
     Contender(
         OURS,
         "this commit",
-        "`intentledger serve`, lease of 2 seconds, the adapters of `bench/faults/intentledger.toml`",
+        "`intentledger serve`, lease of 4 seconds, the adapters of `bench/faults/intentledger.toml`",
         True,
         _nothing_missing,
     ),

@@ -5,6 +5,8 @@ scene may touch; whether the client comes back afterwards is not its business.
 """
 
 import asyncio
+import os
+import signal
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -12,9 +14,10 @@ from bench.faults.cells import LEFT, RIGHT, Guarantee, Row, Work
 from bench.faults.contender import Installation, NoAnswerError
 from bench.faults.gate import AFTER, BEFORE, EFFECT, HOLD, UNDO, Gate, Passage
 from bench.faults.verdicts import AT_REST, Said
+from gateway.embedded_postgres import EmbeddedPostgres
 
 STRIKE_SECONDS: Final = 25.0  # in which a fault must have struck, or the cell is void
-PAUSE_SECONDS: Final = 15.0  # at most: longer than the lease of every package
+PAUSE_SECONDS: Final = 20.0  # at most: longer than the lease of every package
 HELD_SECONDS: Final = 3.0  # how long the first of two recoverers waits at the gate for the second
 
 
@@ -25,8 +28,9 @@ class NeverStruckError(Exception):
 class Stage:
     """One cell under way."""
 
-    def __init__(self, installation: Installation, gate: Gate, work: Work) -> None:
+    def __init__(self, installation: Installation, gate: Gate, work: Work, postgres: EmbeddedPostgres) -> None:
         """Set the scene."""
+        self._postgres = postgres
         self.at_work = installation
         self.gate = gate
         self.work = work
@@ -45,6 +49,14 @@ class Stage:
                 await event.wait()
         except TimeoutError:
             raise NeverStruckError(f"Nothing was struck. At the gate: {self.gate.log}") from None
+
+    async def restart_database(self) -> Passage:
+        """Kill the PostgreSQL in which the package keeps its records, start it again, and let the answer pass."""
+        if self._postgres.pid is not None:
+            os.kill(self._postgres.pid, signal.SIGKILL)
+        await self._postgres.stop()
+        await self._postgres.start()
+        return Passage.PASS
 
     async def kill_and_break(self) -> Passage:
         """Kill worker 1, and let its request or its answer get no further."""
@@ -169,12 +181,7 @@ async def cancelled(stage: Stage) -> None:
 
 async def database(stage: Stage) -> None:
     """Restart the database of the package when the effect is recorded outside; then the answer comes."""
-
-    async def restart() -> Passage:
-        await stage.at_work.restart_database()
-        return Passage.PASS
-
-    struck = stage.gate.on(EFFECT, AFTER, restart)
+    struck = stage.gate.on(EFFECT, AFTER, stage.restart_database)
     stage.send()
     await stage.struck(struck)
 
