@@ -78,7 +78,7 @@ class UndoPlans:
             selection=wanted.selection,
             partial=wanted.partial,
             reason=wanted.reason,
-            digest=content_digest(wanted.selection, items, wanted.reason, partial=wanted.partial),
+            digest=content_digest(items),
             intents=len(items),
             counts=count(items),
             as_of=as_of,
@@ -113,10 +113,14 @@ class UndoPlans:
 
     async def get(self, plan: str) -> PlanState:
         """Return a plan and how far it has come. Raises `NotFound`."""
+        return _folded(await self.events(plan))
+
+    async def events(self, plan: str) -> Sequence[e.Recorded]:
+        """Return the events of a plan. Raises `NotFound`."""
         recorded = await self._store.read(undo_plan_stream(plan))
         if not recorded:
             raise NotFound(f"There is no undo plan {plan} in this ledger.")
-        return _folded(recorded)
+        return recorded
 
     async def approve(self, plan: str, principal: Principal, digest: str) -> PlanState:
         """Let a plan be carried out, exactly as its digest names it, by whichever worker comes first.

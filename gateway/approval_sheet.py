@@ -58,22 +58,7 @@ def asked(ledger: str, intent: str, events: bytes, digest: str | None) -> Asked:
 
     Raises `NotWaiting` if no answer is asked for, and `Corrupt` if the events and the service do not agree.
     """
-    try:
-        lines = msgspec.json.decode(events, type=_Page).items
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Corrupt(f"The events of the intent cannot be read: {error}. Nothing was approved.") from error
-    state = fold(
-        Recorded(
-            ledger=ledger,
-            position=line.position,
-            stream=line.stream,
-            version=line.version,
-            at=line.at,
-            event=decode(line.type, bytes(line.body)),
-            body=bytes(line.body),
-        )
-        for line in lines
-    )
+    state = fold(events_of(ledger, events))
     if state is None or state.phase is not Phase.AWAITING_APPROVAL or state.approval_requested is None:
         phase = "unknown" if state is None else state.phase
         raise NotWaiting(f"The intent is {phase} and waits for nobody's approval. Nothing was changed.")
@@ -87,6 +72,26 @@ def asked(ledger: str, intent: str, events: bytes, digest: str | None) -> Asked:
             f"service shows {digest}. They must be one. Nothing was approved; tell whoever runs the service."
         )
     return Asked(state, computed)
+
+
+def events_of(ledger: str, events: bytes) -> list[Recorded]:
+    """Read the events of a stream as the service sends them. Raises `Corrupt`."""
+    try:
+        lines = msgspec.json.decode(events, type=_Page).items
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Corrupt(f"The events cannot be read: {error}. Nothing was approved.") from error
+    return [
+        Recorded(
+            ledger=ledger,
+            position=line.position,
+            stream=line.stream,
+            version=line.version,
+            at=line.at,
+            event=decode(line.type, bytes(line.body)),
+            body=bytes(line.body),
+        )
+        for line in lines
+    ]
 
 
 def sheet(question: Asked, now: datetime, *, whole: bool = False) -> str:

@@ -21,6 +21,7 @@ from cyclopts import App, CycloptsError
 from gateway.cli_adapters import adapters
 from gateway.cli_authority import approve, grant, grants, reject, revoke
 from gateway.cli_policy import policy, verify
+from gateway.cli_undo import undo
 from gateway.command import (
     BAD_USAGE,
     FOUND_WRONG,
@@ -57,7 +58,7 @@ app = App(
 )
 app.command(grant, version_flags=())  # --version is the agent's there
 app.command(adapters)
-for one in (grants, revoke, approve, reject, policy, verify):
+for one in (grants, revoke, approve, reject, undo, policy, verify):
     app.command(one)
 
 

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 
-from gateway.command import FOUND_WRONG, NO_REACH, OK, Json, Reach, Yes, answer, ask, terminal
+from gateway.command import FOUND_WRONG, NO_REACH, OK, Json, Reach, Yes, answer, ask, confirmed
 from ledger.errors import Misconfigured, NotWaiting
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class Order:
 
 
 _NO_ORDER: Final = Order()
+_INSTEAD: Final = "use --yes"  # of being asked
 
 
 def grant(
@@ -146,7 +147,7 @@ def approve(
         Show long values in full.
     """
     question = _look(intent, reach, full=full, to_stderr=json)
-    if not yes and not _confirmed(f"Approve exactly this, {question.short}? [y/N] "):
+    if not yes and not confirmed(f"Approve exactly this, {question.short}? [y/N] ", _INSTEAD):
         sys.stderr.write("Nothing was approved.\n")
         return FOUND_WRONG
     said = {"digest": question.digest, **({"note": note} if note is not None else {})}
@@ -175,7 +176,7 @@ def reject(
         Show long values in full.
     """
     question = _look(intent, reach, full=full, to_stderr=json)
-    if not yes and not _confirmed(f"Reject this, {question.short}? [y/N] "):
+    if not yes and not confirmed(f"Reject this, {question.short}? [y/N] ", _INSTEAD):
         sys.stderr.write("Nothing was rejected.\n")
         return FOUND_WRONG
     said = {"digest": question.digest, "reason": reason}
@@ -266,15 +267,6 @@ def _look(intent: str, reach: Reach, *, full: bool, to_stderr: bool) -> "Asked":
     stream.write(sheet(question, datetime.now(UTC), whole=full) + "\n")
     stream.flush()
     return question
-
-
-def _confirmed(prompt: str) -> bool:
-    """Ask a person at a terminal. Raises `Misconfigured` where nobody can be asked."""
-    if not terminal():
-        raise Misconfigured("There is no terminal to ask at. Nothing was changed; look at the above, then use --yes.")
-    sys.stderr.write(prompt)
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def _listed(ids: Sequence[str]) -> str:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from cyclopts import Parameter
 
+from ledger.errors import Misconfigured
+
 if TYPE_CHECKING:
     from gateway.client import Client
     from gateway.settings import Settings
@@ -23,6 +25,7 @@ OK: Final = 0
 FOUND_WRONG: Final = 1
 BAD_USAGE: Final = 2
 UNAVAILABLE: Final = 3
+_PIPE_COLUMNS: Final = 240
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 
 T = TypeVar("T")
@@ -87,6 +90,15 @@ def terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
+def confirmed(prompt: str, instead: str) -> bool:
+    """Ask a person at a terminal. Raises `Misconfigured` where nobody can be asked, saying what to do `instead`."""
+    if not terminal():
+        raise Misconfigured(f"There is no terminal to ask at. Nothing was changed; look at the above, then {instead}.")
+    sys.stderr.write(prompt)
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end on an event loop that is quick."""
     import uvloop  # noqa: PLC0415
@@ -107,8 +119,8 @@ def answer(value: Any, words: str, as_json: bool) -> None:
     sys.stdout.flush()
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Answer with a table."""
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, to_stderr: bool = False) -> None:
+    """Answer with a table, or show it beside an answer."""
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
@@ -116,11 +128,14 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     shown = Table(*headings, box=None)
     for row in rows:
         shown.add_row(*map(Text, row))  # as text: what an adapter is called is no markup
-    Console().print(shown)
+    console = Console(stderr=to_stderr)
+    if not console.is_terminal:
+        console.width = _PIPE_COLUMNS  # whoever reads it from a file or a pipe wants a row in one line
+    console.print(shown)
 
 
 @contextmanager
-def progress(*, quiet: bool) -> "Generator[Callable[[int, int], None]]":
+def progress(*, quiet: bool, what: str = "events") -> "Generator[Callable[[int, int], None]]":
     """Yield a function that shows how far long work has come, on a terminal; elsewhere it shows nothing."""
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
@@ -128,5 +143,5 @@ def progress(*, quiet: bool) -> "Generator[Callable[[int, int], None]]":
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal) as bar:
-        task = bar.add_task("events", total=None)
+        task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -11,7 +11,8 @@ from aiohttp import web
 from coordinator.undo_plans import Wanted
 from gateway.door import Route, Visit
 from gateway.models_undo import ApproveUndoPlan, NewUndoPlan
-from gateway.render import encode
+from gateway.render import EventPage, encode
+from gateway.routes_feed import lines
 from gateway.shapes_undo import ShownUndoPlan, show_undo_plan
 from gateway.waiting import views_have
 from ledger.database import connection
@@ -40,6 +41,12 @@ async def plan(visit: Visit) -> web.Response:
 async def look(visit: Visit) -> web.Response:
     """Show a plan and how far it has come."""
     return visit.answer(show_undo_plan(await visit.service.coordinator.undo_plans.get(_plan_of(visit))))
+
+
+async def stream(visit: Visit) -> web.Response:
+    """Show the events of a plan, from which anybody can compute its digest."""
+    recorded = await visit.service.coordinator.undo_plans.events(_plan_of(visit))
+    return visit.answer({"items": await lines(visit.service, recorded), "next": None})
 
 
 async def approve(visit: Visit) -> web.Response:
@@ -77,6 +84,15 @@ UNDO_PLAN_ROUTES: Final = (
         summary="A plan, and how far it has come",
         handler=look,
         answers={200: ShownUndoPlan},
+        errors=(NotFound,),
+    ),
+    Route(
+        method="GET",
+        path="/v1/undo-plans/{id}/events",
+        name="get_undo_plan_events",
+        summary="Read the events of a plan",
+        handler=stream,
+        answers={200: EventPage},
         errors=(NotFound,),
     ),
     Route(

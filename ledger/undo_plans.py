@@ -91,10 +91,12 @@ class UndoOutcome(Value, frozen=True):
     reason: str | None = None
 
 
-def content_digest(selection: Selection, items: Iterable[PlannedUndo], reason: str, *, partial: bool) -> str:
-    """Digest exactly what a person would approve. The same content has the same digest, whenever it is planned."""
-    content = {"selection": selection, "partial": partial, "reason": reason, "items": list(items)}
-    return digest(msgspec.to_builtins(content))
+def content_digest(items: Iterable[PlannedUndo]) -> str:
+    """Digest exactly what a person would approve: which intents, what is to become of each effect, in which order.
+
+    The same content has the same digest, whenever and however it was selected.
+    """
+    return digest(msgspec.to_builtins(list(items)))
 
 
 def count(items: Iterable[PlannedUndo]) -> dict[str, int]:
