@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from adapter_worlds import EmailOutside, PostgresOutside, ReferenceOutside, World, call
+from mcp_world import MemoryOutside, NotesOutside
+from mysql_world import MysqlOutside
 from objects_world import ObjectsOutside
 from payments_world import HttpOutside
 from stripe_world import StripeOutside
@@ -21,9 +23,12 @@ OUTSIDE: dict[str, tuple[Guarantee, Make]] = {
     "reference-verifiable": (Guarantee.VERIFIABLE, lambda _, __: ReferenceOutside(Guarantee.VERIFIABLE)),
     "reference-blind": (Guarantee.BLIND, lambda _, __: ReferenceOutside(Guarantee.BLIND)),
     "postgres": (Guarantee.ATOMIC, lambda dsn, _: PostgresOutside(dsn).start()),
+    "mysql": (Guarantee.ATOMIC, lambda _, __: MysqlOutside().start()),
     "http-atomic": (Guarantee.ATOMIC, lambda _, path: HttpOutside("refund", path / "record").start()),
     "http-idempotent": (Guarantee.IDEMPOTENT, lambda _, path: HttpOutside("credit", path / "record").start()),
     "http-verifiable": (Guarantee.VERIFIABLE, lambda _, path: HttpOutside("transfer", path / "record").start()),
+    "mcp-http": (Guarantee.IDEMPOTENT, lambda _, __: NotesOutside("2025-11-25").start()),
+    "mcp-stdio": (Guarantee.VERIFIABLE, lambda _, path: MemoryOutside(path).start()),
     "email": (Guarantee.BLIND, lambda _, __: EmailOutside().start()),
     "objects-put": (Guarantee.ATOMIC, lambda _, __: ObjectsOutside("put").start()),
     "objects-create": (Guarantee.IDEMPOTENT, lambda _, __: ObjectsOutside("create").start()),
@@ -35,7 +40,7 @@ OUTSIDE: dict[str, tuple[Guarantee, Make]] = {
     "stripe-end": (Guarantee.IDEMPOTENT, lambda _, __: StripeOutside("end_subscription").start()),
 }
 ALL = frozenset(Guarantee)
-WITHOUT_FACTS = {"email", "http-verifiable", "objects-create", "objects-replace"}
+WITHOUT_FACTS = {"email", "http-verifiable", "objects-create", "objects-replace", "mcp-stdio"}
 WITHOUT_UNDO = {"stripe-refund", "stripe-end"}
 WITHOUT_FENCE = {"http-atomic", "stripe-pay"}
 KEEPING_BOTH = {"objects-put", "stripe-pay"}  # what two ask for does not exclude each other

@@ -57,9 +57,9 @@ class Proxy:
                 far_writer.write(data)
                 await far_writer.drain()
         finally:
+            far_writer.transport.abort()
             back.cancel()
             await asyncio.gather(back, return_exceptions=True)
-            far_writer.transport.abort()
 
 
 async def _answers(far: asyncio.StreamReader, near: asyncio.StreamWriter, losing: asyncio.Event) -> None:
