@@ -27,7 +27,7 @@ import aiosmtplib
 from pydantic import Field, model_validator
 
 from adapters.contract import Call, Operation, Prepared, Preview, Refused, Result, Standing, Unknown, Vote
-from adapters.credentials import Reveal
+from adapters.credentials import Credential, Reveal
 from adapters.kinds import Kind
 from adapters.tables import TIMEOUT_SECONDS_DEFAULT, Secret, Table, TimeoutSeconds
 from ledger import bounds
@@ -85,7 +85,7 @@ class EmailTable(Table):
 class EmailAdapter:
     """One SMTP server to which messages are submitted."""
 
-    def __init__(self, name: str, table: EmailTable, password: str | None) -> None:
+    def __init__(self, name: str, table: EmailTable, password: Credential | None) -> None:
         """Offer `<name>.send`. Connects to nothing."""
         self.name = name
         self._table = table
@@ -169,7 +169,7 @@ class EmailAdapter:
             use_tls=table.security == "tls",
             start_tls=table.security == "starttls",
             username=table.username,
-            password=self._password,
+            password=None if self._password is None else self._password(),
         )
         to = message["To"].addresses[0].addr_spec
         try:
@@ -191,7 +191,8 @@ async def _before_data(client: aiosmtplib.SMTP, sender: str, to: str) -> None:
         raise _refusal(error.code, error.message) from error
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
         raise Transient(
-            f"The mail server did not take the conversation up ({type(error).__name__}); nothing was sent."
+            f"The mail server did not take the conversation up ({type(error).__name__}); nothing was sent.",
+            silent=not isinstance(error, aiosmtplib.SMTPResponseException),
         ) from error
 
 
@@ -201,7 +202,8 @@ async def _data(client: aiosmtplib.SMTP, message: bytes) -> str:
     except aiosmtplib.SMTPDataError as error:
         raise _refusal(error.code, error.message) from error
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-        raise InDoubt(f"The message was sent and no answer came ({type(error).__name__}).") from error
+        reason = f"The message was sent and no answer came ({type(error).__name__})."
+        raise InDoubt(reason, silent=not isinstance(error, aiosmtplib.SMTPResponseException)) from error
     return _words(code, reply)
 
 
@@ -223,7 +225,7 @@ def _fill(template: str, params: JSON) -> str:
 
 
 def _build(name: str, table: EmailTable, reveal: Reveal) -> EmailAdapter:
-    return EmailAdapter(name, table, reveal("password", table.password)() if table.password else None)
+    return EmailAdapter(name, table, reveal("password", table.password) if table.password else None)
 
 
 KIND: Final = Kind(EmailTable, _build)

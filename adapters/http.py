@@ -20,7 +20,8 @@ To a request that has an effect, a proxy in front of the system may answer as we
 being deployed, a 404 says nothing about a charge that stands. So only what the operator lists is a no there, beside two
 statuses that no proxy gives. A refusal of credentials (401) is no answer to the action: it is tried again.
 
-An inquiry is read as configured; what is listed nowhere is Unknown, and no answer is Transient.
+An inquiry is read as configured; what is listed nowhere is Unknown, and no answer is Transient. Where no connection or
+no whole answer came, or a proxy said so (502 503 504), the error is `silent`: the system was not heard.
 
 `Idempotency-Key` names one request: the action's key for what comes first (prepare, or the commit of a one-shot), the
 undo key for compensate, and `<key>-commit` and `<key>-abort` for what follows a hold.
@@ -46,7 +47,7 @@ from adapters.contract import (
     Unknown,
     Vote,
 )
-from adapters.credentials import Reveal
+from adapters.credentials import Credential, Reveal
 from adapters.facts import checked_facts
 from adapters.http_client import Answer, HttpClient
 from adapters.http_tables import Endpoint, Exchange, HttpTable, InquiryTable, exchanges, looks
@@ -61,6 +62,7 @@ _NO: Final = frozenset({402, 422})
 _NO_BEFORE_EFFECTS: Final = frozenset({400, 404, 405, 406, 410, 411, 412, 413, 414, 415, 428, 431, 451})
 _NOT_NOW: Final = frozenset({401, 407, 421, 425, 429})
 _NOT_NOW_BEFORE_EFFECTS: Final = frozenset({403})
+_AWAY: Final = frozenset({502, 503, 504})  # with which a proxy says that the system behind it was not heard
 _HAVE_EFFECTS: Final = frozenset({Verb.COMMIT, Verb.COMPENSATE})
 
 
@@ -88,8 +90,8 @@ def meaning(verb: Verb, answer: Answer, refused: frozenset[int] = frozenset()) -
 class HttpAdapter:
     """One system and the operations configured for it."""
 
-    def __init__(self, name: str, table: HttpTable, credentials: Mapping[str, str]) -> None:
-        """Compile the operator's templates; raises `Misconfigured`. Connects to nothing."""
+    def __init__(self, name: str, table: HttpTable, credentials: Mapping[str, Credential]) -> None:
+        """Compile the operator's templates; raises `Misconfigured`. Connects to nothing. `credentials`: by header."""
         self.name = name
         self._url = _checked(name, table, credentials)
         self._exchanges = exchanges(name, table)
@@ -102,7 +104,8 @@ class HttpAdapter:
             connections=table.connections,
             seconds=table.timeout_seconds,
             allow_private=table.allow_private,
-            headers={**table.headers, **credentials},
+            headers=table.headers,
+            credentials=credentials,
         )
 
     async def open(self) -> None:
@@ -233,7 +236,7 @@ def _wanted(verb: Verb, answer: Answer, endpoint: Endpoint) -> JSON:
             error = Transient
         case _:
             error = Transient if verb is Verb.PREVIEW else InDoubt
-    raise error(_words(answer))
+    raise error(_words(answer), silent=answer.status in _AWAY)
 
 
 def _standing(exchange: Exchange, table: InquiryTable, answer: Answer) -> Standing:
@@ -242,6 +245,8 @@ def _standing(exchange: Exchange, table: InquiryTable, answer: Answer) -> Standi
     def among(wanted: tuple[int | str, ...]) -> bool:
         return answer.status in wanted or (isinstance(state, str) and state in wanted)
 
+    if answer.status in _AWAY and not among((*table.applied, *table.held, *table.absent)):
+        raise Transient(_words(answer), silent=True)
     if answer.data is None:
         return Unknown(_words(answer))
     if among(table.applied):
@@ -262,14 +267,15 @@ def _words(answer: Answer) -> str:
     return f"The system answered {answer.status}" + (f": {sentence.removesuffix('.')}." if sentence else ".")
 
 
-def _checked(name: str, table: HttpTable, credentials: Mapping[str, str]) -> str:
+def _checked(name: str, table: HttpTable, credentials: Mapping[str, Credential]) -> str:
     host = table.url.split("//", 1)[1].split("/", 1)[0].rpartition("@")[2]
     host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     if is_address(host) and not table.allow_private and not is_public(host):
         raise Misconfigured(
             f"[adapters.{name}]: {host} is not a public address; set allow_private = true if it is meant."
         )
-    for header, value in credentials.items():
+    for header, reveal in credentials.items():
+        value = reveal()
         if not value.isascii() or not value.isprintable():
             raise Misconfigured(
                 f"[adapters.{name}]: the credential {header} has a character that cannot stand in a header."
@@ -278,7 +284,7 @@ def _checked(name: str, table: HttpTable, credentials: Mapping[str, str]) -> str
 
 
 def _build(name: str, table: HttpTable, reveal: Reveal) -> HttpAdapter:
-    return HttpAdapter(name, table, {header: reveal(header, secret)() for header, secret in table.credentials.items()})
+    return HttpAdapter(name, table, {header: reveal(header, secret) for header, secret in table.credentials.items()})
 
 
 KIND: Final = Kind(HttpTable, _build)

@@ -10,7 +10,7 @@ Rules of this file:
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from yarl import URL
 
 from adapters.addresses import ForbiddenAddressError, PublicResolver
 from adapters.answers import Senseless, parse, secrets_in
+from adapters.credentials import Credential
 from ledger import bounds
 from ledger.errors import InDoubt, Transient
 from ledger.intents import JSON
@@ -48,7 +49,7 @@ class Received(msgspec.Struct, frozen=True):
 
 
 class HttpClient:
-    """Sends requests to one system, under one set of credentials."""
+    """Sends requests to one system, under credentials that are read anew for each request."""
 
     def __init__(
         self,
@@ -57,15 +58,19 @@ class HttpClient:
         seconds: float,
         allow_private: bool,
         headers: Mapping[str, str],
+        credentials: Mapping[str, Credential] | None = None,
         most_bytes: int = bounds.ANSWER_BYTES,
     ) -> None:
-        """Bound every exchange by `seconds` in all, from resolving the name to the last byte of the answer."""
+        """Bound every exchange by `seconds` in all, from resolving the name to the last byte of the answer.
+
+        `credentials`: by header. What is in one never leaves an answer that `send` reads.
+        """
         self._connections = connections
         self._seconds = seconds
         self._most_bytes = most_bytes
         self._allow_private = allow_private
         self._headers = {**headers, **_HEADERS}
-        self._secrets = secrets_in(headers.values())
+        self._credentials = credentials or {}
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -91,8 +96,10 @@ class HttpClient:
 
     async def send(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         """Exchange one request for one answer in JSON. Raises like `receive`."""
+        shown = {header: _fit_for_a_header(header, reveal()) for header, reveal in self._credentials.items()}
         more = {"Content-Type": "application/json"} if body is not None else {}
-        return self._read(await self.receive(method, url, body, {**headers, **more}))
+        received = await self.receive(method, url, body, {**headers, **shown, **more})
+        return self._read(received, secrets_in((*self._headers.values(), *shown.values())))
 
     async def receive(
         self, method: str, url: str, body: bytes | None, headers: Mapping[str, str], take: Take | None = None
@@ -120,8 +127,10 @@ class HttpClient:
                 return Received(response.status, response.headers, response.content_type, taken)
         except (aiohttp.ClientError, OSError, ValueError) as error:  # a TimeoutError is an OSError
             if progress.connected:
-                raise InDoubt(f"The request was sent and no answer came: {_reason(error, self._seconds)}.") from error
-            raise Transient(f"No connection: {_reason(error, self._seconds)}; nothing was sent.") from error
+                reason = f"The request was sent and no answer came: {_reason(error, self._seconds)}."
+                raise InDoubt(reason, silent=True) from error
+            reason = f"No connection: {_reason(error, self._seconds)}; nothing was sent."
+            raise Transient(reason, silent=True) from error
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes | None:
         body = bytearray()
@@ -132,7 +141,7 @@ class HttpClient:
                 return None
         return bytes(body)
 
-    def _read(self, received: Received) -> Answer:
+    def _read(self, received: Received, secrets: Sequence[bytes]) -> Answer:
         status, body, kind = received.status, received.body, received.content_type
         if body is None:
             return Answer(status, None, f"it is longer than {self._most_bytes} bytes")
@@ -141,9 +150,15 @@ class HttpClient:
         if body and kind != "application/json" and not kind.endswith("+json"):
             return Answer(status, None, "its Content-Type is not JSON")
         try:
-            return Answer(status, parse(body, self._secrets))
+            return Answer(status, parse(body, secrets))
         except Senseless as error:
             return Answer(status, None, str(error))
+
+
+def _fit_for_a_header(header: str, credential: str) -> str:
+    if not credential.isascii() or not credential.isprintable():
+        raise Transient(f"The credential {header} has a character that cannot stand in a header; nothing was sent.")
+    return credential
 
 
 class BrokenConnectionError(aiohttp.ClientError):

@@ -40,10 +40,10 @@ from adapters.contract import (
     Unknown,
     Vote,
 )
-from adapters.credentials import Reveal
+from adapters.credentials import Credential, Reveal
 from adapters.fence import AnyConnection, State
 from adapters.kinds import Kind
-from adapters.postgres_session import LOST, Pool, certain, judge, open_pool, run, session, words
+from adapters.postgres_session import LOST, Pool, certain, judge, open_pool, run, session, unheard, words
 from adapters.postgres_tables import PostgresTable
 from adapters.sql_tables import Recipe, bounded, recipes, seen
 from adapters.statements import POSTGRES
@@ -72,11 +72,12 @@ class Hold(msgspec.Struct, frozen=True):
 class PostgresAdapter:
     """One database and the operations configured for it."""
 
-    def __init__(self, name: str, table: PostgresTable, dsn: str) -> None:
+    def __init__(self, name: str, table: PostgresTable, dsn: Credential) -> None:
         """Compile the operator's statements; raises `Misconfigured`. Connects to nothing."""
         self.name = name
         self._table = table
-        self._dsn = _checked(name, dsn)
+        self._dsn = dsn
+        self._connected_with = _checked(name, dsn())
         self._recipes = recipes(name, table, POSTGRES)
         self.operations: Mapping[str, Operation] = {key: recipe.operation for key, recipe in self._recipes.items()}
         self._pool: Pool | None = None
@@ -165,7 +166,7 @@ class PostgresAdapter:
                 if row is None:
                     return await self._nobody_writes(connection, call)
             except LOST as error:
-                raise Transient(f"The database did not tell: {words(error)}.") from error
+                raise Transient(f"The database did not tell: {words(error)}.", silent=unheard(error)) from error
             return Applied(Result(row.result or {})) if row.state is State.APPLIED else Absent()
 
     async def holds(self) -> list[Hold]:
@@ -180,6 +181,10 @@ class PostgresAdapter:
     async def _session(self) -> AsyncIterator[AnyConnection]:
         if self._pool is None:
             raise Transient(f"Adapter {self.name} is closed; nothing was sent.")
+        dsn = self._dsn()
+        if dsn != self._connected_with:  # it was rotated
+            self._connected_with = dsn
+            await self._pool.expire_connections()
         async with session(self._pool, self.name, self._table.timeout_seconds) as connection:
             yield connection
 
@@ -283,7 +288,7 @@ async def _end(connection: AnyConnection, statement: str, tag: str) -> None:
         answered = await connection.execute(statement)
     except LOST as error:
         if not certain(error):
-            raise InDoubt(f"The answer to {tag} was lost: {words(error)}.") from error
+            raise InDoubt(f"The answer to {tag} was lost: {words(error)}.", silent=unheard(error)) from error
         raise
     if answered != tag:  # PostgreSQL answers ROLLBACK, without an error, where the transaction had failed
         raise Transient(f"The database answered {answered} to {tag}; nothing was changed.")
@@ -294,7 +299,7 @@ async def _in_doubt(sentence: str) -> AsyncIterator[None]:
     try:
         yield
     except LOST as error:
-        raise InDoubt(f"{sentence}: {words(error)}.") from error
+        raise InDoubt(f"{sentence}: {words(error)}.", silent=unheard(error)) from error
 
 
 @asynccontextmanager
@@ -329,7 +334,7 @@ def _checked(name: str, dsn: str) -> str:
 
 
 def _build(name: str, table: PostgresTable, reveal: Reveal) -> PostgresAdapter:
-    return PostgresAdapter(name, table, reveal("dsn", table.dsn)())
+    return PostgresAdapter(name, table, reveal("dsn", table.dsn))
 
 
 KIND: Final = Kind(PostgresTable, _build)

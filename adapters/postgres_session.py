@@ -14,6 +14,7 @@ import asyncpg
 
 from adapters import fence
 from adapters.contract import Refused
+from adapters.credentials import Credential
 from adapters.fence import AnyConnection
 from adapters.sql_tables import expected
 from adapters.statements import Statement, bind
@@ -34,12 +35,19 @@ _UNCERTAIN: Final = frozenset({"08", "57", "58", "XX"})  # may strike after the 
 _NO_PREPARED_TRANSACTIONS: Final = "55000"
 
 
-async def open_pool(dsn: str, connections: int, seconds: float, lock_seconds: float) -> Pool:
-    """Make a pool that connects when it is first used: a database that is down fails calls, not the start."""
+async def open_pool(dsn: Credential, connections: int, seconds: float, lock_seconds: float) -> Pool:
+    """Make a pool that connects when it is first used: a database that is down fails calls, not the start.
+
+    Each connection is made with the credential as it is then; `Pool.expire_connections` retires those made before.
+    """
+
+    async def connect(_: None, **how: Any) -> AnyConnection:
+        return await asyncpg.connect(dsn(), **how)
+
     return await asyncpg.create_pool(
-        dsn,
         min_size=0,
         max_size=connections,
+        connect=connect,
         init=_begin_session,
         timeout=seconds,
         command_timeout=seconds,
@@ -62,7 +70,8 @@ async def session(pool: Pool, name: str, seconds: float) -> AsyncIterator[AnyCon
         connection = await pool.acquire(timeout=seconds)
     except (*LOST, ValueError) as error:
         reason = words(error) if isinstance(error, asyncpg.PostgresError) else type(error).__name__
-        raise Transient(f"The database of adapter {name} cannot be reached ({reason}); nothing was sent.") from error
+        sentence = f"The database of adapter {name} cannot be reached ({reason}); nothing was sent."
+        raise Transient(sentence, silent=unheard(error)) from error
     try:
         yield connection
     finally:  # the answer is known by now, and a session that was lost is rolled back by the server
@@ -88,15 +97,23 @@ def judge(error: BaseException) -> Refused | AdapterError:
     if isinstance(error, ValueError):  # the driver itself could not encode it
         return Refused("A value does not have the form that its place in a statement wants.")
     if not isinstance(error, asyncpg.PostgresError):
-        return Transient(f"The connection to the database failed ({type(error).__name__}); nothing was changed.")
+        reason = f"The connection to the database failed ({type(error).__name__}); nothing was changed."
+        return Transient(reason, silent=True)
     state, group = error.sqlstate or "", (error.sqlstate or "")[:2]
     if state == _NO_PREPARED_TRANSACTIONS and "max_prepared_transactions" in (error.hint or ""):
         return Permanent("The database does not allow prepared transactions; set max_prepared_transactions there.")
     if group in _REFUSING:
         return Refused(f"The database refuses: {words(error)}.")
     if group in _PASSING or isinstance(error, asyncpg.InvalidCachedStatementError):
-        return Transient(f"The database cannot do it now: {words(error)}. Nothing was changed.")
+        return Transient(f"The database cannot do it now: {words(error)}. Nothing was changed.", silent=unheard(error))
     return Permanent(f"The operator's statement cannot run: {words(error)}. Nothing was changed.")
+
+
+def unheard(error: BaseException) -> bool:
+    """Tell whether an error says that there is no database to speak to, rather than anything about what was asked."""
+    if not isinstance(error, asyncpg.PostgresError):
+        return not isinstance(error, ValueError)
+    return (error.sqlstate or "").startswith(("08", "57P0"))  # the connection; it shuts down, or starts up
 
 
 def certain(error: BaseException) -> bool:

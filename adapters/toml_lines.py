@@ -14,7 +14,7 @@ def line_of(text: str, path: Sequence[str | int]) -> int | None:
 
     `text` is a whole TOML document; of an inline table or an array it is the line on which that begins.
     """
-    lines = text.split("\n")
+    lines = text.replace("\r\n", "\n").split("\n")
     if not _stands(lines, len(lines), path):
         return None
     without, enough = 0, len(lines)  # so many lines do not contain it; so many do

@@ -209,7 +209,7 @@ class PostgresOutside:
         return self
 
     async def another(self) -> Adapter:
-        adapter = PostgresAdapter("crm", self.table, self._proxied)
+        adapter = PostgresAdapter("crm", self.table, lambda: self._proxied)
         await adapter.open()
         self._adapters.append(adapter)
         return adapter

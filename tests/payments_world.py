@@ -116,7 +116,7 @@ class HttpOutside:
 
     async def another(self) -> Adapter:
         table = HttpTable.model_validate_json(json.dumps(PAYMENTS | {"url": self.url}))
-        adapter = HttpAdapter("payments", table, {"Authorization": f"Bearer {SECRET}"})
+        adapter = HttpAdapter("payments", table, {"Authorization": lambda: f"Bearer {SECRET}"})
         await adapter.open()
         self._adapters.append(adapter)
         return adapter

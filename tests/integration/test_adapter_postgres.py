@@ -71,7 +71,7 @@ async def test_a_hold_outlives_kill_9_of_the_database(make_postgres: Any) -> Non
     await until(lambda: postgres.pid is None)
     await postgres.stop()
     dsn = await postgres.start()
-    adapter = PostgresAdapter("crm", PostgresTable.model_validate_json(json.dumps(CRM)), dsn)
+    adapter = PostgresAdapter("crm", PostgresTable.model_validate_json(json.dumps(CRM)), lambda: dsn)
     await adapter.open()
     assert await adapter.inquire(call(world, Verb.COMMIT)) == Held(receipt)
     await adapter.commit(call(world, Verb.COMMIT), receipt)
@@ -343,7 +343,7 @@ async def test_an_insert_is_undone_by_what_it_returned(world: PostgresOutside) -
 
 async def test_a_database_that_is_down_does_not_keep_the_service_from_starting() -> None:
     table = PostgresTable.model_validate_json(json.dumps(CRM))
-    adapter = PostgresAdapter("crm", table, "postgresql://x@127.0.0.1:1/nothing")
+    adapter = PostgresAdapter("crm", table, lambda: "postgresql://x@127.0.0.1:1/nothing")
     await adapter.open()
     world = type("Nowhere", (), {"operation": "crm.update", "params": {"customer": "88", "status": "refunded"}})()
     with pytest.raises(Transient):
