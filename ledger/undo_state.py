@@ -121,8 +121,9 @@ def _kept(state: PlanState, recorded: e.Recorded) -> dict[str, object]:
                 raise _illegal(recorded, "not all of its intents are listed")
             return {"approved": approved, "approved_at": recorded.at, "halted": None}
         case e.UndoPlanAdvanced(outcomes=outcomes):
-            known = {item.intent for item in state.to_undo} - state.outcomes.keys()
-            if not known.issuperset(one.intent for one in outcomes):
+            waiting = {item.intent for item in state.to_undo} - state.outcomes.keys()
+            told = {one.intent for one in outcomes}
+            if len(told) < len(outcomes) or not told <= waiting:
                 raise _illegal(recorded, "it tells of an intent that is not in the plan, or a second time of one")
             return {"outcomes": {**state.outcomes, **{one.intent: one for one in outcomes}}}
         case e.UndoPlanHalted() as halted:

@@ -18,11 +18,12 @@ from coordinator.outcome import event_of, verified
 from ledger import events as e
 from ledger.errors import InDoubt, NotUndoable, Permanent, Transient
 from ledger.grants import Limit, Permission, Range
-from ledger.ids import intent_id, intent_stream
+from ledger.ids import intent_id, intent_stream, undo_plan_stream
 from ledger.intents import JSON, ActionPlan, Guarantee, Mode, Subject, Undo, Verb
 from ledger.phases import TERMINAL, UNDECIDED, Phase, Step
 from ledger.state import IntentState, evolve
 from ledger.tasks import Criterion, FailureMode, TaskContract
+from ledger.undo_plans import Ending, Extent, PlannedUndo, Selection, UndoOutcome, content_digest, count
 
 T0 = datetime(2030, 1, 1, tzinfo=UTC)
 MOVES_MAX = 120  # an intent that is still moving then stays as it is
@@ -88,7 +89,7 @@ def ledger_of(seed: int, intents: int) -> list[e.Recorded]:
         token_sha256="0" * 64,
         operations=("*",),
     )
-    authority = list(_authority().items())
+    authority = [*_authority().items(), *_undo_plans().items()]
     waiting = [[(event, T0) for event in events] for _, events in authority]
     waiting += [list(_history(chance, number, _moves(chance))) for number in range(intents)]
     streams = [stream for stream, _ in authority]
@@ -151,6 +152,51 @@ def _authority() -> dict[str, list[e.Event]]:
         "refusal/2": [e.TokenRefused("expired", "grant-7", 1, chain)],
         "refusal/3": [e.TokenRefused("unknown", None, 12)],
     }
+
+
+def _undo_plans() -> dict[str, list[e.Event]]:
+    """Return the streams of undo plans: one that was carried out, and one that halted and was approved again."""
+    chain, found = ("grant-operator", "grant-manager-x"), {}
+    for number, halts in enumerate((False, True)):
+        plan, intents = _intent(10_000 + number), (_intent(0), _intent(1))
+        items = tuple(
+            PlannedUndo(intent, T0, AGENTS[0], extent, adapters=("payments",))
+            for intent, extent in zip(intents, (Extent.EXACT, Extent.SEMANTIC), strict=True)
+        )
+        selection = Selection(agent=AGENTS[number], since=T0 if halts else None, operation="payments.refund")
+        planned = e.UndoPlanned(
+            plan=plan,
+            selection=selection,
+            partial=halts,
+            reason="It was steered\nby a mail.",
+            digest=content_digest(items),
+            intents=len(items),
+            counts=count(items),
+            as_of=0,
+            expires_at=T0 + timedelta(days=1),
+            by="manager-x",
+            grant=chain[-1],
+            custody=chain,
+        )
+        approved = e.UndoPlanApproved(planned.digest, "manager-x", chain[-1], chain)
+        outcomes = [
+            UndoOutcome(intents[0], Ending.UNDONE),
+            UndoOutcome(intents[1], Ending.ATTENTION, "Look there."),
+        ]
+        halt = [e.UndoPlanHalted("The grant was revoked."), e.UndoPlanApproved(planned.digest, "operator", *_OPERATOR)]
+        found[undo_plan_stream(plan)] = [
+            planned,
+            e.UndoListed(items),
+            approved,
+            e.UndoPlanAdvanced(tuple(outcomes[:1])),
+            *(halt if halts else ()),
+            e.UndoPlanAdvanced(tuple(outcomes[1:])),
+            e.UndoPlanFinished({"undone": 1, "attention": 1}),
+        ]
+    return found
+
+
+_OPERATOR = ("grant-operator", ("grant-operator",))
 
 
 def _moves(chance: random.Random) -> int:
