@@ -32,8 +32,6 @@ OUTSIDE: dict[str, tuple[Guarantee, Make]] = {
     "email": (Guarantee.BLIND, lambda _, __: EmailOutside().start()),
     "objects-put": (Guarantee.ATOMIC, lambda _, __: ObjectsOutside("put").start()),
     "objects-create": (Guarantee.IDEMPOTENT, lambda _, __: ObjectsOutside("create").start()),
-    "objects-replace": (Guarantee.IDEMPOTENT, lambda _, __: ObjectsOutside("replace").start()),
-    "objects-delete": (Guarantee.IDEMPOTENT, lambda _, __: ObjectsOutside("delete").start()),
     "stripe-pay": (Guarantee.ATOMIC, lambda _, __: StripeOutside("pay").start()),
     "stripe-refund": (Guarantee.IDEMPOTENT, lambda _, __: StripeOutside("refund").start()),
     "stripe-cancel": (Guarantee.IDEMPOTENT, lambda _, __: StripeOutside("cancel_subscription").start()),
