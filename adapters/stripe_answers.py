@@ -48,10 +48,11 @@ class Meaning(Enum):
 
 
 class Denied(msgspec.Struct, frozen=True):
-    """An answer that is no yes, and a sentence about it."""
+    """An answer that is no yes, and a sentence about it. `replayed`: it is the stored answer to an earlier request."""
 
     meaning: Meaning
     words: str
+    replayed: bool = False
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -109,12 +110,16 @@ def seen(answer: stripe.StripeObject) -> Seen:
     """Return what a yes shows."""
     response = answer.last_response
     headers: Mapping[str, str] = {} if response is None else response.headers
-    return Seen(answer.to_dict(), _time(headers.get("date")), headers.get("idempotent-replayed") == "true")
+    return Seen(answer.to_dict(), _time(headers.get("date")), _replayed(headers))
+
+
+def _replayed(headers: Mapping[str, str]) -> bool:
+    return headers.get("idempotent-replayed") == "true"
 
 
 def denied(error: stripe.StripeError) -> Denied:
     """Return what an error means; see the table above."""
-    return Denied(_meaning(error), _words(error))
+    return Denied(_meaning(error), _words(error), _replayed(error.headers or {}))
 
 
 def _meaning(error: stripe.StripeError) -> Meaning:

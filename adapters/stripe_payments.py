@@ -11,9 +11,10 @@ a card, which holds nothing.
 
   * If the key was never used, it is now. A prepare that comes late is told by Stripe that its key belongs to another
     request (`idempotency_error`). That is the tombstone, and Stripe keeps it.
-  * If it was used, Stripe tells us the same, and only when the first request has ended. Whatever that one has made
-    carries our mark, is found among the customer's payments and let go.
-  * If it is in use at this moment (409), the abort is tried again.
+  * If it was used, Stripe tells us the same. Then the request for the hold is repeated, which makes nothing new: Stripe
+    answers from memory what it has made, and that is let go; or that it is still under way (409), and the abort is
+    tried again. What it has made behind an error carries our mark and is found among the customer's payments.
+  * If Stripe has forgotten it, a tombstone is made again, and the mark leads to what was held.
 
 Stripe keeps keys for at least 24 hours; no prepare leaves later than a few minutes after its intent or its approval.
 What is let go stays to be seen as a canceled PaymentIntent, without a charge to the customer.
@@ -41,7 +42,7 @@ from adapters.contract import (
 from adapters.stripe_account import Account, marked, of_action
 from adapters.stripe_answers import Denied, Meaning, Seen, fault, in_doubt
 from adapters.stripe_refunds import refund_of, refund_once
-from ledger.errors import InDoubt, Permanent, Transient
+from ledger.errors import AdapterError, InDoubt, Permanent, Transient
 from ledger.intents import JSON, Guarantee, Undo, Verb
 
 LONGEST_HOLD_SECONDS: Final = 30 * 86_400  # of any card: yen in Japan
@@ -99,10 +100,8 @@ class Payments:
                 if payment is None and answer.meaning is Meaning.UNCLEAR:
                     raise InDoubt(answer.words)
                 return await self._vote(call, payment)
-            case Denied(Meaning.BUSY, words):  # another call of this key is under way, and will answer for itself
-                raise Transient(words)
             case Denied():
-                raise fault(answer)
+                raise _unless_busy(answer)
             case Seen(replayed=True):
                 with in_doubt(Permanent, Transient):
                     return await self._vote(call, await self._account.payment(answer.text("/id")))
@@ -145,15 +144,15 @@ class Payments:
         match answer:
             case Denied(Meaning.NO | Meaning.MISSING):
                 return  # what Stripe refuses without a card it refuses with one: there is no hold, and will be none
-            case Denied(Meaning.KEY_USED) | Seen():
+            case Denied(Meaning.KEY_USED):
+                made = await self._made_before(call)
+            case Denied():
+                raise _unless_busy(answer)
+            case _:
                 with in_doubt(Permanent):
                     made = await self._marked(call)
-                for payment in made:
-                    await self._let_go(call, payment)
-            case Denied(Meaning.BUSY, words):
-                raise Transient(words)
-            case _:
-                raise fault(answer)
+        for payment in made:
+            await self._let_go(call, payment)
 
     async def compensate(self, call: Call, receipt: JSON | None, result: JSON) -> Result:
         """Give all of it back."""
@@ -180,6 +179,22 @@ class Payments:
         since = int(call.deadline.timestamp()) - LONGEST_HOLD_SECONDS - 86_400
         return marked(await self._account.payments_of(call.params["customer"], since), call)
 
+    async def _made_before(self, call: Call) -> list[Seen]:
+        """Return what the request for the hold has made; the key is used, so repeating it makes nothing new.
+
+        Should Stripe have dropped it unfinished, and make it now, it is let go like any other.
+        """
+        answer = await self._account.authorise(call)
+        match answer:
+            case Denied(Meaning.NO | Meaning.MISSING) | Denied(Meaning.UNCLEAR, replayed=True):  # it has ended
+                with in_doubt(Permanent):
+                    return await self._marked(call)
+            case Denied():
+                raise _unless_busy(answer)
+            case _:
+                with in_doubt(Permanent, Transient):
+                    return [await self._account.payment(answer.text("/id"))]
+
     async def _vote(self, call: Call, payment: Seen | None) -> Vote:
         if payment is None:
             return Refused("The key of this action has named another request before; it was aborted.")
@@ -205,7 +220,7 @@ class Payments:
         name = payment.text("/id")
         if payment.text("/status") == "canceled":
             return
-        answer = await self._account.cancel(name, f"{call.key}-cancel-{call.epoch}")
+        answer = await self._account.cancel(name, f"{call.key}-cancel-{name}-{call.epoch}")
         if isinstance(answer, Denied) and answer.meaning is Meaning.NO:  # then it has come to its end already
             payment = await self._account.payment(name)
             if payment.text("/status") == "succeeded":
@@ -214,6 +229,11 @@ class Payments:
                 raise InDoubt(answer.words)
         elif isinstance(answer, Denied):
             raise fault(answer)
+
+
+def _unless_busy(answer: Denied) -> AdapterError:
+    """Return what an answer means for a hold. Another request with its key is under way: this one did nothing."""
+    return Transient(answer.words) if answer.meaning is Meaning.BUSY else fault(answer)
 
 
 def _held(receipt: JSON | None) -> str:

@@ -1,7 +1,9 @@
 """The simulator of Stripe as an outside system of the contract suite: one world for each operation with an effect."""
 
+import asyncio
 import itertools
 import json
+import time
 from typing import Any
 
 from adapter_worlds import SECRET
@@ -90,6 +92,13 @@ class StripeOutside:
 
     def later(self, seconds: int) -> None:
         self.server.tell(self.account, "POST", {"later": seconds})
+
+    async def arrival(self, endpoint: str) -> None:
+        """Wait until a request has reached it."""
+        deadline = time.monotonic() + 10
+        while endpoint not in self.shows()["seen"]:
+            assert time.monotonic() < deadline, f"Nothing came to {endpoint}."
+            await asyncio.sleep(0.01)
 
     def object(self, name: str) -> Any:
         return self.shows()["objects"][name]

@@ -58,8 +58,10 @@ class Account:
         self.books = Books()
         self.keys: dict[str, JSON] = {}  # fingerprint, at, and once it has ended: status, body
         self.faults: list[JSON] = []
+        self.busy_first = False
         self.later = 0  # seconds that the clock is ahead
         self.seen: list[str] = []  # the requests that arrived
+        self.headers: set[str] = set()  # that they had
         self.door: web.TCPSite | None = None  # a port of its own, which can be closed
 
     def now(self) -> int:
@@ -104,12 +106,14 @@ class Simulator:
                 return _answer(*_error(401, "invalid_request_error", f"Invalid API Key provided: {name}"), {})
             account = self.accounts[name]
             account.seen.append(on)
+            account.headers |= {header.lower() for header in request.headers}
             params = _nested(parse_qsl(await request.text() or request.query_string, keep_blank_values=True))
             account.books.pass_time(account.now())
             fault = account.fault(on)
             headers = {"Date": formatdate(account.now(), usegmt=True), "Request-Id": f"req_{len(account.seen)}"}
             if fault.get("answer") == "reset before":
                 request.transport.abort()
+                return web.Response()
             if str(fault.get("answer")) in {"429", "401", "403", "503"}:
                 return _answer(*_error(int(fault["answer"]), "api_error", "Not now.", fault.get("code")), headers)
             status, body, replayed = await self._once(name, request, params, act, fault)
@@ -127,9 +131,10 @@ class Simulator:
         fingerprint = f"{request.method} {request.path} {json.dumps(params, sort_keys=True)}"
         known = account.keys.get(key)
         if known is not None and account.now() - known["at"] < DAY:
-            if known["fingerprint"] != fingerprint:
+            busy, other = "status" not in known, known["fingerprint"] != fingerprint
+            if other and not (busy and account.busy_first):  # which of the two Stripe says is written nowhere
                 return *_error(400, "idempotency_error", f"{OTHER} Try using a key other than '{key}'."), False
-            if "status" not in known:
+            if busy:
                 return *_error(409, "idempotency_error", BUSY, "idempotency_key_in_use"), False
             return known["status"], known["body"], True
         stored = {"fingerprint": fingerprint, "at": account.now()}
@@ -175,6 +180,7 @@ class Simulator:
         elif request.method == "POST":
             told = await request.json()
             account.later += told.pop("later", 0)
+            account.busy_first = told.pop("busy_first", account.busy_first)
             await self._move(account, told.pop("door", None))
             account.faults += [told] if told else []
         account.books.pass_time(account.now())
@@ -187,7 +193,7 @@ class Simulator:
             "what": what,
             "objects": account.books.objects,
             "seen": account.seen,
-            "faults": account.faults,
+            "headers": sorted(account.headers),
         }
         return web.json_response(shown)
 
