@@ -154,7 +154,8 @@ class McpTable(Table):
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        offered_once(self.operations, self.reads)
+        if self.operations or self.reads:  # without any, an operator can ask what there is to configure
+            offered_once(self.operations, self.reads)
         if (self.command is None) is (self.url is None):
             raise ValueError("a server has a command that starts it here, or a url; one of them")
         if self.command is None and (self.environment or self.secrets or self.log):

@@ -13,6 +13,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.lose_after: bytes | None = None
+        self.cut_at = b""  # what stands in the part of the answer that says that it is done
         self.lost = 0
         self.port = 0
 
@@ -47,7 +48,7 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await self._connect()
         losing = asyncio.Event()
-        back = asyncio.create_task(_answers(far_reader, writer, losing))
+        back = asyncio.create_task(_answers(far_reader, writer, losing, self.cut_at))
         try:
             while data := await reader.read(65536):
                 if self.lose_after is not None and self.lose_after in data:
@@ -62,9 +63,9 @@ class Proxy:
             await asyncio.gather(back, return_exceptions=True)
 
 
-async def _answers(far: asyncio.StreamReader, near: asyncio.StreamWriter, losing: asyncio.Event) -> None:
+async def _answers(far: asyncio.StreamReader, near: asyncio.StreamWriter, losing: asyncio.Event, cut_at: bytes) -> None:
     while data := await far.read(65536):
-        if losing.is_set():  # it has answered, so the effect is there; nobody will hear of it
+        if losing.is_set() and cut_at in data:  # it has answered, so the effect is there; nobody will hear of it
             near.transport.abort()
             return
         near.write(data)

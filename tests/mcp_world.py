@@ -1,7 +1,7 @@
 """Two MCP servers of the contract suite: a notebook over HTTP that knows keys, and a reference server over stdio.
 
-The notebook is one process for all tests, and each world has a book of its own in it. The memory server of the protocol's
-own makers knows nothing of keys: the key stands in what is remembered, and is searched for.
+The notebook is one process for all tests, and each world has a book of its own in it. The memory server of the
+protocol's own makers knows nothing of keys: the key stands in what is remembered, and is searched for.
 """
 
 import itertools
@@ -14,16 +14,17 @@ from typing import Any
 
 from adapter_worlds import SECRET
 from lossy_proxy import Proxy
-from servers.mcp_notes import KEY, serving
+from servers.mcp_notes import serving
 from servers.node import program
 
 from adapters.contract import Adapter
 from adapters.mcp import KIND, McpAdapter
 from ledger.intents import Verb
 
+KEY = "example.com/key"
 _books = itertools.count(1)
 _LOSSY = Path(__file__).parent / "servers" / "lossy_stdio.py"
-_FOUND = {"tool": "look_up", "arguments": {"key": "{key}"}, "at": "/found", "result": {"id": "/id"}}
+_FOUND = {"tool": "look_up", "arguments": {"book": "{book}", "key": "{key}"}, "at": "/found", "result": {"id": "/id"}}
 
 
 def params(**properties: Any) -> dict[str, Any]:
@@ -124,12 +125,14 @@ class NotesOutside:
         self.book = f"book-{next(_books)}"
         self.params = {"book": self.book, "text": "call Ada"}
         self.refusable = {**self.params, "text": 7}
+        self.facts = {"notes": 0}
         self.table = {**NOTES, "protocol": protocol}
         self._adapters: list[Adapter] = []
 
     async def start(self) -> "NotesOutside":
         self.server = serving()
         self.proxy = Proxy(("127.0.0.1", self.server.port))
+        self.proxy.cut_at = b'"result"'  # a stream of events begins before the tool is called
         await self.proxy.start()
         self.adapter = await self.another()
         return self

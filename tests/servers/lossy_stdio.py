@@ -2,7 +2,7 @@
 
 Run: python lossy_stdio.py DIRECTORY COMMAND…
 A file `down` in the directory lets it end at once. A file `lose` names a tool: the next call of it passes, and when it
-is answered nobody hears of it; both ends are gone then. Each tool that was called and has answered is a line of `calls`.
+is answered nobody hears of it; both ends are gone then. Each tool that has answered is a line of `calls`.
 """
 
 import json
