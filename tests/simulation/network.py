@@ -41,6 +41,12 @@ class Network:
         self._crash_points = crash_points
         self._pause_points = pause_points
 
+    def count_from_here(self, crash_points: frozenset[int], pause_points: frozenset[int]) -> None:
+        """Number the moments anew, and let the process die or pause at these."""
+        self.points = 0
+        self._crash_points = crash_points
+        self._pause_points = pause_points
+
     async def call(self, apply: Callable[[], Any], fate: Fate = SMOOTH, *, changes: bool = True) -> Any:
         """Send a request; returns or raises what `apply` does, or never ends when something was lost.
 
