@@ -18,9 +18,10 @@ def verdicts_of(outcomes: Sequence[Outcome], contender: str) -> Verdicts:
 
 
 def cell_text(verdicts: Verdicts, row: Row, guarantee: Guarantee) -> str:
-    """Return what stands in a square: one word if both clients see the same, else both, the returning one first."""
+    """Return what stands in a square: one word if one applies to both clients, else both, the returning one first."""
     both = [str(verdicts[cell]) for client in Client if (cell := Cell(row, guarantee, client)) in verdicts]
-    return " / ".join(both if len(set(both)) > 1 else both[:1])
+    words = [word for word in both if word != Verdict.NOT_APPLICABLE] or both
+    return " / ".join(words if len(set(words)) > 1 else words[:1])
 
 
 def show(outcomes: Sequence[Outcome], console: Console) -> None:

@@ -11,7 +11,7 @@ from agentbarrier import errors
 from agentbarrier.runtime import PolicyEffect, PolicyRule, PostgresRuntimeStore, RuntimeBarrier, RuntimePolicy
 from outside import System
 
-LEASE_SECONDS = 6.0  # above the longest call
+LEASE_SECONDS = 6.0
 options = door.arguments()
 system = System(options.gate, "left")
 

@@ -19,7 +19,7 @@ from airlock.reconcile import OnAbsent, reconcile
 from airlock.types import Verification
 from outside import System
 
-EXECUTE_SECONDS = 6.0  # above the longest call
+EXECUTE_SECONDS = 6.0
 RECONCILE_SECONDS = 7.0
 SWEEP_SECONDS = 1.0
 options = door.arguments()
@@ -39,6 +39,7 @@ def guarded(name: str, effect: Effect):
 
 @guarded("atomic", Effect(key_param="idempotency_key"))
 async def refund(request: str, account: str, *, idempotency_key: str | None = None) -> str:
+    del request
     key = str(idempotency_key).replace(":", "-")
     await system.hold(key, account)
     await system.confirm(key)
@@ -47,6 +48,7 @@ async def refund(request: str, account: str, *, idempotency_key: str | None = No
 
 @guarded("idempotent", Effect(key_param="idempotency_key"))
 async def credit(request: str, account: str, *, idempotency_key: str | None = None) -> str:
+    del request
     await system.credit(str(idempotency_key), account)
     return "done"
 
@@ -93,7 +95,7 @@ def sweep(stop: threading.Event) -> None:
                 execute_timeout=timedelta(seconds=EXECUTE_SECONDS),
                 on_absent=OnAbsent.RETRY,
             )
-        except Exception:
+        except Exception:  # noqa: BLE001 - as a job that runs again
             traceback.print_exc()
         stop.wait(SWEEP_SECONDS)
 

@@ -63,7 +63,7 @@ async def serve(
         except asyncio.CancelledError:
             writer.close()
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the client is told
             traceback.print_exc()
             status, document = 500, {"error": f"{type(error).__name__}: {error}"}
         writer.write(f"HTTP/1.0 {status} -\r\nContent-Type: application/json\r\n\r\n{json.dumps(document)}".encode())

@@ -4,7 +4,7 @@ import asyncio
 import json
 from urllib.parse import urlsplit
 
-SECONDS = 5.0
+SECONDS = 30.0  # longer than a pause, so that a worker that wakes reads its answer and goes on
 
 
 async def call(method: str, url: str, body: object = None, key: str | None = None) -> tuple[int, dict]:
