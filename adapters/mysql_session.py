@@ -37,7 +37,7 @@ LOST: Final = (OSError, MySQLError)
 NO_SUCH_BRANCH: Final = 1397  # XAER_NOTA: also where it is, in a session that has not ended
 _ROLLED_BACK: Final = frozenset({ER.LOCK_DEADLOCK, ER.LOCK_WAIT_TIMEOUT, 1402, 1613, 1614})  # by the server, surely
 _REFUSING: Final = frozenset({"22", "23", "44", "45"})  # data, constraints, check options, SIGNAL
-_REFUSING_NUMBERS: Final = frozenset({1265, 1366, 1411, 3819})  # the same, under no state of their own
+_REFUSING_NUMBERS: Final = frozenset({1265, 1267, 1366, 1411, 3819})  # the same, under no state of their own
 _PASSING: Final = frozenset({"08", "40", "70", "XA"})  # connection, deadlock, interruption, a branch rolled back
 _PASSING_NUMBERS: Final = frozenset(
     {
@@ -48,6 +48,7 @@ _PASSING_NUMBERS: Final = frozenset(
         1412, 1615, 1637, 3024,  # a table that is being altered, too many transactions, time
     }
 )  # fmt: skip
+_CLOSING_SECONDS: Final = 1.0  # then the rest of a farewell (TLS has one too) goes on without us
 _CLIENT_NUMBERS: Final = range(2000, 3000)  # said by the driver, not by the server
 _SHOWS_OTHERS: Final = re.compile(r"(?<=Duplicate entry )'.*'(?= for key)", re.DOTALL)
 
@@ -149,7 +150,8 @@ class Database:
                 yield Session(connection)
             finally:
                 with suppress(*LOST):
-                    await connection.ensure_closed()
+                    async with asyncio.timeout(_CLOSING_SECONDS):
+                        await connection.ensure_closed()
                 connection.close()
         finally:
             self._places.release()

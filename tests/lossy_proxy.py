@@ -64,10 +64,13 @@ class Proxy:
 
 
 async def _answers(far: asyncio.StreamReader, near: asyncio.StreamWriter, losing: asyncio.Event, cut_at: bytes) -> None:
-    while data := await far.read(65536):
-        if losing.is_set() and cut_at in data:  # it has answered, so the effect is there; nobody will hear of it
-            near.transport.abort()
-            return
-        near.write(data)
-        await near.drain()
-    near.transport.abort()
+    try:
+        while data := await far.read(65536):
+            if losing.is_set():  # it has answered, so the effect is there; nobody will hear of it
+                return
+            near.write(data)
+            await near.drain()
+    except OSError:  # a reset is passed on as one
+        return
+    finally:
+        near.transport.abort()

@@ -16,7 +16,9 @@ from ledger.intents import Verb
 DOCS = Path(__file__).parents[2] / "docs"
 ENVIRONMENT = {
     "CRM_DSN": "postgresql://ledger@crm.example.com/crm",
+    "SHOP_DSN": "mysql://ledger@shop.example.com/shop",
     "PAYMENTS_AUTHORIZATION": "Bearer of-the-operator",
+    "STRIPE_API_KEY": "of-the-operator",
     "SMTP_PASSWORD": "of-the-operator",
 }
 
@@ -32,7 +34,12 @@ def test_every_configuration_in_the_documents_is_read(tmp_path: Path) -> None:
         path.write_text(block)
         operations |= load(path, ENVIRONMENT).operations.keys()
     acting = {"crm.update", "payments.refund", "payments.credit", "email.send", "stock.post"}
-    assert operations == acting | {"crm.customer", "payments.charge"}
+    reading = {"crm.customer", "payments.charge"}
+    acting |= {"stripe.pay", "stripe.refund", "stripe.cancel_subscription"}
+    reading |= {"stripe.customer", "stripe.payment", "stripe.subscription"}
+    acting |= {"shop.ship"}
+    reading |= {"shop.order"}
+    assert operations == acting | reading
 
 
 class Notes:
