@@ -41,7 +41,9 @@ def listed(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
 
 
 @adapters.command
-def verify(name: str, flags: Flags = NO_FLAGS, *, thorough: Yes = False, json: Json = False) -> int:
+def verify(
+    name: str, flags: Flags = NO_FLAGS, *, thorough: Yes = False, law: Sequence[int] = (), json: Json = False
+) -> int:
     """Drive every law of the contract against an adapter, and show the guarantee that it has earned.
 
     It acts on the outside system for real, some hundred times: point it at one that is made for this. Exit 0 if
@@ -53,6 +55,8 @@ def verify(name: str, flags: Flags = NO_FLAGS, *, thorough: Yes = False, json: J
         The adapter, as in [adapters.<name>].
     thorough
         Try each fault at every step of every call, and not at some of them.
+    law
+        A law to try, by its number; may be repeated. All of them by default, and only then is anything earned.
     """
     import secrets  # noqa: PLC0415
 
@@ -73,6 +77,7 @@ def verify(name: str, flags: Flags = NO_FLAGS, *, thorough: Yes = False, json: J
             now=lambda: datetime.now(UTC),
             secrets=environment.used,
             thorough=thorough,
+            only=law,
             progress=_progress(setup.operation),
         )
         reports.append(report)
@@ -110,9 +115,12 @@ def _show(report: "Report") -> None:
     undo = "" if report.declared_undo == "none" else f", undo {report.declared_undo}"
     sys.stdout.write(f"\n{report.operation} declares {report.declared}{undo}\n\n")
     sys.stdout.flush()
-    rows = [(str(law.number), law.name, str(law.outcome), str(law.trials or "")) for law in report.laws]
-    table(("law", "", "result", "trials"), rows)
-    for law in report.laws:
+    laws = [law for law in report.laws if not report.only or law.number in report.only]
+    table(
+        ("law", "", "result", "trials"),
+        [(str(law.number), law.name, str(law.outcome), str(law.trials or "")) for law in laws],
+    )
+    for law in laws:
         for sentence in law.findings[:_FINDINGS_SHOWN]:
             sys.stdout.write(f"\nlaw {law.number}: {sentence}\n")
         if len(law.findings) > _FINDINGS_SHOWN:
@@ -127,6 +135,8 @@ def _show(report: "Report") -> None:
 
 
 def _verdict(report: "Report") -> str:
+    if report.only:
+        return "keeps the laws that were tried." if report.kept else "does not keep the laws that were tried."
     earned = "has earned no guarantee" if report.earned is None else f"has earned {report.earned}"
     if report.declared_undo != "none":
         earned += f", undo {report.earned_undo}"

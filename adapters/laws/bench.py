@@ -25,13 +25,20 @@ class Bench:
     """One operation under trial."""
 
     def __init__(
-        self, setup: Setup, now: Callable[[], datetime], secrets: tuple[bytes, ...], *, thorough: bool
+        self,
+        setup: Setup,
+        now: Callable[[], datetime],
+        secrets: tuple[bytes, ...] = (),
+        *,
+        thorough: bool = False,
+        only: frozenset[int] = frozenset(),
     ) -> None:
-        """Try the operation of `setup`; `secrets` are what no answer may hold, `now` is for deadlines."""
+        """Try the operation of `setup`, by all laws or `only` some; `secrets` are what no answer may hold."""
         self.setup = setup
         self.operation: Operation = setup.registry.operations[setup.operation]
         self.secrets = secrets
         self.now = now
+        self.only = only
         self.at_most = None if thorough else setup.table.at_most
         self.findings: list[Finding] = []
         self.notes: list[str] = []
@@ -87,6 +94,8 @@ class Bench:
 
     def run(self, laws: tuple[int, ...], experiment: Callable[..., object], *arguments: Any) -> None:
         """Make one trial of these laws. What could not be tried counts as untried, for the first of them."""
+        if self.only and self.effect.seen and not self.only & set(laws):
+            return
         self._number += 1
         trial = Trial(self, self._number)
         try:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from adapters.laws.bench import Bench
 
 _PATIENCE: Final = 40  # looks until an outside system has shown what it must show, or has come to rest
+_LITTLE_PATIENCE: Final = 4
 _PAUSE_SECONDS: Final = 0.025
 _LAST_EPOCH: Final = 10
 
@@ -189,11 +190,14 @@ class Trial:
         measured = self.bench.hold
         return self.patiently(lambda: measured.times(change(self.before.holds, self.look().holds)), expected)
 
-    @staticmethod
-    def patiently(count: Callable[[], int | None], expected: int | None) -> int | None:
-        """Count again until it comes out as expected, or patience ends; None expects nothing, and counts once."""
+    def patiently(self, count: Callable[[], int | None], expected: int | None) -> int | None:
+        """Count again until it comes out as expected, or patience ends; None expects nothing, and counts once.
+
+        With an operation that was found to break a law there is little patience left: it will not be kept anyway.
+        """
         found = count()
-        for _ in range(_PATIENCE if expected is not None else 0):
+        patience = _PATIENCE if not self.bench.findings else _LITTLE_PATIENCE
+        for _ in range(patience if expected is not None else 0):
             if found == expected:
                 break
             time.sleep(_PAUSE_SECONDS)

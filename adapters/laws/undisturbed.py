@@ -1,11 +1,14 @@
-"""The first trials: one action from preview to undo, twice, with nothing in its way.
+"""The first trials: one action from preview to undo, with nothing in its way.
+
+It is made twice: each verb by a process of its own, as after a crash between any two, and all of them by one process.
 
 From them the bench learns what one effect, one hold and one undo look like in the records, and by which steps each verb
 goes. What goes wrong already here is the plainest breach there is. After them a third trial makes two actions with the
 same parameters, to know whether the records could show a second effect at all.
 """
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -13,12 +16,9 @@ from adapters.contract import Prepared, Preview, Result
 from adapters.laws.bench import Bench
 from adapters.laws.record import Change, change, measure, same, words
 from adapters.laws.trial import CannotTry, Trial, told
-from adapters.laws.worker import Answer, Reply
+from adapters.laws.worker import Answer, Reply, Worker
 from ledger.errors import Permanent
-from ledger.ids import action_key
 from ledger.intents import JSON, Guarantee, Undo, Verb
-
-EPOCH_OF_ABORT: Final = 9
 
 
 class Course(msgspec.Struct, kw_only=True):
@@ -33,10 +33,11 @@ class Course(msgspec.Struct, kw_only=True):
 def learn(bench: Bench) -> bool:
     """Learn what the records show of one action; tell whether it is enough to go on."""
     courses: list[Course] = []
-    for number in (1, 2):
-        bench.run((5, 4), lambda trial: courses.append(_course(trial)))
-        if len(courses) < number:
-            return False
+    bench.run((5, 4), lambda trial: courses.append(_course(trial, trial.worker)))
+    if courses:
+        bench.run((5, 4), lambda trial: courses.append(_course(trial, lambda: bench.second)))
+    if len(courses) < 2:
+        return False
     bench.effect = measure(courses[0].effect, courses[1].effect)
     bench.hold = measure(courses[0].hold, courses[1].hold)
     bench.undo = measure(courses[0].undo, courses[1].undo)
@@ -55,33 +56,36 @@ def learn(bench: Bench) -> bool:
     return True
 
 
-def _course(trial: Trial) -> Course:
-    """Go through one action, each verb in a process of its own, as after a crash between any two."""
+def _course(trial: Trial, who: Callable[[], Worker]) -> Course:
+    """Go through one action, each verb by whoever is next."""
     course = Course()
-    _step(trial, Verb.PREVIEW)
-    vote = _step(trial, Verb.PREPARE)
+    owner = who()
+    _step(trial, who, Verb.PREVIEW)
+    vote = _step(trial, lambda: owner, Verb.PREPARE)
     if not isinstance(vote, Prepared):
         raise CannotTry(f"A prepare of params {trial.sample.params}, which should be possible, {told(vote)}")
     seen = trial.look()
     course.hold = change(trial.before.holds, seen.holds)
-    early = change(trial.before.effects, seen.effects)
-    if early:
+    if change(trial.before.effects, seen.effects):
         trial.find(4, "Preview and prepare were called, and no commit.")
-    result = _step(trial, Verb.COMMIT, receipt=vote.receipt)
+    result = _step(trial, who, Verb.COMMIT, receipt=vote.receipt)
+    if trial.bench.atomic and isinstance(result, Permanent):
+        trial.find(2, f"A process took a hold; another one's commit {told(result)}")
+        result = trial.answer(owner, Verb.COMMIT, receipt=vote.receipt)
     if not isinstance(result, Result):
         raise CannotTry(f"A commit that nothing disturbed {told(result)}")
     course.effect = _settled(trial)
-    _step(trial, Verb.INQUIRE)
+    _step(trial, who, Verb.INQUIRE)
     if trial.bench.undoes:
-        _undo(trial, course, vote.receipt, result)
+        _undo(trial, who, course, vote.receipt, result)
     if trial.bench.atomic:
-        _abort(trial)
+        _abort(trial, who)
     return course
 
 
-def _undo(trial: Trial, course: Course, receipt: JSON | None, result: Result) -> None:
+def _undo(trial: Trial, who: Callable[[], Worker], course: Course, receipt: JSON | None, result: Result) -> None:
     done = trial.look()
-    undone = _step(trial, Verb.COMPENSATE, receipt=receipt, result=result.data)
+    undone = _step(trial, who, Verb.COMPENSATE, receipt=receipt, result=result.data)
     if not isinstance(undone, Result):
         trial.find(8, f"A compensation that nothing disturbed {told(undone)}", undo=Undo.NONE)
         return
@@ -90,20 +94,19 @@ def _undo(trial: Trial, course: Course, receipt: JSON | None, result: Result) ->
     course.restored = same(after.shows, trial.before.shows)
 
 
-def _abort(trial: Trial) -> None:
+def _abort(trial: Trial, who: Callable[[], Worker]) -> None:
     """Learn by which steps an abort goes; of a hold of another action, because this one has happened."""
-    other = action_key("verify", trial.sample.intent, f"{trial.sample.action}-aborted", "commit")
-    vote = trial.answer(trial.bench.second, Verb.PREPARE, key=other)
+    vote = trial.answer(trial.bench.second, Verb.PREPARE, key=trial.other_key)
     receipt = vote.receipt if isinstance(vote, Prepared) else None
-    _step(trial, Verb.ABORT, key=other, receipt=receipt, epoch=EPOCH_OF_ABORT)
+    _step(trial, who, Verb.ABORT, key=trial.other_key, receipt=receipt, epoch=2)
 
 
-def _step(trial: Trial, verb: Verb, **more: Any) -> Answer:
-    """Make a call in a new process, and keep by which steps it went."""
-    heard = trial.ask(trial.worker(), verb, **more)
+def _step(trial: Trial, who: Callable[[], Worker], verb: Verb, **more: Any) -> Answer:
+    """Make a call, and keep by which steps it went the first time, in a process that had made none before."""
+    heard = trial.ask(who(), verb, **more)
     if not isinstance(heard, Reply):
         raise CannotTry(f"{verb} gave no answer.")
-    trial.bench.steps[verb] = heard.steps
+    trial.bench.steps.setdefault(verb, heard.steps)
     if verb is Verb.PREVIEW and isinstance(heard.answer, Preview) and trial.look() != trial.before:
         trial.find(11, "A preview was called, and nothing else.")
     return heard.answer
@@ -116,7 +119,7 @@ def _settled(trial: Trial) -> Change:
 
 
 def _judge_undo(bench: Bench, courses: list[Course]) -> None:
-    if not bench.undoes:
+    if not bench.undoes or any(one.law == 8 for one in bench.findings):
         return
     bench.trials[8] += len(courses)
     if not bench.undo.seen:
@@ -137,12 +140,11 @@ def _judge_undo(bench: Bench, courses: list[Course]) -> None:
 def _two_actions(trial: Trial) -> None:
     """Perform two actions with the same parameters: what a second effect looks like, and whether it can be seen."""
     trial.committed()
-    other = action_key("verify", trial.sample.intent, f"{trial.sample.action}-again", "commit")
-    vote = trial.answer(trial.bench.second, Verb.PREPARE, key=other)
+    vote = trial.answer(trial.bench.second, Verb.PREPARE, key=trial.other_key)
     if not isinstance(vote, Prepared):
         trial.bench.notes.append("Of the same parameters a second action is refused, so a second effect cannot be.")
         return
-    done = trial.answer(trial.bench.second, Verb.COMMIT, key=other, receipt=vote.receipt)
+    done = trial.answer(trial.bench.second, Verb.COMMIT, key=trial.other_key, receipt=vote.receipt)
     if isinstance(done, Permanent):
         return
     if trial.effects() == 1:

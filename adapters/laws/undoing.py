@@ -38,7 +38,7 @@ def _asked_about(trial: Trial) -> None:
         _find(trial, "A compensation that nothing disturbed was answered as done.")
     standing = trial.answer(trial.bench.second, Verb.INQUIRE, about=Verb.COMPENSATE)
     if isinstance(standing, Absent):
-        trial.find(9, "A compensation was made, and an inquiry about it answered Absent.")
+        trial.find(9, "A compensation was made, and an inquiry about it answered Absent.", undo=Undo.NONE)
 
 
 def _repeated(trial: Trial) -> None:
@@ -75,9 +75,9 @@ def _disturbed(trial: Trial, fault: Fault) -> None:
         return
     standing = trial.answer(trial.bench.second, Verb.INQUIRE, about=Verb.COMPENSATE, epoch=2)
     if undone and isinstance(standing, Absent):
-        trial.find(9, f"{scene} An inquiry about it answered Absent, and it has happened.")
+        trial.find(9, f"{scene} An inquiry about it answered Absent, and it has happened.", undo=Undo.NONE)
     if not undone and isinstance(standing, Applied):
-        trial.find(9, f"{scene} An inquiry about it answered Applied, and it has not happened.")
+        trial.find(9, f"{scene} An inquiry about it answered Applied, and it has not happened.", undo=Undo.NONE)
     if trial.bench.recognises or _may_send_again(trial, heard, standing):
         again = trial.persist(Verb.COMPENSATE, receipt=receipt, result=result.data)
         if not isinstance(again, Result):

@@ -54,6 +54,9 @@ class Outcome(StrEnum):
     NOT_ASKED = "not asked"  # of an operation with this promise
 
 
+_GOOD: Final = frozenset({Outcome.KEPT, Outcome.NOT_ASKED})
+
+
 class Finding(msgspec.Struct, frozen=True):
     """What speaks against an operation. `untried`: nothing was broken, but nothing could be seen either."""
 
@@ -85,12 +88,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     laws: tuple[Law, ...]
     faults: dict[str, int]  # how often each kind of fault fired
     notes: tuple[str, ...] = ()  # what a reader should know, and no law is about
+    only: tuple[int, ...] = ()  # the laws that were tried, if not all: then nothing is earned yet
 
     @property
     def kept(self) -> bool:
-        """Whether every law is kept and everything that was declared is earned."""
+        """Whether every law that was to be tried is kept, and everything that was declared is earned."""
+        if self.only:
+            return all(one.outcome in _GOOD for one in self.laws if one.number in self.only)
         promised = (self.earned, self.earned_undo) == (self.declared, self.declared_undo)
-        return promised and all(one.outcome in {Outcome.KEPT, Outcome.NOT_ASKED} for one in self.laws)
+        return promised and all(one.outcome in _GOOD for one in self.laws)
 
 
 def finding(
@@ -101,8 +107,8 @@ def finding(
     undo: Undo | None = None,
     untried: bool = False,
 ) -> Finding:
-    """Return a finding with the usual cost of a breach of its law, or another one."""
-    return Finding(law, sentence, costs or _COSTS.get(law), undo, untried)
+    """Return a finding with the usual cost of a breach of its law, or another one; one about undo costs only that."""
+    return Finding(law, sentence, costs or (_COSTS.get(law) if undo is None else None), undo, untried)
 
 
 def asked(law: int, guarantee: Guarantee, undo: Undo) -> bool:

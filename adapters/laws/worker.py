@@ -11,6 +11,7 @@ The child dies with its parent. Its clock is its event loop's, which a fault can
 """
 
 import asyncio
+import gc
 import os
 import pickle
 import select
@@ -154,6 +155,7 @@ def _live(registry: Registry, die_with_parent: Callable[[], None], asks: int, *,
     status = 1
     try:
         die_with_parent()
+        gc.freeze()  # or the first collection would write to, and so copy, every page that is still the parent's
         nowhere = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(nowhere, standard)
@@ -183,7 +185,7 @@ async def _work(loop: _Clock, registry: Registry, asks: int, answer: int) -> Non
     network.install()
     opened: dict[str, Adapter] = {}
     while True:
-        frame = await loop.run_in_executor(None, _read, asks, None)
+        frame = await _asked(loop, asks)
         if frame is None:
             return
         ask: Ask = pickle.loads(frame)  # noqa: S301 - our own parent wrote it
@@ -196,6 +198,17 @@ async def _work(loop: _Clock, registry: Registry, asks: int, answer: int) -> Non
         network_said = tuple(network.steps), network.fired
         network.begin(None)
         _write(answer, _frame(Reply(answered, *network_said)))
+
+
+async def _asked(loop: _Clock, asks: int) -> bytes | None:
+    """Wait for the next call to make, while connections are kept alive; None when there will be none."""
+    there = loop.create_future()
+    loop.add_reader(asks, there.set_result, None)
+    try:
+        await there
+    finally:
+        loop.remove_reader(asks)
+    return _read(asks)
 
 
 async def _opened(registry: Registry, operation: str, opened: dict[str, Adapter]) -> Adapter:
