@@ -164,7 +164,8 @@ class _Wire:
             sentence = f"The MCP server answered {status}, and the answer has no meaning: {error}."
             raise InDoubt(sentence, silent=status in _FROM_A_PROXY) from None
         if not isinstance(message, Reply) or message.number != request.number:
-            raise InDoubt(f"The MCP server answered {status}, and nothing to the request.")
+            sentence = f"The MCP server answered {status}, and nothing to the request."
+            raise InDoubt(sentence, silent=status in _FROM_A_PROXY)
         if not 200 <= status <= 299 and message.result is not None:
             raise InDoubt(f"The MCP server answered {status} with a result: {one_line(message.result)}.")
         return message

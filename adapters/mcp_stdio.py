@@ -175,7 +175,7 @@ class _Child:
             raise InDoubt("The MCP server stopped listening before it answered.", silent=True) from error
         finally:
             del self._waiting[request.number]
-            if not reply.done() and self._given_up is None:
+            if (reply.cancelled() or not reply.done()) and self._given_up is None:
                 self._given_up = sent
             self._leave_if_nobody_waits()
 
