@@ -108,17 +108,17 @@ class Account:
 
     async def payment_method(self, name: str) -> Seen:
         """Show a payment method with its customer."""
-        return await self._look(
-            lambda o: self._stripe.payment_methods.retrieve_async(name, {"expand": ["customer"]}, o)
-        )
+        request = self._stripe.payment_methods.retrieve_async
+        return await self._named(name, lambda o: request(name, {"expand": ["customer"]}, o))
 
     async def customer(self, name: str) -> Seen:
         """Show a customer."""
-        return await self._look(lambda o: self._stripe.customers.retrieve_async(name, {}, o))
+        return await self._named(name, lambda o: self._stripe.customers.retrieve_async(name, {}, o))
 
     async def payment(self, name: str) -> Seen:
         """Show a payment with its customer, its card and its charge."""
-        return await self._look(lambda o: self._stripe.payment_intents.retrieve_async(name, {"expand": list(_WITH)}, o))
+        request = self._stripe.payment_intents.retrieve_async
+        return await self._named(name, lambda o: request(name, {"expand": list(_WITH)}, o))
 
     async def charge(self, name: str) -> Seen:
         """Show a charge with its customer: the one of a payment, or one that has no payment."""
@@ -128,11 +128,13 @@ class Account:
                 raise Permanent(f"{name} has no charge: it is {payment.text('/status')}.")
             charge = payment.inside("/latest_charge")
             return Seen({**charge.data, "customer": payment.maybe("/customer")}, payment.at)
-        return await self._look(lambda o: self._stripe.charges.retrieve_async(name, {"expand": ["customer"]}, o))
+        request = self._stripe.charges.retrieve_async
+        return await self._named(name, lambda o: request(name, {"expand": ["customer"]}, o))
 
     async def subscription(self, name: str) -> Seen:
         """Show a subscription with its customer."""
-        return await self._look(lambda o: self._stripe.subscriptions.retrieve_async(name, {"expand": ["customer"]}, o))
+        request = self._stripe.subscriptions.retrieve_async
+        return await self._named(name, lambda o: request(name, {"expand": ["customer"]}, o))
 
     async def payments_of(self, customer: str, since: int | None = None) -> list[Seen]:
         """Return the payments of a customer since then, the last first; raises `Transient` if they are too many."""
@@ -248,6 +250,12 @@ class Account:
             case _:
                 return answer
 
+    async def _named(self, name: str, request: _Request) -> Seen:
+        found = await self._look(request)
+        if found.maybe("/id") != name:
+            raise Transient(f"Stripe was asked for {name} and showed something else.")
+        return found
+
     async def _pages(self, listing: _Listing, wanted: JSON, what: str) -> list[Seen]:
         found: list[Seen] = []
         for _ in range(_PAGES):
@@ -266,7 +274,10 @@ class Account:
 
 
 def _listed(page: Seen) -> list[Seen]:
-    return [Seen(one, page.at) for one in page.maybe("/data") or () if isinstance(one, dict)]
+    data = page.maybe("/data")
+    if page.maybe("/object") != "list" or not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
+        raise Transient("Stripe was asked for a list and showed something else; nothing can be told from it.")
+    return [Seen(one, page.at) for one in data]
 
 
 def _kind(payment: str) -> str:

@@ -156,8 +156,10 @@ class Payments:
 
     async def compensate(self, call: Call, receipt: JSON | None, result: JSON) -> Result:
         """Give all of it back."""
-        del receipt
-        return await refund_once(self._account, call, result["id"], result["amount"])
+        taken: JSON = {**(receipt or {}), **result}  # of what a person has found there is only the receipt
+        if "id" not in taken:
+            raise InDoubt("Neither a receipt nor a result names what was taken.")
+        return await refund_once(self._account, call, taken["id"], call.params["amount"])
 
     async def inquire(self, call: Call) -> Standing:
         """Find what carries this key among the customer's payments."""
@@ -198,6 +200,8 @@ class Payments:
     async def _vote(self, call: Call, payment: Seen | None) -> Vote:
         if payment is None:
             return Refused("The key of this action has named another request before; it was aborted.")
+        if not marked([payment], call) or payment.number("/amount") != call.params["amount"]:
+            raise InDoubt(f"{payment.text('/id')} is not what was asked for.")
         match payment.text("/status"):
             case "requires_capture" if self._ends_too_soon(payment):
                 with in_doubt(Permanent, Transient):

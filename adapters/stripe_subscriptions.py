@@ -84,7 +84,7 @@ class Cancellations:
         if _mark(found) == call.key:
             return _change(found)
         no = _ended(found)
-        if no is None and _mark(found) != result.get("mark"):
+        if no is None and _mark(found) != result.get("mark", _mark(found)):  # a person's word has no mark
             no = f"{call.params['subscription']} was changed again since; that change is left as it is."
         if no is not None:
             raise Permanent(no)

@@ -272,7 +272,7 @@ async def test_a_one_shot_that_was_not_carried_out_is_in_doubt_unless_stripe_its
 
 
 @at("pay", *_COMMITS)
-@pytest.mark.parametrize("answer", ["lose", "rubbish", "bad gateway", "500 after"])
+@pytest.mark.parametrize("answer", ["lose", "rubbish", "empty", "bad gateway", "500 after"])
 async def test_whatever_hides_an_effect_is_a_doubt_and_the_repetition_settles_it(world, answer) -> None:
     vote = await prepare(world)
     world.arm(Verb.COMMIT, answer)
@@ -294,12 +294,27 @@ async def test_a_slow_answer_is_a_doubt_about_an_effect_and_nothing_to_a_look(wo
 
 
 @at(*VERBS)
-@pytest.mark.parametrize("answer", ["lose", "rubbish", "500 after", "429", "401"])
+@pytest.mark.parametrize("answer", ["lose", "rubbish", "empty", "500 after", "429", "401"])
 async def test_a_look_that_fails_never_makes_a_doubt(world, answer) -> None:
     places = {"pay": "payment_methods", "refund": "payment_intents"}
     world.arm(f"GET /v1/{places.get(world.verb, 'subscriptions')}/{{id}}", answer)
     with pytest.raises(Transient):
         await world.adapter.preview(call(world, Verb.PREVIEW))
+
+
+@at("pay", "refund")
+async def test_a_list_that_is_none_is_not_taken_for_an_empty_one(world) -> None:
+    await commit(world, getattr(await prepare(world), "receipt", None))
+    listing = f"GET /v1/{'refunds' if world.verb == 'refund' else 'payment_intents'}"
+    world.arm(listing, "empty")
+    with pytest.raises(Transient, match="asked for a list"):
+        await world.adapter.inquire(call(world, Verb.COMMIT))
+    if world.verb == "refund":
+        world.later(DAY + 60)  # only the list can tell now
+        world.arm(listing, "empty")
+        with pytest.raises(Transient, match="asked for a list"):
+            await commit(world)
+    assert await world.effects() == 1
 
 
 @at(*VERBS)

@@ -215,6 +215,8 @@ async def _leave(request: web.Request, proper: web.Response, fault: JSON) -> web
             request.transport.abort()
         case "slow":
             await asyncio.sleep(fault["seconds"])
+        case "empty":
+            proper.text = "{}"
         case "rubbish":
             return web.Response(text="<html>Bad day</html>", content_type="text/html")
         case "bad gateway":
