@@ -24,7 +24,8 @@ An inquiry is read as configured; what is listed nowhere is Unknown, and no answ
 no whole answer came, or a proxy said so (502 503 504), the error is `silent`: the system was not heard.
 
 `Idempotency-Key` names one request: the action's key for what comes first (prepare, or the commit of a one-shot), the
-undo key for compensate, and `<key>-commit` and `<key>-abort` for what follows a hold.
+undo key for compensate, and `<key>-commit` and `<key>-abort` for what follows a hold. `Intent-Epoch` goes with it: a
+system that keeps a fence (`fence/`) refuses a hold to a process that was overtaken, which has a smaller one.
 """
 
 from collections.abc import Mapping
@@ -218,7 +219,7 @@ class HttpAdapter:
             url, body = self._request(endpoint, call, more)
         except Unrenderable as error:
             raise Permanent(f"The request cannot be made: {error}. Nothing was sent.") from error
-        headers = {"Idempotency-Key": key} if key else {}
+        headers = {"Idempotency-Key": key, "Intent-Epoch": str(call.epoch)} if key else {}
         if call.traceparent:
             headers["traceparent"] = call.traceparent
         return await self._client.send(endpoint.method, url, body, headers)

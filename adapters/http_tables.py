@@ -44,8 +44,8 @@ SettleSeconds = Annotated[int, Field(ge=0, le=86_400)]
 SETTLE_SECONDS_DEFAULT: Final = 60  # what proxies and queues usually keep a request whose sender has hung up
 
 _OUR_HEADERS: Final = (
-    "accept accept-encoding connection content-length content-type cookie host idempotency-key te traceparent "
-    "transfer-encoding upgrade user-agent"
+    "accept accept-encoding connection content-length content-type cookie host idempotency-key "
+    "intent-epoch te traceparent transfer-encoding upgrade user-agent"
 )
 _HEADER: Final = re.compile(r"[A-Za-z0-9-]{1,64}").fullmatch
 SECRET_SOUNDING: Final = re.compile(r"auth|key|token|secret|passw|sign|credential|cookie", re.IGNORECASE).search
