@@ -105,7 +105,7 @@ class Gate:
         system = request.match_info["system"]
         body = await request.read()
         document = json.loads(body) if body else {}
-        kind = _kind(request.method, request.match_info["rest"], document)
+        kind = kind_of(request.method, request.match_info["rest"], document)
         ours = self._is_about(request, document)
         self._note(ours, f"{system} {kind} {request.match_info['rest']}")
         if ours and (system, kind) in self._refused:
@@ -162,7 +162,8 @@ class Gate:
             self.log.append(words)
 
 
-def _kind(method: str, path: str, document: dict[str, Any]) -> str:
+def kind_of(method: str, path: str, document: Mapping[str, Any]) -> str:
+    """Return what a request would do."""
     match method, path.split("/"):
         case "POST", ["refunds"]:
             return HOLD

@@ -159,6 +159,7 @@ async def play(
     directory: Path,
     lanes: int,
     tell: Callable[[Outcome], None],
+    patience: Patience = PATIENT,
 ) -> list[Outcome]:
     """Play cells on several lanes at the same time, what takes longest first; `tell` hears of each as it ends."""
     waiting = patient_first(cells)
@@ -166,7 +167,7 @@ async def play(
 
     async def one(number: int) -> None:
         below = _open_directory(directory / str(number))
-        async with Lane(below, contender, install) as lane:
+        async with Lane(below, contender, install, patience) as lane:
             while waiting:
                 outcomes.append(await lane.run(waiting.pop(0)))
                 tell(outcomes[-1])

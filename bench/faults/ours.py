@@ -35,11 +35,14 @@ _APPLIED: Final = {"done": True, "undone": False, "planned": False, "prepared": 
 class Ours:
     """One ledger on the lane's PostgreSQL; the coordinators outlive the cells."""
 
-    def __init__(self, directory: Path, postgres: EmbeddedPostgres, gate: str) -> None:
+    def __init__(
+        self, directory: Path, postgres: EmbeddedPostgres, gate: str, lease_seconds: float = LEASE_SECONDS
+    ) -> None:
         """Keep everything below a directory; reach the outside systems through the gate."""
         self._directory = directory
         self._postgres = postgres
         self._gate = gate
+        self._lease_seconds = lease_seconds
         self._workers: dict[int, Service] = {}
         self._session: aiohttp.ClientSession | None = None
         self._intents: dict[str, str] = {}
@@ -53,7 +56,7 @@ class Ours:
             "INTENTLEDGER_DSN": self._postgres.dsn(),
             "INTENTLEDGER_DATA": str(self._directory / "data"),
             "INTENTLEDGER_CONFIG": str(configuration),
-            "INTENTLEDGER_LEASE_SECONDS": str(LEASE_SECONDS),
+            "INTENTLEDGER_LEASE_SECONDS": str(self._lease_seconds),
             "INTENTLEDGER_LOG_LEVEL": "warning",
         }
         configuration.write_text(configuration.read_text().replace("$GATE", self._gate))

@@ -1,6 +1,7 @@
 """The fault matrix judges rightly, and a short slice of ours is as it must be. All of it: `make faults`."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from bench.faults import scenes
 from bench.faults.cells import Cell, Client, Guarantee, Row
 from bench.faults.contender import Contender
 from bench.faults.lane import Lane, Patience, play
+from bench.faults.ours import Ours
 from bench.faults.peers import Peer
-from bench.faults.roster import OURS, contender, expected_of_ours, installer
+from bench.faults.roster import OURS, contender, expected_of_ours
 from bench.faults.verdicts import Verdict
 
 LIAR = Contender("liar", "1", "told to lie", True, lambda _: None)
@@ -27,7 +29,6 @@ LIES = [
 ]
 SLICE = [
     Cell(Row.LANDED, Guarantee.ATOMIC, NEVER),
-    Cell(Row.BETWEEN, Guarantee.IDEMPOTENT, RETURNS),
     Cell(Row.LOST_ANSWER, Guarantee.BLIND, RETURNS),
     Cell(Row.COMPENSATION, Guarantee.IDEMPOTENT, NEVER),
 ]
@@ -52,6 +53,8 @@ async def test_every_verdict_is_reached_by_a_worker_that_deserves_it(open_direct
 
 
 async def test_a_slice_of_ours_is_atomic_or_honestly_stuck(open_directory):
-    outcomes = await play(contender(OURS), installer(OURS), SLICE, open_directory / "ours", 1, lambda _: None)
+    install = partial(Ours, lease_seconds=1.0)
+    patience = Patience(quiet_seconds=0.2)
+    outcomes = await play(contender(OURS), install, SLICE, open_directory / "ours", 1, lambda _: None, patience)
     assert {one.cell: (one.verdict, one.why) for one in outcomes if one.verdict is not expected_of_ours(one.cell)} == {}
     assert {one.cell for one in outcomes} == set(SLICE)

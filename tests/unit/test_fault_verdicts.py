@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bench.faults.cells import ALL, Cell, Client, Guarantee, Row
-from bench.faults.gate import EFFECT, HOLD, LOOK, UNDO, _kind
+from bench.faults.gate import EFFECT, HOLD, LOOK, UNDO, kind_of
 from bench.faults.record import Found, found
 from bench.faults.roster import ROSTER, expected_of_ours
 from bench.faults.verdicts import Said, State, Verdict, verdict
@@ -117,7 +117,7 @@ def test_the_reader_counts_what_an_account_has_seen(case, tmp_path):
     ],
 )
 def test_the_gate_knows_what_a_request_would_do(method, path, body, kind):
-    assert _kind(method, path, body) == kind
+    assert kind_of(method, path, body) == kind
 
 
 def test_the_matrix_is_whole_and_nothing_is_not_applicable_to_ours():
