@@ -84,10 +84,17 @@ class McpAdapter:
         """End the child or the client."""
         await self._server.close()
 
-    async def tools(self) -> Mapping[str, JSON]:
-        """Return what the server offers now, by name; raises `Transient`. For operators, who pin what they trust."""
-        async with asyncio.timeout(self._seconds), self._server.conversation() as talk:
-            return await talk.tools()
+    async def tools(self, seconds: float | None = None) -> Mapping[str, JSON]:
+        """Return what the server offers now, by name. Raises `Transient`; waits as long as a call does, or `seconds`.
+
+        For operators too, who pin what they trust.
+        """
+        seconds = self._seconds if seconds is None else seconds
+        try:
+            async with asyncio.timeout(seconds), self._server.conversation() as talk:
+                return await talk.tools()
+        except TimeoutError:
+            raise _too_late(seconds, called=False) from None
 
     async def preview(self, call: Call) -> Preview:
         """Call the tool that looks, and take from its answer what is configured (law 11)."""
@@ -105,7 +112,7 @@ class McpAdapter:
     async def prepare(self, call: Call) -> Vote:
         """Look, and make sure that the call can be made and undone as it was configured (laws 1 and 4)."""
         use = self._uses[call.operation]
-        tools = await self._listed()
+        tools = await self.tools()
         for step in use.steps():
             if reason := unusable(step.tool, step.pin, tools):
                 return Refused(reason)
@@ -174,12 +181,6 @@ class McpAdapter:
             if reply is None:
                 raise _too_late(self._seconds, called=called) from None
         return reply
-
-    async def _listed(self) -> Mapping[str, JSON]:
-        try:
-            return await self.tools()
-        except TimeoutError:
-            raise _too_late(self._seconds, called=False) from None
 
 
 def _too_late(seconds: float, *, called: bool) -> Transient | InDoubt:

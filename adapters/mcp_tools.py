@@ -19,6 +19,10 @@ from adapters.mcp_messages import one_line
 from ledger.canonical import canonical, digest
 from ledger.intents import JSON
 
+_PROSE: Final = frozenset({"$schema", "$id", "$comment", "title", "description", "examples"})
+_SCHEMAS_BY_NAME: Final = frozenset({"properties", "$defs", "definitions"})
+_SCHEMAS_LISTED: Final = frozenset({"prefixItems", "anyOf", "oneOf", "allOf"})
+_SCHEMA: Final = frozenset({"", "items", "additionalProperties", "contains", "propertyNames", "not"})
 _NOT_PINNED: Final = frozenset({"_meta", "icons"})
 _COMPILED_MAX: Final = 256  # schemas of one process; a server has a few dozen
 _compiled: OrderedDict[str, jsonschema_rs.Validator] = OrderedDict()
@@ -59,7 +63,11 @@ def misfit(tool: str, definition: JSON, arguments: JSON) -> str | None:
 
 
 def closed(definition: JSON) -> JSON:
-    """Return a tool's schema as one that takes nothing unknown. Raises `ValueError` with a sentence if it cannot be."""
+    """Return a tool's schema as one that takes nothing unknown and has none of the server's prose in it.
+
+    Parameters are shown to agents, and what a server writes there may be meant to steer them. Raises `ValueError` with
+    a sentence if it cannot be closed.
+    """
     schema = definition.get("inputSchema")
     name = one_line(definition.get("name"))
     if not isinstance(schema, dict) or schema.get("type") != "object":
@@ -69,8 +77,22 @@ def closed(definition: JSON) -> JSON:
     composed = sorted(schema.keys() & {"$ref", "allOf", "anyOf", "oneOf", "if", "patternProperties"})
     if composed:
         raise ValueError(f"The tool {name} describes what it takes by {composed[0]}; write its params yourself.")
-    about_itself = {"$schema", "$id", "title", "description"}
-    return {**{key: value for key, value in schema.items() if key not in about_itself}, "additionalProperties": False}
+    bare: JSON = {key: _bare(key, value) for key, value in schema.items() if key not in _PROSE}
+    return {**bare, "additionalProperties": False}
+
+
+def _bare(keyword: str, value: Any) -> Any:
+    """Return what stands under a keyword of a schema without prose, objects in it closed where they are plain."""
+    if keyword in _SCHEMAS_BY_NAME and isinstance(value, dict):
+        return {name: _bare("", inner) for name, inner in value.items()}
+    if keyword in _SCHEMAS_LISTED and isinstance(value, list):
+        return [_bare("", inner) for inner in value]
+    if keyword not in _SCHEMA or not isinstance(value, dict):
+        return value
+    schema = {key: _bare(key, inner) for key, inner in value.items() if key not in _PROSE}
+    if "properties" in schema and not schema.keys() & {"$ref", "allOf", "anyOf", "oneOf", "if", "patternProperties"}:
+        schema.setdefault("additionalProperties", False)
+    return schema
 
 
 def _validator(schema: JSON) -> jsonschema_rs.Validator:

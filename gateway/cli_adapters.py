@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cyclopts import App
 
+from gateway.cli_tools import tools
 from gateway.command import FOUND_WRONG, NO_FLAGS, OK, Flags, Json, Yes, settings_of, table
 from ledger.errors import Misconfigured
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _FINDINGS_SHOWN: Final = 5  # of one law; they tend to be one fault seen many times
 
 adapters = App(name="adapters", help="What the configured adapters offer, and whether they keep it.")
+adapters.command(tools)
 
 
 @adapters.default
