@@ -2,7 +2,7 @@
 
 An adapter stands for one outside system and offers *operations*, `adapter.verb`. It speaks the six verbs below. The
 coordinator promises how it will call them; the adapter promises what their answers mean. Each promise is a law, each
-law has a number, and `tests/contract/test_adapter_laws.py` has one test for each, run over every adapter.
+law has a number, and `intentledger adapters verify` (`adapters/laws/`) drives every one of them against an adapter.
 
 What the coordinator promises
 

@@ -141,7 +141,7 @@ def sample(setup: Setup, number: int, arranged: JSON) -> Sample:
     faults = setup.registry.validate(setup.operation, params)
     if faults:
         raise Misconfigured(f"[verify.{setup.operation}] params: {faults[0]['path']} {faults[0]['message']}")
-    intent, action = f"verify-{setup.run}", f"sample-{number}"
+    intent, action = f"verify-{setup.run}", f"{setup.operation}-{number}"  # of two operations never the same key
     keys = [action_key("verify", intent, action, verb) for verb in ("commit", "compensate")]
     return Sample(intent, action, params, keys[0], keys[1], values)
 
