@@ -46,6 +46,7 @@ _NOT_NOW: Final = (  # as the store names it; an answer without a body is named 
     "AccessDenied AllAccessDisabled AccountProblem ExpiredToken InvalidAccessKeyId InvalidToken NoSuchBucket "
     "RequestTimeTooSkewed SignatureDoesNotMatch SlowDown TokenRefreshRequired 401 403 429"
 )
+_AWAY: Final = frozenset({502, 503, 504})  # said by what stands before the store
 _IDLE_SECONDS: Final = 3  # shorter than stores wait, so that they seldom close what we are about to use
 _VERSIONS_WALKED: Final = 50  # of one object, above the one that was seen; more writers at once are not told apart
 _RECORD_BYTES: Final = 2 * bounds.ANSWER_BYTES
@@ -275,7 +276,7 @@ class Bucket:
         try:
             return await self._act(verb, **params)
         except InDoubt as error:
-            raise Transient(f"{error.message} Nothing was changed.") from error
+            raise Transient(f"{error.message} Nothing was changed.", silent=error.silent) from error
 
     async def _act(self, verb: str, **params: Any) -> Any:
         if self._client is None:
@@ -285,11 +286,12 @@ class Bucket:
         except ClientError as error:
             raise _refused(error) from error
         except _NEVER_SENT as error:
-            raise Transient(f"The store cannot be reached ({type(error).__name__}); nothing was sent.") from error
+            reason = f"The store cannot be reached ({type(error).__name__}); nothing was sent."
+            raise Transient(reason, silent=True) from error
         except ParamValidationError as error:
             raise StoreRefused(400, "InvalidArgument", "The request cannot be written.") from error
         except (BotoCoreError, OSError, TimeoutError) as error:
-            raise InDoubt(f"The store gave no whole answer ({type(error).__name__}).") from error
+            raise InDoubt(f"The store gave no whole answer ({type(error).__name__}).", silent=True) from error
 
 
 def _refused(error: ClientError) -> Exception:
@@ -301,7 +303,7 @@ def _refused(error: ClientError) -> Exception:
         return Transient(f"{words}; nothing was changed.")
     if 400 <= status <= 499 and code != "RequestTimeout":
         return StoreRefused(status, code, f"{words}.")
-    return InDoubt(f"{words}.")
+    return InDoubt(f"{words}.", silent=status in _AWAY)
 
 
 @cache

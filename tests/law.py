@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from adapter_worlds import EmailOutside, PostgresOutside, ReferenceOutside, World, call
+from inventory_world import InventoryOutside
 from mcp_world import MemoryOutside, NotesOutside
+from messages_world import MessagesOutside
 from mysql_world import MysqlOutside
 from objects_world import ObjectsOutside
 from payments_world import HttpOutside
@@ -27,9 +29,14 @@ OUTSIDE: dict[str, tuple[Guarantee, Make]] = {
     "http-atomic": (Guarantee.ATOMIC, lambda _, path: HttpOutside("refund", path / "record").start()),
     "http-idempotent": (Guarantee.IDEMPOTENT, lambda _, path: HttpOutside("credit", path / "record").start()),
     "http-verifiable": (Guarantee.VERIFIABLE, lambda _, path: HttpOutside("transfer", path / "record").start()),
+    "fence-postgres": (Guarantee.ATOMIC, lambda dsn, _: InventoryOutside("reserve", dsn).start()),
+    "fence-postgres-once": (Guarantee.IDEMPOTENT, lambda dsn, _: InventoryOutside("deliver", dsn).start()),
+    "fence-mariadb": (Guarantee.ATOMIC, lambda _, __: InventoryOutside("reserve", None).start()),
+    "fence-mariadb-once": (Guarantee.IDEMPOTENT, lambda _, __: InventoryOutside("deliver", None).start()),
     "mcp-http": (Guarantee.IDEMPOTENT, lambda _, __: NotesOutside("2025-11-25").start()),
     "mcp-stdio": (Guarantee.VERIFIABLE, lambda _, path: MemoryOutside(path).start()),
     "email": (Guarantee.BLIND, lambda _, __: EmailOutside().start()),
+    "messages": (Guarantee.IDEMPOTENT, lambda _, __: MessagesOutside().start()),
     "objects-put": (Guarantee.ATOMIC, lambda _, __: ObjectsOutside("put").start()),
     "objects-create": (Guarantee.IDEMPOTENT, lambda _, __: ObjectsOutside("create").start()),
     "stripe-pay": (Guarantee.ATOMIC, lambda _, __: StripeOutside("pay").start()),
