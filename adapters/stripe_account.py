@@ -144,8 +144,8 @@ class Account:
         return await self._pages(self._stripe.payment_intents.list_async, wanted, f"payments of {customer}")
 
     async def latest_payments_of(self, customer: str) -> list[Seen]:
-        """Return the latest payments of a customer, the last first, at most a hundred."""
-        wanted: Any = {"customer": customer, "limit": _PAGE}
+        """Return the latest payments of a customer with their charges, the last first, at most a hundred."""
+        wanted: Any = {"customer": customer, "limit": _PAGE, "expand": ["data.latest_charge"]}
         return _listed(await self._look(partial(self._stripe.payment_intents.list_async, wanted)))
 
     async def refunds_of(self, payment: str) -> list[Seen]:

@@ -1,11 +1,12 @@
-"""What can be looked at in a Stripe account without changing anything: customers, payments, subscriptions.
+"""What can be looked at in a Stripe account without changing anything: customers, their payments and subscriptions.
 
-Agents may read it, tasks may name it as the proof of their success, and people see by it what an action has left.
+Agents may read it, tasks may name it as the proof of their success, and people see by it what an action has left. Of a
+customer's payments the latest hundred are looked through, and of what is found the last ten are shown.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -15,11 +16,12 @@ from adapters.reading import reading
 from adapters.stripe_account import Account
 from adapters.stripe_answers import Seen
 
-_STANDING: Final = frozenset({"requires_capture", "processing", "succeeded"})
-_SHOWN: Final = 10  # of those among the latest payments of a customer
-_PREFIXES: Final = {"customer": "cus", "payment": "pi", "subscription": "sub"}
+_SHOWN: Final = 10
+_IDS: Final = {"customer": "cus", "payment": "(pi|ch|py)", "subscription": "sub"}
 _FACTS: Final[Mapping[str, Mapping[str, FactType]]] = {
     "customer": {"customer_age_days": "integer", "delinquent": "boolean"},
+    "holds": {"count": "integer"},
+    "payments": {"count": "integer"},
     "payment": {
         "status": "string",
         "amount": "integer",
@@ -28,6 +30,7 @@ _FACTS: Final[Mapping[str, Mapping[str, FactType]]] = {
         "refunded": "integer",
         "customer": "string",
     },
+    "refunds": {"count": "integer"},
     "subscription": {
         "status": "string",
         "cancel_at_period_end": "boolean",
@@ -46,41 +49,59 @@ class Look(msgspec.Struct, frozen=True):
 
 def looks(name: str, account: Account) -> list[Look]:
     """Return what an adapter of this name can look at."""
-    seen = {"customer": _customer, "payment": _payment, "subscription": _subscription}
-    return [Look(_reading(name, what), partial(look, account)) for what, look in seen.items()]
+    return [
+        Look(_reading(f"{name}.customer", "customer", "customer {customer}"), partial(_customer, account)),
+        Look(_reading(f"{name}.holds", "customer", "what is held for {customer}"), partial(_holds, account)),
+        Look(_reading(f"{name}.payments", "customer", "what {customer} has paid"), partial(_payments, account)),
+        Look(_reading(f"{name}.payment", "payment", "payment {payment}"), partial(_payment, account)),
+        Look(_reading(f"{name}.refunds", "payment", "what was given back of {payment}"), partial(_refunds, account)),
+        Look(_reading(f"{name}.subscription", "subscription", "{subscription}"), partial(_subscription, account)),
+    ]
 
 
-def _reading(name: str, what: str) -> Operation:
+def _reading(name: str, of: str, what: str) -> Operation:
     params = {
         "type": "object",
         "additionalProperties": False,
-        "required": [what],
-        "properties": {what: {"type": "string", "pattern": f"^{_PREFIXES[what]}_[A-Za-z0-9]{{1,64}}$"}},
+        "required": [of],
+        "properties": {of: {"type": "string", "pattern": f"^{_IDS[of]}_[A-Za-z0-9]{{1,64}}$"}},
     }
-    facts = _FACTS[what]
-    return reading(f"{name}.{what}", params, facts=tuple(facts), fact_types=facts, summary=f"look at {what} {{{what}}}")
+    facts = _FACTS[name.rpartition(".")[2]]
+    return reading(name, params, facts=tuple(facts), fact_types=facts, summary=f"look at {what}")
 
 
 async def _customer(account: Account, call: Call) -> Preview:
     found = await account.customer(call.params["customer"])
+    return Preview({"customer_age_days": found.age_days(""), "delinquent": found.maybe("/delinquent") is True})
+
+
+async def _holds(account: Account, call: Call) -> Preview:
     payments = await account.latest_payments_of(call.params["customer"])
-    standing = [_line(one) for one in payments if one.text("/status") in _STANDING]
-    facts = {"customer_age_days": found.age_days(""), "delinquent": found.maybe("/delinquent") is True}
-    return Preview(facts, {"payments": standing[:_SHOWN]})
+    return _list([one for one in payments if one.text("/status") == "requires_capture"])
+
+
+async def _payments(account: Account, call: Call) -> Preview:
+    payments = await account.latest_payments_of(call.params["customer"])
+    return _list(
+        [one for one in payments if one.text("/status") == "succeeded"], refunded="/latest_charge/amount_refunded"
+    )
 
 
 async def _payment(account: Account, call: Call) -> Preview:
-    found = await account.payment(call.params["payment"])
-    charged = found.maybe("/latest_charge") is not None
+    charge = await account.charge(call.params["payment"])
     facts = {
-        "status": found.text("/status"),
-        "amount": found.number("/amount"),
-        "currency": found.text("/currency").upper(),
-        "taken": found.number("/amount_received"),
-        "refunded": found.number("/latest_charge/amount_refunded") if charged else 0,
-        "customer": found.id_of("/customer"),
+        "status": charge.text("/status"),
+        "amount": charge.number("/amount"),
+        "currency": charge.text("/currency").upper(),
+        "taken": charge.number("/amount_captured"),
+        "refunded": charge.number("/amount_refunded"),
+        "customer": charge.id_of("/customer"),
     }
     return Preview(facts)
+
+
+async def _refunds(account: Account, call: Call) -> Preview:
+    return _list(await account.refunds_of(call.params["payment"]))
 
 
 async def _subscription(account: Account, call: Call) -> Preview:
@@ -94,5 +115,7 @@ async def _subscription(account: Account, call: Call) -> Preview:
     return Preview(facts)
 
 
-def _line(payment: Seen) -> dict[str, Any]:
-    return {name: payment.maybe(f"/{name}") for name in ("id", "status", "amount", "currency")}
+def _list(found: list[Seen], **more: str) -> Preview:
+    wanted = {"id": "/id", "amount": "/amount", "currency": "/currency", **more}
+    shown = [{name: one.maybe(pointer) for name, pointer in wanted.items()} for one in found[:_SHOWN]]
+    return Preview({"count": len(found)}, {"latest": shown})

@@ -341,24 +341,26 @@ async def test_a_rotated_key_is_used_from_the_next_request_on(world) -> None:
 
 @at("pay")
 async def test_what_stands_can_be_looked_at_and_what_was_let_go_cannot(world) -> None:
-    def look(what, name):
-        place = StripeLook(f"stripe.{what}", {what: name})
-        return world.adapter.preview(call(place, Verb.PREVIEW))
+    async def look(what, **params):
+        preview = await world.adapter.preview(call(StripeLook(f"stripe.{what}", params), Verb.PREVIEW))
+        return preview.before["latest"] if preview.before else preview.facts
 
-    before = await look("customer", "cus_88")
-    assert before.facts == {"customer_age_days": 100, "delinquent": False}
-    vote = await prepare(world)
-    held = {"id": vote.receipt["id"], "status": "requires_capture", "amount": 4200, "currency": "usd"}
-    assert (await look("customer", "cus_88")).before == {"payments": [held, *before.before["payments"]]}
-    await world.adapter.abort(call(world, Verb.ABORT), vote.receipt)
-    assert await look("customer", "cus_88") == before
-    facts = (await look("payment", "pi_88")).facts
-    assert facts == {
-        "status": "succeeded", "amount": 5000, "currency": "USD", "taken": 5000, "refunded": 0, "customer": "cus_88",
-    }  # fmt: skip
-    assert (await look("subscription", "sub_88")).facts["status"] == "active"
+    assert await look("customer", customer="cus_88") == {"customer_age_days": 100, "delinquent": False}
+    for ending in ("abort", "commit"):
+        vote = await prepare(world, key=ending)
+        line = {"id": vote.receipt["id"], "amount": 4200, "currency": "usd"}
+        assert await look("holds", customer="cus_88") == [line]
+        assert len(await look("payments", customer="cus_88")) == 1
+        verb = call(world, Verb.COMMIT, key=ending)
+        await getattr(world.adapter, ending)(verb, vote.receipt)
+        assert await look("holds", customer="cus_88") == []
+    assert (await look("payments", customer="cus_88"))[0] == line | {"refunded": 0}
+    paid = {"status": "succeeded", "amount": 5000, "currency": "USD", "taken": 5000, "customer": "cus_88"}
+    assert await look("payment", payment="pi_88") == await look("payment", payment="ch_88") == paid | {"refunded": 0}
+    assert await look("refunds", payment="pi_88") == []
+    assert (await look("subscription", subscription="sub_88"))["status"] == "active"
     with pytest.raises(Permanent, match="No such customer"):
-        await look("customer", "cus_404")
+        await look("customer", customer="cus_404")
 
 
 class StripeLook:

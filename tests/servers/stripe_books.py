@@ -50,9 +50,12 @@ class Books:
         return found
 
     def shown(self, thing: JSON, expand: list[str]) -> JSON:
-        unknown = set(expand) - MAY_EXPAND
+        unknown = {one.removeprefix("data.") for one in expand} - MAY_EXPAND
         if unknown:
             raise invalid(f"This property cannot be expanded ({unknown.pop()}).", begun=False)
+        if thing["object"] == "list":
+            inside = [one.removeprefix("data.") for one in expand if one.startswith("data.")]
+            return thing | {"data": [self.shown(one, inside) for one in thing["data"]]}
         return {
             name: self.objects.get(value, value) if name in expand and isinstance(value, str) else value
             for name, value in thing.items()

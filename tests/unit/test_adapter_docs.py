@@ -31,4 +31,6 @@ def test_every_configuration_in_the_documents_is_read(tmp_path: Path) -> None:
     reading |= {f"stripe.{one}" for one in ("customer", "holds", "payments", "payment", "refunds", "subscription")}
     acting |= {"shop.ship"}
     reading |= {"shop.order"}
+    acting |= {"memory.remember", "tickets.open"}
+    reading |= {"tickets.ticket"}
     assert operations == acting | reading
