@@ -12,6 +12,7 @@ ENVIRONMENT = {
     "PAYMENTS_AUTHORIZATION": "Bearer of-the-operator",
     "STRIPE_API_KEY": "of-the-operator",
     "SMTP_PASSWORD": "of-the-operator",
+    "TICKETS_AUTHORIZATION": "Bearer of-the-operator",
 }
 
 
