@@ -30,7 +30,6 @@ OUTSIDE: dict[str, tuple[Guarantee, Make]] = {
     "http-idempotent": (Guarantee.IDEMPOTENT, lambda _, path: HttpOutside("credit", path / "record").start()),
     "http-verifiable": (Guarantee.VERIFIABLE, lambda _, path: HttpOutside("transfer", path / "record").start()),
     "fence-postgres": (Guarantee.ATOMIC, lambda dsn, _: InventoryOutside("reserve", dsn).start()),
-    "fence-postgres-once": (Guarantee.IDEMPOTENT, lambda dsn, _: InventoryOutside("deliver", dsn).start()),
     "fence-mariadb": (Guarantee.ATOMIC, lambda _, __: InventoryOutside("reserve", None).start()),
     "fence-mariadb-once": (Guarantee.IDEMPOTENT, lambda _, __: InventoryOutside("deliver", None).start()),
     "mcp-http": (Guarantee.IDEMPOTENT, lambda _, __: NotesOutside("2025-11-25").start()),

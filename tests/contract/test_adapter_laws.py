@@ -32,7 +32,7 @@ from ledger.intents import Guarantee, Undo, Verb
 @pytest.fixture
 def place(request: pytest.FixtureRequest) -> tuple[str, str | None]:
     """Name the outside system, and a database for the one that needs it."""
-    return request.param, request.getfixturevalue("empty_dsn") if request.param == "postgres" else None
+    return request.param, request.getfixturevalue("empty_dsn") if "postgres" in request.param else None
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""A warehouse's service that became `atomic` by a fence of its own: see `service.py`."""
