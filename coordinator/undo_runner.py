@@ -145,9 +145,13 @@ class _Execution:
 
     async def let_go(self) -> None:
         """Stop looking; the intents that were begun go on."""
-        for task in self._under_way.values():
+        looking = list(self._under_way.values())
+        for task in looking:
             task.cancel()
-        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+        if looking:
+            await asyncio.wait(looking)
+        for task in looking:
+            _ = task.cancelled() or task.exception()  # heard: the first one has said why we stop
 
     async def _some_rest(self) -> None:
         """Wait until an intent has come to rest, or for a moment. Raises `_Dead`."""
