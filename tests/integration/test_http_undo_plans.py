@@ -176,7 +176,9 @@ async def test_partial_undoes_what_it_can_and_the_intent_says_that_the_rest_stan
     await committed(door, ("bank.post", "alice", 5), ("shop.burn", "alice", 5))
     plan = await planned(door, task="12A")
     assert plan["counts"]["none"] == 1
-    assert "shop.burn cannot be undone" in plan["intents"][0]["reason"].lower().replace("Shop", "shop")
+    assert plan["intents"][0]["reason"] == (
+        'Shop.burn cannot be undone. The others are undone only with "partial": true.'
+    )
     plan = await planned(door, task="12A", partial=True)
     assert plan["counts"]["partial"] == 1
     done = await carried_out(door, plan)
@@ -205,7 +207,6 @@ async def test_what_was_moved_since_the_plan_is_left_alone_and_said(door):
     again = await carried_out(door, same)
     assert again["progress"]["moved"] == 2
     assert door.bank.world.balances == {"alice": 0}
-    assert await planned(door, task="12A") is not None
     assert {why for _, why in extents(await planned(door, task="12A")).values()} == {"already_undone"}
 
 
@@ -294,22 +295,22 @@ async def test_the_audit_tells_who_planned_what_who_approved_it_and_how_it_ended
     assert told["undo_decided"].startswith("Operator decided to undo: post 1 to account alice")
 
 
-@pytest.mark.parametrize(
-    ("body", "place"),
-    [
-        ({"reason": REASON}, ""),
-        ({"agent": "a"}, "/reason"),
-        ({"reason": REASON, "agent": ""}, "/agent"),
-        ({"reason": REASON, "operation": "bank.*"}, "/operation"),
-        ({"reason": REASON, "since": "14:00"}, "/since"),
-        ({"reason": REASON, "agent": "a", "everything": True}, "/everything"),
-    ],
-)
-async def test_a_selection_that_cannot_be_one_is_refused_and_nothing_recorded(door, body, place):
+WRONG = [
+    ({"reason": REASON}, ""),
+    ({"agent": "a"}, "/reason"),
+    ({"reason": REASON, "agent": ""}, "/agent"),
+    ({"reason": REASON, "operation": "bank.*"}, "/operation"),
+    ({"reason": REASON, "since": "14:00"}, "/since"),
+    ({"reason": REASON, "agent": "a", "everything": True}, "/everything"),
+]
+
+
+async def test_a_selection_that_cannot_be_one_is_refused_and_nothing_recorded(door):
     head = await door.head()
-    status, problem, _ = await door.post("/v1/undo-plans", body)
-    assert (status, problem["type"]) == (422, URN + "invalid-request")
-    assert [error["path"] for error in problem["errors"]] == [place]
+    for body, place in WRONG:
+        status, problem, _ = await door.post("/v1/undo-plans", body)
+        assert (status, problem["type"]) == (422, URN + "invalid-request")
+        assert [error["path"] for error in problem["errors"]] == [place]
     assert await door.head() == head
 
 
