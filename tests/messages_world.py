@@ -77,7 +77,7 @@ class MessagesOutside:
             "username": "ledger",
             "password": {"env": "NATS_PASSWORD"},
             "allow_private": True,
-            "timeout_seconds": 0.5,
+            "timeout_seconds": 1.5,
             "operations": {"ship": ship},
             "reads": {"order": {**state, "fact_types": {"state": "string"}, "params": _ORDER}},
         }
