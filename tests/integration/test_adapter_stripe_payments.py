@@ -246,7 +246,7 @@ async def test_what_was_given_back_by_hand_is_not_given_back_again(world) -> Non
     vote = await held(world)
     result = await commit(world, vote.receipt)
     by_hand = call(world, Verb.COMPENSATE, key=f"{UNDO_KEY}-by-hand")
-    await world.adapter.compensate(by_hand, vote.receipt, {**result.data, "amount": 1000})
+    await world.adapter._account.refund(by_hand, result.data["id"], 1000)
     with pytest.raises(Permanent, match="greater than unrefunded"):
         await world.adapter.compensate(call(world, Verb.COMPENSATE), vote.receipt, result.data)
     assert await world.undone() == 1
