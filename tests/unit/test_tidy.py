@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("ledger", "coordinator", "adapters", "projections", "authority", "gateway", "sql")
+PACKAGES = ("ledger", "coordinator", "adapters", "projections", "authority", "gateway", "sql", "fence")
 PRODUCT = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 EVERYTHING = sorted(
     path
