@@ -6,6 +6,7 @@ from itertools import pairwise
 from simulation.authority_checker import AuthorityChecker
 from simulation.world import World
 
+from ledger import bounds
 from ledger import events as e
 from ledger.ids import intent_of
 from ledger.intents import ActionPlan, Undo
@@ -31,6 +32,7 @@ def check(world: World) -> list[str]:
         broken += _decisions(state, [one.event for one in recorded])
         broken += _at_rest(world, state)
         broken += _compensations(world, state)
+        broken += _attempts(world, state)
     broken += _epochs(world)
     return broken + AuthorityChecker(world).check()
 
@@ -127,6 +129,17 @@ def _compensations(world: World, state: IntentState) -> list[str]:
     return [] if undone == expected else [f"I10: {state.id} was undone in the order {undone}, not {expected}"]
 
 
+def _attempts(world: World, state: IntentState) -> list[str]:
+    """Decision 5: only what has left is an attempt, so nothing is given up before it was tried often enough."""
+    broken = []
+    for one in world.database.streams[f"intent/{state.id}"]:
+        if isinstance(one.event, e.ActionFailed) and one.event.reason.startswith("Given up"):
+            times = world.outside.asked[state.action(one.event.action).key]
+            if times < bounds.ONE_SHOT_ATTEMPTS:
+                broken.append(f"given up: {one.event.action} of {state.id} was tried only {times} times")
+    return broken
+
+
 def _epochs(world: World) -> list[str]:
     """I12: every append is either a person's word or made under the epoch that was current."""
     broken = []
@@ -147,5 +160,6 @@ def count(world: World) -> Counter[str]:
     found["faults fired"] += world.chance.fired
     found["effects"] += sum(len(effects) for effects in world.outside.effects.values())
     found.update(f"event {one.type}" for one in world.database.log if intent_of(one.stream))
+    found["call held back"] += sum(getattr(one.event, "sent", True) is False for one in world.database.log)
     found.update(f"ended {state.phase}" for state in world.states().values())
     return found

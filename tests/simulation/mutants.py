@@ -13,9 +13,9 @@ from simulation.authority_mutants import AUTHORITY_MUTANTS
 from simulation.store import Database
 
 from adapters.contract import Unknown
-from coordinator import calls, coordinator, decided, moves, outcome, people, runner, worker
+from coordinator import calls, circuit, coordinator, decided, moves, outcome, people, runner, worker
 from ledger import events as e
-from ledger import phases, transitions
+from ledger import phases, state, transitions
 from ledger.errors import InDoubt, Transient
 from ledger.intents import Guarantee, has_hold
 from ledger.phases import Phase, Step
@@ -238,6 +238,24 @@ def forgets_what_a_lost_append_may_have_written(patch):
     patch.setattr(runner.Runner, "_flush", flush)
 
 
+def leaves_an_open_circuit_open(patch):
+    patch.setattr(circuit.Circuit, "admits", lambda self, _: self.until is None)
+
+
+def counts_what_was_held_back_as_an_attempt(patch):
+    patch.setitem(state._ACTION_KEEPS, e.CallDeferred, state._not_settled)
+
+
+def takes_a_call_that_was_held_back_for_a_failure(patch):
+    real = outcome.not_sent
+
+    def not_sent(action, verb, answer):
+        failed = e.ActionFailed(action=action.plan.id, reason=answer.reason)
+        return failed if verb == "commit" else real(action, verb, answer)
+
+    patch.setattr(outcome, "not_sent", not_sent)
+
+
 MUTANTS = [
     Mutant(commits_before_the_decision_is_durable, "simulation", "I1: "),
     Mutant(takes_a_time_out_for_a_failure, "simulation", "I3, I9: "),
@@ -266,5 +284,8 @@ MUTANTS = [
     Mutant(leaves_what_must_wait_to_nobody, "simulation", "I18: "),
     Mutant(waits_for_ever_after_a_person_spoke, "simulation", "I18: "),
     Mutant(forgets_what_a_lost_append_may_have_written, "simulation", "I17|our own code failed|I2: "),
+    Mutant(leaves_an_open_circuit_open, "simulation", "I18: "),
+    Mutant(counts_what_was_held_back_as_an_attempt, "races", "given up: "),
+    Mutant(takes_a_call_that_was_held_back_for_a_failure, "races", "I3, I9: "),
     *(Mutant(*one) for one in AUTHORITY_MUTANTS),
 ]

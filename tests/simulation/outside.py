@@ -56,6 +56,7 @@ class Outside:
         self.happened: set[tuple[str, str]] = set()  # intent and action
         self.history: list[Effect] = []  # effects and undone effects in the order in which they happened
         self.sent = 0
+        self.asked: Counter[str] = Counter()  # by key: how often an adapter was called, whatever became of it
 
     def next_request(self) -> int:
         """Number a request when it leaves."""

@@ -44,7 +44,9 @@ COURSES = {
     "answers lost, inquiries vain": Course(
         lambda verb, _, number, last: {"commit": LOST_ANSWER, "inquire": CLUELESS}.get(verb) if number == 1 else None
     ),
-    "requests lost": Course(lambda verb, _, number, last: LOST_REQUEST if verb == "commit" and number == 1 else None),
+    "requests lost, the circuit opens": Course(
+        lambda verb, _, number, last: LOST_REQUEST if verb == "commit" and number <= 2 else None
+    ),
     "commits late": Course(lambda verb, _, number, last: LATE if verb == "commit" and number == 1 else None),
     "votes lost": Course(lambda verb, _, number, last: LOST_ANSWER if verb == "prepare" and number == 1 else None),
     "a late vote, then no": Course(

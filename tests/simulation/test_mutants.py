@@ -4,7 +4,7 @@ import itertools
 import re
 
 import pytest
-from simulation import test_races
+from simulation import test_circuits, test_races
 from simulation.chance import Swarm
 from simulation.checker import check
 from simulation.mutants import MUTANTS, Mutant
@@ -83,6 +83,8 @@ def found_by_races(caught_by: str) -> str | None:
     for race in (
         test_races.test_an_approval_that_comes_after_its_time_does_not_count,
         test_races.test_a_person_whose_grant_dies_while_they_speak_is_not_heard,
+        test_circuits.test_what_is_held_back_is_neither_tried_nor_given_up,
+        test_circuits.test_what_is_in_doubt_stays_so_while_it_is_held_back,
     ):
         try:
             race()

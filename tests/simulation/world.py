@@ -118,6 +118,8 @@ class World:
             vars(bounds).update(real)
             self.loop.bury()
         for line in logs:
+            if line["event"].startswith("circuit_"):
+                self.counters[line["event"].replace("_", " ")] += 1
             if line["event"] == "intent_poisoned":
                 self.counters["poison parked"] += 1
                 if "nonsense" not in self.chance.rates:

@@ -11,6 +11,7 @@ from unit.given import T0
 
 from adapters.contract import Absent, Applied, Prepared, Preview, Refused, Result, Unknown
 from coordinator.moves import Invocation
+from coordinator.outcome import NotSent
 from ledger.errors import InDoubt, Permanent, Transient
 from ledger.intents import ActionPlan, Guarantee, Verb, has_hold, undo_guarantee
 from ledger.state import IntentState
@@ -51,7 +52,15 @@ class Asked(NamedTuple):
 
 
 def answers(asked: Asked, *, late: bool, breaks_promises: bool) -> list[tuple[Truth, Any]]:
-    """Return every (truth, answer); `late` and `breaks_promises` let systems be slower and worse than they should."""
+    """Return every (truth, answer); `late` and `breaks_promises` let systems be slower and worse than they should.
+
+    Any call may also not leave at all; to a hold, whose attempts the walk does not count, that is a transient error.
+    """
+    ways = _answers(asked, late=late, breaks_promises=breaks_promises)
+    return ways if has_hold(asked.plan) else [*ways, (asked.truth, NotSent("held back", T0))]
+
+
+def _answers(asked: Asked, *, late: bool, breaks_promises: bool) -> list[tuple[Truth, Any]]:
     match asked.call.verb:
         case Verb.PREPARE:
             return _prepare(asked.plan, asked.truth, late=late)

@@ -114,6 +114,38 @@ def test_a_hold_is_retried_for_ever():
     assert decide(given(*committing(plan("a")), *doubts), moment(LATE)) == commit("a")
 
 
+@pytest.mark.parametrize("guarantee", ["atomic", "idempotent"])
+def test_what_is_answered_again_and_again_without_being_settled_is_shown_to_a_person(guarantee):
+    answered = e.CommitInDoubt(action="a", reason="The system answered 409.", retry_at=moment(0), answered=True)
+    almost = [*committing(plan("a", guarantee)), doubtful("a"), *[answered] * (bounds.ANSWERS_IN_VAIN - 1)]
+    assert decide(given(*almost), moment(LATE)) == commit("a")
+    question = the_event(decide(given(*almost, answered), moment(LATE)))
+    assert isinstance(question, e.AttentionRaised)
+    assert f"was answered {bounds.ANSWERS_IN_VAIN} times" in question.reason
+    assert "409" in question.reason
+
+
+def test_an_undo_that_is_answered_again_and_again_without_being_settled_is_shown_to_a_person():
+    answered = e.UndoInDoubt(action="a", reason="The system answered 409.", retry_at=moment(0), answered=True)
+    turned = [*committing(plan("a")), done("a"), e.IntentCommitted(), compensate("undo")]
+    turned += [answered] * bounds.ANSWERS_IN_VAIN
+    assert decide(given(*turned[:-1]), moment(LATE)) == undo("a")
+    assert isinstance(the_event(decide(given(*turned), moment(LATE))), e.AttentionRaised)
+
+
+def test_silence_is_repeated_for_as_long_as_it_lasts():
+    silent = [doubtful("a")] * (2 * bounds.ANSWERS_IN_VAIN)
+    assert decide(given(*committing(plan("a", "idempotent")), *silent), moment(LATE)) == commit("a")
+
+
+def test_what_a_commit_had_cost_is_not_counted_against_its_undo():
+    tried = [doubtful("a")] * (bounds.INQUIRY_ATTEMPTS - 1)
+    turned = [*committing(plan("a", "verifiable")), attempted("a"), *tried, done("a"), e.IntentCommitted()]
+    state = given(*turned, compensate("undo"), e.UndoAttempted(action="a"), undo_doubtful("a"))
+    assert state.action("a").attempts == 1
+    assert decide(state, moment(LATE)) == Invoke((Invocation(Verb.INQUIRE, "a", about=Verb.COMPENSATE),))
+
+
 def test_an_idempotent_commit_is_never_repeated_close_to_the_end_of_its_keys_life():
     forgetful = plan("a", "idempotent", key_lifetime_seconds=100)
     state = given(*committing(forgetful), attempted("a"), doubtful("a"))  # decided at 3

@@ -8,7 +8,7 @@ from unit.given import attention, committing, compensate, done, given, moment, p
 from adapters.contract import Absent, Applied, Held, Prepared, Preview, Refused, Result, Unknown
 from coordinator.backoff import retry_at
 from coordinator.moves import Invocation
-from coordinator.outcome import event_of
+from coordinator.outcome import NotSent, event_of
 from ledger import bounds
 from ledger import events as e
 from ledger.errors import InDoubt, InvariantViolation, Permanent, Transient
@@ -156,6 +156,31 @@ def test_an_abort_is_repeated_until_it_is_done_or_refused(answer, event):
 def test_a_compensation_is_done_refused_repeated_or_in_doubt(answer, event):
     turned = *committing(plan("a")), done("a"), e.IntentCommitted(), compensate("undo")
     assert type(outcome(Verb.COMPENSATE, answer, *turned)) is event
+
+
+# ── what did not leave ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("verb", [Verb.PREPARE, Verb.COMMIT, Verb.ABORT, Verb.COMPENSATE, Verb.INQUIRE])
+def test_a_call_that_did_not_leave_is_due_again_when_it_may_and_is_no_attempt(verb):
+    event = outcome(verb, NotSent("The bank was busy.", moment(70)))
+    deferred = e.CallDeferred(action="a", verb=verb, reason="The bank was busy.", retry_at=moment(70), sent=False)
+    assert event == deferred
+
+
+@pytest.mark.parametrize("guarantee", ONE_SHOTS)
+def test_a_one_shot_is_not_given_up_for_calls_that_did_not_leave(guarantee):
+    held = e.CallDeferred(action="a", verb=Verb.COMMIT, reason="busy", retry_at=NOW, sent=False)
+    history = (*committing(plan("a", guarantee)), *[held] * 100, e.CommitAttempted(action="a"))
+    assert given(*history).action("a").attempts == 0
+    assert isinstance(outcome(Verb.COMMIT, Transient("busy"), *history), e.CallDeferred)
+
+
+@pytest.mark.parametrize(("silent", "answered"), [(True, False), (False, True)])
+def test_doubt_says_whether_the_system_was_heard(silent, answered):
+    assert outcome(Verb.COMMIT, InDoubt("?", silent=silent), *attempted("idempotent")).answered is answered
+    turned = *committing(plan("a")), done("a"), e.IntentCommitted(), compensate("undo")
+    assert outcome(Verb.COMPENSATE, InDoubt("?", silent=silent), *turned).answered is answered
 
 
 # ── what no contract allows ──────────────────────────────────────────────────────────────────────────────────────

@@ -34,7 +34,8 @@ def few_attempts(monkeypatch):
 @pytest.mark.parametrize(
     "kind", [*KINDS, ("atomic", "semantic"), ("blind", "semantic")], ids=lambda kind: named([kind])
 )
-def test_one_action_with_facts_approval_and_a_forgetful_key(kind):
+def test_one_action_with_facts_approval_and_a_forgetful_key(kind, monkeypatch):
+    monkeypatch.setattr(bounds, "ANSWERS_IN_VAIN", the_walk.ATTEMPTS)
     report = walk(
         plan("a", *kind, facts=True, key_lifetime_seconds=3600, undo_window_seconds=60),
         effects=("allow", "escalate", "deny"),

@@ -6,7 +6,7 @@ each call, an answer that is lost, a crash after any call, a person's word, time
 forbids to the *coordinator* (a blind commit sent twice, an abort after a commit, a wrong order) is reported as a
 `Violation` the moment it is done.
 
-Abstractions: retries are always due at once, bounds on attempts are small, and attempts of a hold are not counted.
+Abstractions: retries are always due at once, bounds on attempts are small, and what a hold was asked is not counted.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from coordinator.moves import Evaluate, Invoke, Record, Rest, Verify, Wait
 from coordinator.outcome import event_of as the_event_of
 from coordinator.outcome import verified
 from coordinator.runner import Runner
+from ledger import bounds
 from ledger import events as e
 from ledger.errors import InDoubt, NotUndoable, Permanent, Transient
 from ledger.grants import Charge
@@ -37,7 +38,7 @@ from ledger.state import ActionState, IntentState, content_digest, evolve
 from ledger.store import GrantAlive, GuardFailed, PolicyActive, WithinLimits
 from ledger.transitions import PHASES, STEPS, SWEEPS, symbol
 
-ATTEMPTS = 2  # what the walk sets ONE_SHOT_ATTEMPTS, INQUIRY_ATTEMPTS and OUTCOME_ATTEMPTS to
+ATTEMPTS = 2  # what the walk sets ONE_SHOT_ATTEMPTS, INQUIRY_ATTEMPTS, OUTCOME_ATTEMPTS to, and ANSWERS_IN_VAIN where there is one action
 
 
 class Node(NamedTuple):
@@ -56,6 +57,7 @@ class Node(NamedTuple):
                 a.plan.undo,
                 a.step,
                 a.attempts,
+                a.answers,
                 _place(a.plan.id, s.done_order),
                 a.plan.id == asked,
                 a.key != a.plan.key,
@@ -385,9 +387,10 @@ def _forget_times(state: IntentState) -> IntentState:
 def _forget_time(action: ActionState) -> ActionState:
     uncounted = has_hold(action.plan) or action.step is Step.PLANNED
     attempts = 0 if uncounted else min(action.attempts, ATTEMPTS)
-    if (action.retry_at, action.attempts) == (None, attempts):
+    answers = 0 if uncounted or bounds.ANSWERS_IN_VAIN > ATTEMPTS else min(action.answers, ATTEMPTS)
+    if (action.retry_at, action.attempts, action.answers) == (None, attempts, answers):
         return action
-    return msgspec.structs.replace(action, retry_at=None, attempts=attempts)
+    return msgspec.structs.replace(action, retry_at=None, attempts=attempts, answers=answers)
 
 
 class _Authority:
