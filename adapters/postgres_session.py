@@ -4,6 +4,7 @@ Values travel as text in both directions, so PostgreSQL itself reads "2026-01-31
 what it returns is JSON: numbers beyond 2^53, `numeric`, times and everything without a JSON form are text.
 """
 
+import asyncio
 import json
 import math
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -74,6 +75,10 @@ async def session(pool: Pool, name: str, seconds: float) -> AsyncIterator[AnyCon
         raise Transient(sentence, silent=unheard(error)) from error
     try:
         yield connection
+    except (Exception, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) or isinstance(error.__cause__, TimeoutError):
+            connection.terminate()  # the driver may wait for an answer that never comes, and rows would stay locked
+        raise
     finally:  # the answer is known by now, and a session that was lost is rolled back by the server
         with suppress(*LOST):
             if connection.is_in_transaction():

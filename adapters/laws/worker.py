@@ -38,7 +38,7 @@ Answer = Prepared | Refused | Result | Preview | Standing | AdapterError | None 
 _HEAD: Final = struct.Struct("!I")
 _FRAME_BYTES: Final = 16 * 1024 * 1024  # an adapter that answers more has broken law 12 long before
 _HEAR_SECONDS: Final = CALL_SECONDS + 20  # longer than any call: then the process itself hangs
-_AHEAD_SECONDS: Final = CALL_SECONDS - 0.5  # past every time-out of an adapter's own, shortly before the coordinator's
+_AHEAD_SECONDS: Final = CALL_SECONDS - 0.25  # past every time-out of an adapter's own, shortly before the coordinator's
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -220,15 +220,17 @@ async def _opened(registry: Registry, operation: str, opened: dict[str, Adapter]
 
 
 async def _made(adapter: Adapter, ask: Ask) -> Answer:
-    """Make the call as the coordinator does: bounded, and whatever else it raises counts as in doubt."""
+    """Make the call as the coordinator does: bounded, and nobody waits for one that does not let itself be ended."""
+    task = asyncio.create_task(_dispatch(adapter, ask))
+    await asyncio.wait([task], timeout=CALL_SECONDS)
+    if not task.done():
+        task.cancel()
+        return InDoubt(f"No answer within {CALL_SECONDS:.0f} seconds.")
     try:
-        async with asyncio.timeout(CALL_SECONDS):
-            return await _dispatch(adapter, ask)
+        return task.result()
     except AdapterError as error:
         return error
-    except TimeoutError:
-        return InDoubt(f"No answer within {CALL_SECONDS:.0f} seconds.")
-    except Exception as error:  # noqa: BLE001 - law 10: any other exception counts as in doubt
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - law 10: anything else counts as in doubt
         return InDoubt(f"The adapter stopped with {type(error).__name__}: {error}.")
 
 
