@@ -110,6 +110,8 @@ class ObjectsAdapter:
         del receipt  # the record knows the same, and more
         asked = request(self._table, call)
         kept = await self._records.read(call.key)
+        if kept is None and asked.wrong is not None:
+            raise Permanent(asked.wrong)
         if kept is None and asked.holds:
             kept = await self._end(call, asked, "There is no upload that this action holds.")
         elif kept is None:
@@ -148,7 +150,7 @@ class ObjectsAdapter:
         """Take the version, or the delete marker, out of the history (law 8)."""
         del receipt
         asked, target, stood = request(self._table, call), result.get("version"), result.get("stood")
-        if not isinstance(target, str):
+        if not self._table.versioned or not isinstance(target, str):
             raise Permanent("What was done has no version of its own, so it cannot be undone. Nothing was changed.")
         kept = await self._records.read(call.key)
         if kept is None:

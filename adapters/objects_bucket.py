@@ -171,7 +171,7 @@ class Bucket:
         return Seen(
             etag=found["ETag"].strip('"'),
             size=found["ContentLength"],
-            version=found.get("VersionId"),
+            version=found.get("VersionId") if self._table.versioned else None,
             modified=found["LastModified"].isoformat(),
             content_type=found.get("ContentType", ""),
             key=found.get("Metadata", {}).get("intentledger-key"),
@@ -248,7 +248,7 @@ class Bucket:
         done = await self._act(
             "complete_multipart_upload", Key=key, UploadId=upload, MultipartUpload=parts, **condition
         )
-        return done["ETag"].strip('"'), done.get("VersionId")
+        return done["ETag"].strip('"'), self._version(done)
 
     async def drop(self, key: str, upload: str) -> bool:
         """End an upload for good; False: there was none any more, completed or dropped."""
@@ -263,12 +263,16 @@ class Bucket:
     async def delete(self, key: str, etag: str) -> str | None:
         """Put a delete marker over the version with that ETag, and return the marker's id."""
         answer = await self._act("delete_object", Key=key, IfMatch=etag)
-        version = answer.get("VersionId")
-        return None if version is None else str(version)
+        return self._version(answer)
 
     async def remove(self, key: str, version: str) -> None:
         """Take one version, or one delete marker, out of the history. Repeated it changes nothing."""
         await self._act("delete_object", Key=key, VersionId=version)
+
+    def _version(self, answer: Any) -> str | None:
+        """Return the version that a write has made; none of its own where the bucket has stopped keeping them."""
+        version = answer.get("VersionId")
+        return version if self._table.versioned and version != "null" else None
 
     # ── one request ──────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -25,7 +25,7 @@ async def written(bucket: Bucket, key: str, record: Record, *, versioned: bool) 
     """Tell what became of an upload that is gone. Raises `Transient` where the store does not tell."""
     now = await bucket.seen(record.object)
     if now is not None and now.key == key:
-        return Fate(now.etag, now.version if versioned else None, certain=True)
+        return Fate(now.etag, None if now.version == "null" else now.version, certain=True)  # "null": it has none
     if not versioned:
         return Fate(None, None, certain=False)
     for entry in await _since(bucket, record):

@@ -109,6 +109,7 @@ class _InFrontOfMoto:
                     "path": environ["PATH_INFO"],
                     "query": environ["QUERY_STRING"],
                     "status": int(status[:3]),
+                    "who": environ.get("HTTP_AUTHORIZATION", "").partition("Credential=")[2].partition("/")[0],
                     "version": named.get("x-amz-version-id"),
                     "marker": named.get("x-amz-delete-marker"),
                 }
