@@ -58,3 +58,4 @@ class Contender(msgspec.Struct, frozen=True):
     configuration: str  # one sentence
     both: bool  # whether it has a notion of several calls that belong together
     misses: Callable[[Cell], str | None]  # why a cell is not applicable, None if it is
+    recovers: bool = True  # whether it does anything about a work after its worker has gone

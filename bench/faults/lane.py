@@ -17,6 +17,7 @@ from bench.faults.verdicts import AT_REST, Said, State, Verdict, verdict
 from examples.demo.processes import Outside
 from gateway.embedded_postgres import EmbeddedPostgres
 
+_IN_VAIN_SECONDS: Final = 5.0  # for who recovers nothing: time for a client to come back, and no more
 RETURN_SECONDS: Final = 1.0  # between a client's attempts
 Install = Callable[[Path, EmbeddedPostgres, str], Installation]
 
@@ -117,7 +118,8 @@ class Lane:
 
     async def _come_to_rest(self, stage: Stage, cell: Cell) -> Said:
         """Wait until the package says how it ended; meanwhile the client repeats itself, if it is one that returns."""
-        deadline = asyncio.get_running_loop().time() + self._patience.rest_seconds
+        patience = self._patience.rest_seconds if self._contender.recovers else _IN_VAIN_SECONDS
+        deadline = asyncio.get_running_loop().time() + patience
         returning = asyncio.create_task(_return(stage)) if cell.client is Client.RETURNS else None
         said = Said(State.MOVING, words="it has not said anything")
         while asyncio.get_running_loop().time() < deadline:

@@ -32,18 +32,22 @@ def write_page(matrix: Matrix, page: Path) -> None:
 
 
 def _lines(matrix: Matrix) -> Iterator[str]:
-    yield f"Played on {matrix.at[:10]}. In a square the client that returns stands first, if the two differ.\n"
+    yield f"Played on {matrix.at[:10]}. One word stands for both clients, or for the one to whom the cell applies;"
+    yield "of two, the first is for the client that returns.\n"
     played = {one.contender for one in matrix.outcomes}
     for contender in (one for one in ROSTER if one.name in played):
         verdicts = verdicts_of(matrix.outcomes, contender.name)
         yield f"### {contender.name}, {contender.version}\n"
-        yield f"{contender.configuration}.\n"
+        yield f"{contender.configuration[0].upper()}{contender.configuration[1:]}.\n"
         yield f"| | {' | '.join(Guarantee)} |"
         yield "|---" * (len(Guarantee) + 1) + "|"
         for row in Row:
             yield f"| {row} | {' | '.join(_marked(cell_text(verdicts, row, one)) for one in Guarantee)} |"
         yield ""
-        yield from _remarks(matrix.outcomes, contender.name)
+        yield from _reasons(matrix.outcomes, contender.name)
+        if contender.recovers:
+            yield from _quotations(matrix.outcomes, contender.name)
+        yield ""
 
 
 def _marked(text: str) -> str:
@@ -53,14 +57,19 @@ def _marked(text: str) -> str:
 _BAD = {Verdict.HALF, Verdict.LOST, Verdict.DOUBLED, Verdict.LIED}
 
 
-def _remarks(outcomes: Sequence[Outcome], contender: str) -> Iterator[str]:
-    """Say why a cell is not applicable, and quote one cell for each bad verdict and row."""
-    mine = [one for one in outcomes if one.contender == contender]
-    for reason in dict.fromkeys(one.why for one in mine if one.verdict is Verdict.NOT_APPLICABLE):
-        yield f"- n/a: {reason}."
+def _reasons(outcomes: Sequence[Outcome], contender: str) -> Iterator[str]:
+    """Say why cells are not applicable."""
+    absent = [one for one in outcomes if one.contender == contender and one.verdict is Verdict.NOT_APPLICABLE]
+    for reason in dict.fromkeys(one.why for one in absent):
+        rows = {one.cell.row for one in absent if one.why == reason}
+        where = "every row, client returns" if len(rows) == len(Row) else ", ".join(row for row in Row if row in rows)
+        yield f"- n/a ({where}): {reason}."
+
+
+def _quotations(outcomes: Sequence[Outcome], contender: str) -> Iterator[str]:
+    """Quote one cell for each bad verdict in a row."""
     for row in Row:
-        bad = [one for one in mine if one.cell.row is row and one.verdict in _BAD]
+        bad = [one for one in outcomes if one.contender == contender and one.cell.row is row and one.verdict in _BAD]
         for kind in dict.fromkeys(one.verdict for one in bad):
             first = next(one for one in bad if one.verdict is kind)
-            yield f"- {kind}, {first.cell}: {first.why}."
-    yield ""
+            yield f"- {kind} ({first.cell}): {first.why}."

@@ -70,6 +70,7 @@ class Peer:
         self._postgres = postgres
         self._gate = gate
         self._workers: dict[int, Worker] = {}
+        self._databases: list[str] = []
         self._session: aiohttp.ClientSession | None = None
 
     async def open(self) -> None:
@@ -84,12 +85,15 @@ class Peer:
             await self._session.close()
 
     async def begin(self, work: Work) -> None:
-        """Start worker 1 on a database that nobody has used."""
+        """Start worker 1 on a database that nobody has used; that of the last cell has served."""
         for worker in self._workers.values():
             await worker.kill()
         connection = await asyncpg.connect(self._postgres.dsn("postgres"))
+        for database in self._databases:
+            await connection.execute(f"drop database {database} with (force)")
         await connection.execute(f"create database {work.key}")
         await connection.close()
+        self._databases = [work.key]
         directory = self._directory / work.key
         directory.mkdir()
         arguments = ["--gate", self._gate, "--dsn", self._postgres.dsn(work.key), "--cell", work.key]

@@ -1,5 +1,6 @@
 """Who is judged, in which version and configuration, and what each has no notion of."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from bench.faults.verdicts import Verdict
 from gateway.embedded_postgres import EmbeddedPostgres
 
 OURS: Final = "intentledger"
+PLAIN: Final = "no package"
 
 
 def _nothing_missing(cell: Cell) -> str | None:
@@ -36,6 +38,16 @@ def _saga(cell: Cell) -> str | None:
     return None
 
 
+def _plain(cell: Cell) -> str | None:
+    if cell.row in {Row.PAUSED, Row.TWO_RECOVERERS}:
+        return "nobody takes over or recovers"
+    if cell.row is Row.DATABASE:
+        return "it keeps no records"
+    if cell.row is Row.COMPENSATION:
+        return "it undoes nothing"
+    return None
+
+
 ROSTER: Final = (
     Contender(
         OURS,
@@ -50,12 +62,16 @@ ROSTER: Final = (
     ),
     Contender("agent-saga", "2.3.11", "a saga on an fsynced log with its recovery daemon", True, _saga),
     Contender("agentbarrier", "1.1.0", "a protected call on PostgreSQL, lease of 6 seconds", False, _single_call),
+    Contender(
+        PLAIN, "for comparison", "the tools called one after another, by a program without memory", True, _plain, False
+    ),
 )
 _SCRIPTS: Final[Mapping[str, str]] = {
     "dbos": "dbos_worker.py",
     "airlock-sdk": "airlock_worker.py",
     "agent-saga": "agent_saga_worker.py",
     "agentbarrier": "agentbarrier_worker.py",
+    PLAIN: "plain_worker.py",
 }
 
 
@@ -68,7 +84,7 @@ def installer(name: str) -> Install:
     """Return how to put a package to work on a lane; installs its environment first."""
     if name == OURS:
         return Ours
-    python = str(make_environment(name))
+    python = sys.executable if name == PLAIN else str(make_environment(name))
 
     def install(directory: Path, postgres: EmbeddedPostgres, gate: str) -> Installation:
         return Peer(python, WORKERS / _SCRIPTS[name], directory, postgres, gate)

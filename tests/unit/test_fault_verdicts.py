@@ -1,13 +1,14 @@
 """The judge of the fault matrix and its reader, without a single process."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from bench.faults.cells import ALL, Cell, Client, Guarantee, Row
 from bench.faults.gate import EFFECT, HOLD, LOOK, UNDO, kind_of
 from bench.faults.record import Found, found
-from bench.faults.roster import ROSTER, expected_of_ours
+from bench.faults.roster import ROSTER, contender, expected_of_ours
 from bench.faults.verdicts import Said, State, Verdict, verdict
 
 NOTHING, PAID, PAID_TWICE, BACK = Found(0, 0, 0), Found(1, 0, 0), Found(2, 0, 0), Found(1, 1, 0)
@@ -130,3 +131,15 @@ def test_ours_may_be_stuck_only_where_nobody_can_know():
     stuck = [cell for cell in ALL if expected_of_ours(cell) is not Verdict.ATOMIC]
     assert {cell.guarantee for cell in stuck} == {Guarantee.BLIND}
     assert Cell(Row.RECORDED, Guarantee.BLIND, Client.NEVER) not in stuck
+
+
+@pytest.mark.parametrize(
+    ("name", "lock"),
+    [("dbos", "requirements-bench.txt")]
+    + [(name, f"bench/faults/requirements/{name}.txt") for name in ("airlock-sdk", "agent-saga", "agentbarrier")],
+)
+def test_the_version_that_the_page_names_is_the_one_that_is_pinned(name, lock):
+    text = (Path(__file__).parents[2] / lock).read_text()
+    assert f"{name}=={contender(name).version} " in text
+    assert "--hash=sha256:" in text
+    assert "index-url" not in text
