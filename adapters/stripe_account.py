@@ -15,12 +15,13 @@ Rules of this file:
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
 
 import stripe
 from stripe import RequestOptions
 
-from adapters.answers import Senseless, parse, secrets_in
+from adapters.answers import Senseless, parse, pointed, secrets_in
 from adapters.contract import Call
 from adapters.credentials import Credential
 from adapters.http_client import HttpClient
@@ -72,6 +73,9 @@ class Exchange(stripe.HTTPClient):
             silent = received.status in _PROXY  # in front of Stripe, which was not heard
             said = f"Stripe answered {received.status} with what has no meaning: {error}."
             raise InDoubt(said, silent=silent) from error
+        if received.status >= HTTPStatus.MULTIPLE_CHOICES and not isinstance(pointed(data, "/error/type"), str):
+            said = f"{received.status} was answered, not in Stripe's form: it is somebody else's."
+            raise InDoubt(said, silent=received.status in _PROXY)
         heard = {name: received.headers[name] for name in _HEARD if name in received.headers}
         return canonical(data), received.status, heard
 
@@ -236,6 +240,8 @@ class Account:
             return seen(await request(self._options(key)))
         except stripe.StripeError as error:
             return denied(error)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # the library takes its shape for granted
+            raise InDoubt(f"Stripe's answer has no meaning: {type(error).__name__}.") from error
 
     async def _look(self, request: _Request) -> Seen:
         try:

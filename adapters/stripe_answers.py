@@ -10,9 +10,9 @@
     | 401, 403, 429 (also `lock_timeout`) | NOT_NOW: refused before anything was carried out |
     | 5xx, any other status, an error that is not in Stripe's own form, an answer that makes no sense | UNCLEAR |
 
-An error counts only if it is in Stripe's own form (`{"error": {"type": …}}`): what a proxy in front of it says about a
-payment means nothing. Under one key a NO is the stored answer to the first request, or nothing was ever carried out
-under it; so it also says that no earlier request with that key took effect.
+An error counts only if it is in Stripe's own form (`{"error": {"type": …}}`; `stripe_account.py` sees to it): what a
+proxy in front of it says about a payment means nothing. Under one key a NO is the stored answer to the first request,
+or nothing was ever carried out under it; so it also says that no earlier request with that key took effect.
 Sources: docs.stripe.com/api/idempotent_requests, /error-low-level, /error-codes, /rate-limits.
 
 Times are Stripe's: seconds since 1970, and of an answer the one in its `Date`. So an age has no clock of ours in it.
@@ -32,7 +32,6 @@ from ledger import bounds
 from ledger.errors import AdapterError, InDoubt, Permanent, Transient
 from ledger.intents import JSON
 
-_OWN_WORDS: Final = frozenset({"card_error", "invalid_request_error"})
 _DAY_SECONDS: Final = 86_400
 
 
@@ -123,17 +122,14 @@ def denied(error: stripe.StripeError) -> Denied:
 
 
 def _meaning(error: stripe.StripeError) -> Meaning:
-    kind = pointed(error.json_body, "/error/type")
     match error:
-        case _ if not isinstance(kind, str):
-            return Meaning.UNCLEAR
         case stripe.IdempotencyError():
             return Meaning.KEY_USED
         case stripe.RateLimitError() | stripe.AuthenticationError() | stripe.PermissionError():
             return Meaning.NOT_NOW
         case stripe.InvalidRequestError(code="resource_missing"):
             return Meaning.MISSING
-        case stripe.InvalidRequestError() | stripe.CardError() if kind in _OWN_WORDS:
+        case stripe.InvalidRequestError() | stripe.CardError():
             return Meaning.NO
         case stripe.APIError(http_status=409):
             return Meaning.BUSY

@@ -125,6 +125,8 @@ class Payments:
                     raise fault(answer)
                 case _:
                     payment = answer
+        if payment.maybe("/id") != name:
+            raise InDoubt(f"Stripe's answer does not show {name}.")
         match payment.text("/status"):
             case "succeeded":
                 return Result(_result(payment))
@@ -200,7 +202,8 @@ class Payments:
     async def _vote(self, call: Call, payment: Seen | None) -> Vote:
         if payment is None:
             return Refused("The key of this action has named another request before; it was aborted.")
-        if not marked([payment], call) or payment.number("/amount") != call.params["amount"]:
+        wanted = {"amount": call.params["amount"], "currency": call.params["currency"]}
+        if not marked([payment], call) or {**_receipt(payment), **wanted} != _receipt(payment):
             raise InDoubt(f"{payment.text('/id')} is not what was asked for.")
         match payment.text("/status"):
             case "requires_capture" if self._ends_too_soon(payment):
@@ -225,14 +228,18 @@ class Payments:
         if payment.text("/status") == "canceled":
             return
         answer = await self._account.cancel(name, f"{call.key}-cancel-{name}-{call.epoch}")
-        if isinstance(answer, Denied) and answer.meaning is Meaning.NO:  # then it has come to its end already
-            payment = await self._account.payment(name)
-            if payment.text("/status") == "succeeded":
+        match answer:
+            case Denied(Meaning.NO):  # then it has come to its end already
+                payment = await self._account.payment(name)
+            case Denied():
+                raise fault(answer)
+            case _:
+                payment = answer
+        match payment.text("/status"):
+            case "succeeded":
                 raise Permanent(f"{name} was taken already and can no longer be let go.")
-            if payment.text("/status") != "canceled":
-                raise InDoubt(answer.words)
-        elif isinstance(answer, Denied):
-            raise fault(answer)
+            case status if status != "canceled" or payment.maybe("/id") != name:
+                raise InDoubt(f"Stripe's answer does not show that {name} was let go.")
 
 
 def _unless_busy(answer: Denied) -> AdapterError:
@@ -269,7 +276,7 @@ def _why(payment: Seen) -> str:
 
 
 def _preview(payment: Seen, call: Call) -> Preview:
-    """Show whose card it is; of a hold also until when it stands."""
+    """Show whose card it is, and what would be taken."""
     card = {name: payment.maybe(f"{_CARD}/{name}") for name in ("brand", "last4", "exp_month", "exp_year")}
     facts = {
         "customer_age_days": payment.age_days("/customer"),

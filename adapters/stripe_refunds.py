@@ -24,7 +24,7 @@ from adapters.contract import (
 )
 from adapters.stripe_account import Account, marked
 from adapters.stripe_answers import Denied, Seen, fault, in_doubt
-from ledger.errors import Permanent
+from ledger.errors import InDoubt, Permanent
 from ledger.intents import JSON, Guarantee, Undo
 
 KEY_SECONDS: Final = 24 * 3600  # docs.stripe.com/api/idempotent_requests: keys are removed when they are 24 hours old
@@ -104,6 +104,8 @@ async def refund_once(account: Account, call: Call, payment: str, amount: int) -
     answer: Seen | Denied = made[0] if made else await account.refund(call, payment, amount)
     if isinstance(answer, Denied):
         raise fault(answer)
+    if not marked([answer], call):
+        raise InDoubt(f"Stripe's answer does not show that {payment} was given back by this.")
     if answer.text("/status") in _WITHOUT_EFFECT:
         raise Permanent(f"{answer.text('/id')} is {answer.text('/status')}: no money was given back.")
     return _result(answer)

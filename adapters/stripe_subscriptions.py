@@ -71,7 +71,7 @@ class Cancellations:
         no = _ended(found) or _ends_anyhow(found)
         if no is not None:  # by somebody else since it was prepared; of ours nothing stands
             raise Permanent(no)
-        return _changed(await self._account.let_run_out(call, call.params["subscription"], out=True))
+        return _changed(await self._account.let_run_out(call, call.params["subscription"], out=True), call)
 
     async def abort(self, call: Call, receipt: JSON | None) -> None:
         """There is no hold."""
@@ -88,7 +88,7 @@ class Cancellations:
             no = f"{call.params['subscription']} was changed again since; that change is left as it is."
         if no is not None:
             raise Permanent(no)
-        return _changed(await self._account.let_run_out(call, call.params["subscription"], out=False))
+        return _changed(await self._account.let_run_out(call, call.params["subscription"], out=False), call)
 
     async def inquire(self, call: Call) -> Standing:
         """Read whose key the last change carries."""
@@ -189,9 +189,11 @@ def _ends_anyhow(subscription: Seen) -> str | None:
     return None
 
 
-def _changed(answer: Seen | Denied) -> Result:
+def _changed(answer: Seen | Denied, call: Call) -> Result:
     if isinstance(answer, Denied):
         raise fault(answer)
+    if _mark(answer) != call.key:
+        raise InDoubt(f"Stripe's answer does not show that {call.params['subscription']} was changed by this.")
     return _change(answer)
 
 

@@ -250,6 +250,19 @@ async def test_an_end_is_known_by_its_mark_for_ever(world) -> None:
         await undo(world, await commit(world))
 
 
+@at("end_subscription")
+async def test_what_is_missing_though_it_was_there_is_a_doubt_until_it_is_looked_at(world) -> None:
+    world.arm(Verb.COMMIT, "late", seconds=0.4)
+    under_way = asyncio.create_task(commit(world))
+    await world.arrival("DELETE /v1/subscriptions/{id}")
+    await commit(world, key="rival")
+    with pytest.raises(InDoubt, match="No such subscription"):
+        await under_way
+    with pytest.raises(Permanent, match="canceled already"):
+        await commit(world)
+    assert await world.effects() == 1
+
+
 # ── what errors mean ─────────────────────────────────────────────────────────────────────────────────────────────
 
 _COMMITS = {"refund": REFUNDS, "cancel_subscription": SUBSCRIPTION, "end_subscription": "DELETE /v1/subscriptions/{id}"}
@@ -272,7 +285,7 @@ async def test_a_one_shot_that_was_not_carried_out_is_in_doubt_unless_stripe_its
 
 
 @at("pay", *_COMMITS)
-@pytest.mark.parametrize("answer", ["lose", "rubbish", "empty", "bad gateway", "500 after"])
+@pytest.mark.parametrize("answer", ["lose", "rubbish", "empty", "senseless", "not found", "bad gateway", "500 after"])
 async def test_whatever_hides_an_effect_is_a_doubt_and_the_repetition_settles_it(world, answer) -> None:
     vote = await prepare(world)
     world.arm(Verb.COMMIT, answer)
@@ -294,7 +307,7 @@ async def test_a_slow_answer_is_a_doubt_about_an_effect_and_nothing_to_a_look(wo
 
 
 @at(*VERBS)
-@pytest.mark.parametrize("answer", ["lose", "rubbish", "empty", "500 after", "429", "401"])
+@pytest.mark.parametrize("answer", ["lose", "rubbish", "empty", "senseless", "not found", "500 after", "429", "401"])
 async def test_a_look_that_fails_never_makes_a_doubt(world, answer) -> None:
     places = {"pay": "payment_methods", "refund": "payment_intents"}
     world.arm(f"GET /v1/{places.get(world.verb, 'subscriptions')}/{{id}}", answer)

@@ -219,6 +219,10 @@ async def _leave(request: web.Request, proper: web.Response, fault: JSON) -> web
             proper.text = "{}"
         case "rubbish":
             return web.Response(text="<html>Bad day</html>", content_type="text/html")
+        case "not found":  # as a proxy says it
+            return web.json_response({"error": "no route"}, status=404)
+        case "senseless":
+            proper.text = '{"object": ["payment_intent"], "id": "pi_1"}'
         case "bad gateway":
             return web.Response(status=502, text="<html>Bad gateway</html>", content_type="text/html")
     return proper
