@@ -211,12 +211,15 @@ async def test_a_child_does_not_outlive_us(stage, tmp_path):
             server = StdioServer("2025-11-25", command, environment={{}}, secrets={{}}, directory=Path("/"), log=None)
             async with server.conversation() as talk:
                 print(server._current[0]._process.pid, flush=True)
-                await talk.call("hang", {{"text": "x"}}, {{}})
+                await talk.call("doze", {{"text": "x"}}, {{}})
         asyncio.run(main())
         """
     )
     ours = await asyncio.create_subprocess_exec(sys.executable, "-c", parent, stdout=subprocess.PIPE)
     child = int(await ours.stdout.readline())
+    async with asyncio.timeout(10):
+        while not stage.effects():  # noqa: ASYNC110 it is another process that writes
+            await asyncio.sleep(0.01)
     ours.kill()
     await ours.wait()
     async with asyncio.timeout(10):
@@ -312,6 +315,12 @@ async def test_what_could_not_be_called_or_undone_is_not_promised(stage, which):
     made = await pinned(stage, **{which: {"tool": "gone", "meta": {"key": "{key}"}}})
     vote = await made.prepare(call(verb=Verb.PREPARE))
     assert vote == Refused("The MCP server offers no tool gone now, or two of that name.")
+
+
+async def test_a_name_that_two_tools_have_names_none(stage):
+    stage.set("double")
+    vote = await stage.play().prepare(call(verb=Verb.PREPARE))
+    assert vote == Refused("The MCP server offers no tool note now, or two of that name.")
 
 
 @pytest.mark.parametrize("text", [7, "x" * 101])

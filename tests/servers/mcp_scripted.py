@@ -2,10 +2,13 @@
 
 Run: python mcp_scripted.py DIRECTORY. Each tool called is a line of the file `effects`, before anything is answered.
 Files in the directory change it: `changed` (the tool `note` is described otherwise), `slow` (it greets after half a
-second), `mute` (it lists no tools), `down` (it ends at once), `old` (it speaks a protocol that nobody knows).
+second), `mute` (it lists no tools), `double` (it lists `note` twice), `down` (it ends at once), `old` (it speaks a
+protocol that nobody knows).
 
-    note     answers what it was given; with `say`, exactly that result
-    environment, die, huge, twice, hang, ask, nag, wrong       what their names say
+    note, strike    answer what they were given; a text that begins with { is answered as the result itself
+    environment     answers the environment it was given
+    ask             asks us four things before it answers
+    die, huge, twice, hang, doze, wrong    what their names say; hang listens on, doze hears nothing
 """
 
 import json
@@ -48,10 +51,12 @@ def called(number, params):
     match name:
         case "die":
             sys.exit(3)
+        case "doze":
+            time.sleep(60)
         case "hang":
             return None
         case "huge":
-            return text("x" * 3_000_000)
+            return " " * 3_000_000 + json.dumps({"jsonrpc": "2.0", "id": number, "result": text("done")})
         case "twice":
             return f'{{"jsonrpc":"2.0","id":{number},"result":{{"content":[],"isError":true,"isError":false}}}}'
         case "environment":
@@ -85,8 +90,9 @@ def main():
                 time.sleep(0.5)
             answer = {"protocolVersion": "1999-01-01" if is_set("old") else "2025-06-18", "capabilities": {}}
         elif method == "tools/list" and not is_set("mute"):
+            names = (*NAMES, "note") if is_set("double") else NAMES
             place = int(message["params"].get("cursor", 0))  # one tool a page
-            answer = {"tools": [tool(NAMES[place])], **({"nextCursor": str(place + 1)} if NAMES[place + 1 :] else {})}
+            answer = {"tools": [tool(names[place])], **({"nextCursor": str(place + 1)} if names[place + 1 :] else {})}
         elif method == "tools/call":
             answer = called(number, message["params"])
         if isinstance(answer, dict) and "jsonrpc" not in answer:
