@@ -31,14 +31,6 @@ from ledger.undo_state import PlanState
 Offered = Collection[str]  # the operations that configured adapters offer now
 
 
-def listed(
-    states: Sequence[IntentState], principal: Principal, offered: Offered, now: datetime, *, partial: bool
-) -> list[PlannedUndo]:
-    """Tell for each intent what can be undone of it, in the order in which that would happen."""
-    order = sorted(states, key=lambda state: (state.decision_position or 0, state.position), reverse=True)
-    return [planned(state, principal, offered, now, partial=partial) for state in order]
-
-
 def planned(state: IntentState, principal: Principal, offered: Offered, now: datetime, *, partial: bool) -> PlannedUndo:
     """Tell what can be undone of an intent, exactly or by a follow-up, and why not."""
     why, reason = _resting(state)
@@ -56,6 +48,7 @@ def planned(state: IntentState, principal: Principal, offered: Offered, now: dat
     return PlannedUndo(
         intent=state.id,
         decided_at=state.commit_decided_at,
+        decision_position=state.decision_position,
         agent=state.submitted.agent.name,
         extent=extent,
         why=why,

@@ -7,9 +7,9 @@ Who plans and who approves may be one person or two. Each of them must be let by
 that is undone, exactly as for one intent; the approver's grant must be alive when it is approved and at each undo.
 """
 
-from collections.abc import Callable, Sequence
-from datetime import timedelta
-from typing import Final, assert_never
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final, TypeAlias, assert_never
 
 import msgspec
 
@@ -17,13 +17,15 @@ from adapters.registry import Registry
 from authority.authority import Authority
 from authority.grants import Principal
 from coordinator.people import permitted
-from coordinator.undo_plan import listed
+from coordinator.undo_plan import planned
 from ledger import bounds
 from ledger import events as e
+from ledger.canonical import canonical
 from ledger.errors import (
     Conflict,
     Corrupt,
     DigestMismatch,
+    InvalidRequest,
     InvariantViolation,
     NotFound,
     NotWaiting,
@@ -33,10 +35,12 @@ from ledger.errors import (
 from ledger.ids import intent_id, intent_stream, undo_plan_stream
 from ledger.state import IntentState, fold
 from ledger.store import Append, Appended, Due, GrantAlive, GuardFailed, Store, Unknown, VersionConflict
-from ledger.undo_plans import Selection, content_digest, count
+from ledger.undo_plans import PlannedUndo, Selection, content_digest, count, in_order
 from ledger.undo_state import PlanPhase, PlanState, fold_plan
 
 _TRIES: Final = 5  # of an approval against others of the same plan
+
+Found: TypeAlias = AsyncIterator[Sequence[IntentState]]
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -65,13 +69,14 @@ class UndoPlans:
         self._entropy = entropy
         self._wake = wake
 
-    async def plan(self, principal: Principal, wanted: Wanted, states: Sequence[IntentState], as_of: int) -> PlanState:
+    async def plan(self, principal: Principal, wanted: Wanted, found: Found, as_of: int) -> PlanState:
         """Record what undoing these intents would do; nothing is undone.
 
-        `states` are what the selection reaches, as of a position. Raises `Unauthenticated`, `Unavailable`.
+        `found` yields what the selection reaches, as of a position, some intents at a time. Raises `InvalidRequest` for
+        more than a plan takes, `Unauthenticated`, `Unavailable`.
         """
         now = self._store.now()
-        items = listed(states, principal, self._registry.operations, now, partial=wanted.partial)
+        items = in_order(await self._planned(principal, wanted, found, now))
         plan = intent_id(now, self._entropy(10))
         first = e.UndoPlanned(
             plan=plan,
@@ -110,6 +115,24 @@ class UndoPlans:
                 raise InvariantViolation(f"The new id {plan} was already in use.")
             case _:
                 assert_never(verdict)
+
+    async def _planned(self, principal: Principal, wanted: Wanted, found: Found, now: datetime) -> list[PlannedUndo]:
+        """Tell what can be undone of each intent; of the intents themselves, which may be large, few are kept."""
+        items: list[PlannedUndo] = []
+        size = 0
+        async for states in found:
+            page = [
+                planned(state, principal, self._registry.operations, now, partial=wanted.partial) for state in states
+            ]
+            size += sum(len(canonical(item)) for item in page)
+            items += page
+            if len(items) > bounds.UNDO_PLAN_INTENTS or size > bounds.UNDO_PLAN_BYTES:
+                raise InvalidRequest(
+                    f"A plan takes {bounds.UNDO_PLAN_INTENTS} intents and {bounds.UNDO_PLAN_BYTES // 2**20} MiB, and "
+                    'the selection reaches more. Nothing was recorded; narrow it with "since" and "until".',
+                    errors=[{"path": "", "message": "The selection reaches more than a plan takes."}],
+                )
+        return items
 
     async def get(self, plan: str) -> PlanState:
         """Return a plan and how far it has come. Raises `NotFound`."""

@@ -28,11 +28,10 @@ async def plan(visit: Visit) -> web.Response:
     service = visit.service
     as_of = await service.store.head()
     await views_have(visit, as_of)
-    selection = new.selection()
+    wanted = Wanted(new.selection(), new.reason, new.partial)
     async with connection(service.pool) as reader:
-        states = await undo_candidates(reader, service.store.ledger, selection)
-    wanted = Wanted(selection, new.reason, new.partial)
-    made = await service.coordinator.undo_plans.plan(visit.principal, wanted, states, as_of)
+        found = undo_candidates(reader, service.store.ledger, wanted.selection)
+        made = await service.coordinator.undo_plans.plan(visit.principal, wanted, found, as_of)
     headers = visit.headers()
     headers["Location"] = f"/v1/undo-plans/{made.id}"
     return web.Response(body=encode(show_undo_plan(made)), status=201, headers=headers)

@@ -69,6 +69,7 @@ STREAM_EVENTS_ASKED: Final = 90_000  # beyond it a person is asked, once, while 
 
 # Undo plans.
 UNDO_PLAN_INTENTS: Final = 2_000  # listed in one plan; a person who undoes more does it by the hour
+UNDO_PLAN_BYTES: Final = 16 * 1024 * 1024  # of them; some of an intent's size is an agent's to choose
 UNDO_LISTED: Final = 50  # intents in one event of a plan
 UNDO_PREVIEW_BYTES: Final = 2 * 1024  # of one effect in a plan; longer ones are in the intent
 UNDO_AT_ONCE: Final = 16  # intents of one plan under way at an adapter: what agents do meanwhile must not wait for it

@@ -64,6 +64,7 @@ class PlannedUndo(Value, frozen=True):
 
     intent: str
     decided_at: datetime | None  # None: it is not decided
+    decision_position: int | None
     agent: str
     extent: Extent
     why: WhyNot | None = None
@@ -89,6 +90,11 @@ class UndoOutcome(Value, frozen=True):
     intent: str
     outcome: Ending
     reason: str | None = None
+
+
+def in_order(items: Iterable[PlannedUndo]) -> list[PlannedUndo]:
+    """Put intents in the order in which they are undone: the one decided last comes first."""
+    return sorted(items, key=lambda item: (item.decision_position or 0, item.intent), reverse=True)
 
 
 def content_digest(items: Iterable[PlannedUndo]) -> str:

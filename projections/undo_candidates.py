@@ -5,13 +5,12 @@ undoes the deeds of an agent must know what may still come. The list follows the
 waits until it has come far enough.
 """
 
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 import sql
-from ledger.bounds import UNDO_PLAN_INTENTS
-from ledger.errors import InvalidRequest
 from ledger.state import IntentState
 from ledger.undo_plans import Selection
 from projections.intents import IntentPage, page_of
@@ -24,22 +23,17 @@ _FRESH_PLAN: Final = sql.query("views.fresh_plan")
 _PAGE: Final = 100  # intents folded between two looks at the event loop
 
 
-async def undo_candidates(connection: "Connection", ledger: str, selection: Selection) -> list[IntentState]:
-    """Return the intents that a selection reaches, newest first. Raises `InvalidRequest` for more than a plan takes."""
-    found: list[IntentState] = []
+async def undo_candidates(
+    connection: "Connection", ledger: str, selection: Selection
+) -> AsyncIterator[Sequence[IntentState]]:
+    """Yield the intents that a selection reaches, newest first, a page at a time."""
     after: str | None = None
     while True:
         page = await _page(connection, ledger, selection, after)
-        found += [state for state in page.items if _within(state, selection)]
-        if len(found) > UNDO_PLAN_INTENTS:
-            raise InvalidRequest(
-                f"The selection reaches more than {UNDO_PLAN_INTENTS} intents, and a plan takes no more. Nothing was "
-                'recorded; narrow it with "since" and "until".',
-                errors=[{"path": "", "message": f"More than {UNDO_PLAN_INTENTS} intents."}],
-            )
+        yield [state for state in page.items if _within(state, selection)]
         after = page.next
         if after is None:
-            return found
+            return
 
 
 async def _page(connection: "Connection", ledger: str, selection: Selection, after: str | None) -> IntentPage:

@@ -160,7 +160,7 @@ def _undo_plans() -> dict[str, list[e.Event]]:
     for number, halts in enumerate((False, True)):
         plan, intents = _intent(10_000 + number), (_intent(0), _intent(1))
         items = tuple(
-            PlannedUndo(intent, T0, AGENTS[0], extent, adapters=("payments",))
+            PlannedUndo(intent, T0, 7, AGENTS[0], extent, adapters=("payments",))
             for intent, extent in zip(intents, (Extent.EXACT, Extent.SEMANTIC), strict=True)
         )
         selection = Selection(agent=AGENTS[number], since=T0 if halts else None, operation="payments.refund")

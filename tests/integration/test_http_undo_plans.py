@@ -325,10 +325,12 @@ async def test_a_plan_that_waited_too_long_is_not_carried_out(door, monkeypatch)
 
 
 async def test_a_selection_that_reaches_too_many_is_refused(door, monkeypatch):
-    monkeypatch.setattr("projections.undo_candidates.UNDO_PLAN_INTENTS", 1)
     for _ in range(2):
         await committed(door, ("bank.post", "alice", 1))
     head = await door.head()
-    status, problem, _ = await door.post("/v1/undo-plans", {"reason": REASON, "task": "12A"})
-    assert (status, problem["type"]) == (422, URN + "invalid-request")
+    for bound in ("UNDO_PLAN_INTENTS", "UNDO_PLAN_BYTES"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"ledger.bounds.{bound}", 1)
+            status, problem, _ = await door.post("/v1/undo-plans", {"reason": REASON, "task": "12A"})
+        assert (status, problem["type"]) == (422, URN + "invalid-request")
     assert await door.head() == head

@@ -5,7 +5,7 @@ in reverse.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -95,7 +95,10 @@ async def _heard(world: World, say: Callable[[Door, Principal], Awaitable[Any]],
 
 
 async def _plan(door: Door, who: Principal, states: list[IntentState]) -> Any:
-    return await door.coordinator.undo_plans.plan(who, WANTED, states, 1)
+    async def found() -> AsyncIterator[list[IntentState]]:
+        yield states
+
+    return await door.coordinator.undo_plans.plan(who, WANTED, found(), 1)
 
 
 async def _approve(door: Door, who: Principal, plan: PlanState) -> Any:

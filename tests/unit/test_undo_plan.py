@@ -2,22 +2,34 @@
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
 import msgspec
 import pytest
 from unit.given import T0, attention, committing, compensate, done, given, moment, plan, recorded, verdict
 
 from authority.grants import operator_grant, principal_of
-from coordinator.undo_plan import ahead, begin_or_end, listed, planned
+from coordinator.undo_plan import ahead, begin_or_end, planned
 from ledger import bounds
 from ledger import events as e
 from ledger.errors import IllegalTransition
 from ledger.grants import Permission
 from ledger.intents import Undo
 from ledger.state import IntentState, evolve
-from ledger.undo_plans import Ending, Extent, PlannedUndo, Selection, UndoOutcome, WhyNot, content_digest, count
+from ledger.undo_plans import (
+    Ending,
+    Extent,
+    PlannedUndo,
+    Selection,
+    UndoOutcome,
+    WhyNot,
+    content_digest,
+    count,
+    in_order,
+)
 from ledger.undo_state import PLANS, PlanPhase, PlanState, fold_plan
 
+DOCS = Path(__file__).parents[2] / "docs"
 PLAN = "01930000-0000-7000-8000-0000000000aa"
 OPERATOR = principal_of([operator_grant("il_x")])
 OFFERED = {f"sim.{name}" for name in "abc"}
@@ -29,6 +41,9 @@ def committed(*plans, previews=None) -> IntentState:
     state = given(*committing(*plans), *(done(p.id) for p in plans), e.IntentCommitted())
     shown = tuple(msgspec.structs.replace(a, preview=(previews or {}).get(a.plan.id)) for a in state.actions)
     return msgspec.structs.replace(state, actions=shown)
+
+
+STATE = committed(plan("a", undo_window_seconds=100))
 
 
 def look(state: IntentState, *, partial=False, now=SOON, offered=OFFERED) -> PlannedUndo:
@@ -149,15 +164,9 @@ def test_what_is_too_long_for_a_plan_says_so():
     assert (action.stands, action.restores, action.cut) == (None, None, True)
 
 
-def test_the_intent_decided_last_comes_first():
-    states = [
-        msgspec.structs.replace(committed(plan("a")), decision_position=position, position=position + 50)
-        for position in (7, 900, 30)
-    ]
-    found = listed(states, OPERATOR, OFFERED, SOON, partial=False)
-    assert len(found) == 3
-    order = sorted(states, key=lambda state: -(state.decision_position or 0))
-    assert found == [look(state) for state in order]
+def test_the_intent_decided_last_comes_first_and_what_is_not_decided_last():
+    items = [msgspec.structs.replace(look(STATE), decision_position=position) for position in (7, 900, None, 30)]
+    assert [one.decision_position for one in in_order(items)] == [900, 30, 7, None]
 
 
 # ── which are next ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -165,7 +174,7 @@ def test_the_intent_decided_last_comes_first():
 
 def item(name: str, *adapters: str, in_turn: Sequence[str] = ()) -> PlannedUndo:
     extent = Extent.EXACT if in_turn else Extent.SEMANTIC
-    return PlannedUndo(name, T0, "agent", extent, adapters=(*adapters, *in_turn), in_turn=tuple(in_turn))
+    return PlannedUndo(name, T0, 7, "agent", extent, adapters=(*adapters, *in_turn), in_turn=tuple(in_turn))
 
 
 def names(items: Sequence[PlannedUndo]) -> list[str]:
@@ -204,7 +213,6 @@ def ours() -> e.CompensateDecided:
     return e.CompensateDecided(cause="undo", reason="a mistake", by="erin", plan=PLAN)
 
 
-STATE = committed(plan("a", undo_window_seconds=100))
 NOT_UNDONE = (
     e.UndoFailed("a", "no"),
     attention("a"),
@@ -291,7 +299,7 @@ def test_every_move_that_is_not_in_the_table_is_illegal():
 
 @pytest.mark.parametrize("told", [["stranger"], ["impossible"], ["1", "1"], ["2"]])
 def test_a_plan_tells_of_each_of_its_intents_once_and_of_no_other(told):
-    listed_ones = (item("1", "x"), item("2", "x"), PlannedUndo("impossible", T0, "agent", Extent.NONE))
+    listed_ones = (item("1", "x"), item("2", "x"), PlannedUndo("impossible", T0, 7, "agent", Extent.NONE))
     before = e.UndoPlanAdvanced((UndoOutcome("2", Ending.UNDONE),))
     state = fold_plan([recorded(before, 4, T0)], plan_of(*listed_ones))
     outcomes = tuple(UndoOutcome(one, Ending.UNDONE) for one in told)
@@ -314,3 +322,9 @@ def test_a_digest_is_of_what_is_listed_in_its_order_and_of_nothing_else():
     assert content_digest([one, two]) == content_digest((one, two))
     assert content_digest([one, two]) != content_digest([two, one])
     assert content_digest([one]) != content_digest([msgspec.structs.replace(one, extent=Extent.PARTIAL)])
+
+
+def test_every_word_of_a_plan_is_explained():
+    text = (DOCS / "undo.md").read_text()
+    for word in (*Extent, *WhyNot, *Ending, *PlanPhase):
+        assert f"`{word}`" in text, word
