@@ -6,7 +6,7 @@ let a test look behind the door: at the ledger's head, and at what the outside s
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ import aiohttp
 from adapters.contract import Adapter, Call, Result, Vote
 from adapters.reference import ReferenceAdapter, World
 from adapters.registry import Registry
+from adapters.tables import CallLimits
 from authority.grants import token_of
 from gateway.app import new_door, open_service
 from gateway.door import Door, Limits, Service
@@ -144,12 +145,17 @@ async def eventually(check: Callable[[], Any], seconds: float = 10) -> Any:
 
 @asynccontextmanager
 async def doorway(
-    dsn: str, limits: Limits | None = None, *more: Adapter, ledger: str = "main", token: str = TOKEN
+    dsn: str,
+    limits: Limits | None = None,
+    *more: Adapter,
+    ledger: str = "main",
+    token: str = TOKEN,
+    calls: Mapping[str, CallLimits] | None = None,
 ) -> AsyncIterator[Doorway]:
     """Serve a migrated database on a free port of this machine, over a bank, a mail and `more` participants."""
     bank, mail = Bank("bank", World()), Mail("mail", World(), Guarantee.BLIND)
     async with AsyncExitStack() as parts:
-        service = await open_service(parts, dsn, ledger, Registry([bank, mail, *more]))
+        service = await open_service(parts, dsn, ledger, Registry([bank, mail, *more], calls))
         await service.authority.ensure_operator(token)
         service.coordinator.start()
         parts.push_async_callback(service.coordinator.drain, 2)

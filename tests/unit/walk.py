@@ -38,7 +38,7 @@ from ledger.state import ActionState, IntentState, content_digest, evolve
 from ledger.store import GrantAlive, GuardFailed, PolicyActive, WithinLimits
 from ledger.transitions import PHASES, STEPS, SWEEPS, symbol
 
-ATTEMPTS = 2  # what the walk sets ONE_SHOT_ATTEMPTS, INQUIRY_ATTEMPTS, OUTCOME_ATTEMPTS to, and ANSWERS_IN_VAIN where there is one action
+ATTEMPTS = 2  # what the walk sets the bounds on attempts to; that on answers in vain where there is one action
 
 
 class Node(NamedTuple):
