@@ -69,7 +69,8 @@ def undo(
         raise Misconfigured("A selection is needed, such as --agent or --since, or --plan; not both. Nothing was done.")
     if plan is None and reason is None and not dry_run:
         raise Misconfigured("A --reason is needed to undo anything; --dry-run only looks. Nothing was done.")
-    question = ask(reach, lambda client: _look(client, plan, _body(selected, reason or _LOOKED, partial)))
+    body = _body(selected, reason or _LOOKED, partial)
+    question = ask(reach, lambda client: _look(client, plan, body))
     if not json or not dry_run:
         _show(question, full=full, to_stderr=json)
     if dry_run:

@@ -223,7 +223,7 @@ class Store(Protocol):
         """Return a grant and all below it, by id, at most `limit` after the id `after`."""
 
     async def in_flight_under(self, grant: str) -> Sequence[str]:
-        """Return the intents in flight that were submitted, or whose undo was decided, under a grant or any below it."""
+        """Return the intents in flight that were submitted, or their undo decided, under a grant or any below it."""
 
     async def active_policy(self) -> str | None:
         """Return the digest of the active policy set; None if none was ever activated."""

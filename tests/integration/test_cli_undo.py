@@ -7,6 +7,7 @@ import pytest
 from commands import Person
 from doorway import doorway, intent
 
+from gateway.cli import main
 from gateway.undo_sheet import moment
 from ledger.errors import Misconfigured
 
@@ -84,12 +85,7 @@ async def test_at_a_terminal_a_person_is_asked_and_told_what_was_not_undone(door
         (("--agent", "a", "--since", "noon", "--dry-run"), "'noon' is no time"),
     ],
 )
-def test_what_makes_no_sense_is_said_before_anybody_is_asked(arguments, words, capsys, monkeypatch, tmp_path):
-    from gateway.cli import main  # noqa: PLC0415
-
-    monkeypatch.setenv("INTENTLEDGER_TOKEN_FILE", str(tmp_path / "token"))
-    (tmp_path / "token").touch(mode=0o600)
-    (tmp_path / "token").write_text("il_x")
+def test_what_makes_no_sense_is_said_before_anybody_is_asked(arguments, words, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["undo", *arguments])
     assert ended.value.code == 2
