@@ -167,7 +167,8 @@ class _Child:
         if self.ended:
             raise Transient("The MCP server has ended. Nothing was called.", silent=True)
         sent = asyncio.get_running_loop().time()
-        reply = self._waiting[request.number] = asyncio.get_running_loop().create_future()
+        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._waiting[request.number] = reply
         try:
             await self._write(request.encoded())
             return await reply

@@ -258,15 +258,15 @@ def _use(name: str, verb: str, table: McpOperation) -> Use:
     where = f"[adapters.{name}.operations.{verb}]"
     known = _parameters(where, table.params) | {"params", "key"}
 
-    operation = _operation(f"{name}.{verb}", table)
+    operation, undo = _operation(f"{name}.{verb}", table), table.compensate
     return Use(
         operation=operation,
         table=table,
         commit=_step(f"{where} commit", table.commit, known),
         look=None if table.preview is None else _look(f"{where} preview", operation, table.preview),
-        compensate=table.compensate and _step(f"{where} compensate", table.compensate, known | {"result"}),
-        inquire=table.inquire and _inquiry(f"{where} inquire", table.inquire, known),
-        inquire_undo=table.inquire_undo and _inquiry(f"{where} inquire_undo", table.inquire_undo, known),
+        compensate=None if undo is None else _step(f"{where} compensate", undo, known | {"result"}),
+        inquire=_inquiry(f"{where} inquire", table.inquire, known),
+        inquire_undo=_inquiry(f"{where} inquire_undo", table.inquire_undo, known),
     )
 
 
@@ -279,7 +279,9 @@ def _step(where: str, table: ToolTable, known: Collection[str]) -> Step:
     return Step(table.tool, table.pin, arguments, meta)
 
 
-def _inquiry(where: str, table: InquiryTable, known: Collection[str]) -> Inquiry:
+def _inquiry(where: str, table: InquiryTable | None, known: Collection[str]) -> Inquiry | None:
+    if table is None:
+        return None
     wanted = {pointer: compile_body(where, value, known) for pointer, value in table.where.items()}
     return Inquiry(table, _step(where, table, known), wanted)
 

@@ -56,10 +56,11 @@ def misfit(tool: str, definition: JSON, arguments: JSON) -> str | None:
         validator = _validator(definition["inputSchema"])
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
         return f"What the tool {tool} takes is not described by a JSON Schema: {_sentence(error)}"
-    for error in validator.iter_errors(arguments):
-        place = "/" + "/".join(str(part) for part in error.instance_path)
-        return f"The tool {tool} does not take these arguments, at {place}: {_sentence(error)}"
-    return None
+    fault = next(iter(validator.iter_errors(arguments)), None)
+    if fault is None:
+        return None
+    place = "/" + "/".join(str(part) for part in fault.instance_path)
+    return f"The tool {tool} does not take these arguments, at {place}: {_sentence(fault)}"
 
 
 def closed(definition: JSON) -> JSON:
@@ -113,5 +114,5 @@ def _has_key(value: Any, key: str) -> bool:
 
 
 def _sentence(error: Exception) -> str:
-    words = one_line(getattr(error, "message", error).split("\n\n", maxsplit=1)[0])
+    words = one_line(str(getattr(error, "message", error)).split("\n\n", maxsplit=1)[0])
     return words[:1].upper() + words[1:].removesuffix(".") + "."
