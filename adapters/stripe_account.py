@@ -140,12 +140,25 @@ class Account:
         request = self._stripe.subscriptions.retrieve_async
         return await self._named(name, lambda o: request(name, {"expand": ["customer"]}, o))
 
-    async def payments_of(self, customer: str, since: int | None = None) -> list[Seen]:
-        """Return the payments of a customer since then, the last first; raises `Transient` if they are too many."""
+    async def payments_with(self, key: str, customer: str, since: int | None = None) -> list[Seen]:
+        """Return the payments of a customer since then that carry this key.
+
+        Beyond a thousand Stripe is asked to search. A search lags behind by a minute or so, a list does not: what was
+        made since then is among the thousand.
+        """
         wanted: dict[str, Any] = {"customer": customer, "limit": _PAGE}
         if since is not None:
             wanted["created"] = {"gte": since}
-        return await self._pages(self._stripe.payment_intents.list_async, wanted, f"payments of {customer}")
+        found, whole = await self._pages(self._stripe.payment_intents.list_async, wanted)
+        if not whole:
+            query: Any = {"query": f'metadata["{MARK}"]:"{key}"', "limit": _PAGE}
+            found += _listed(await self._look(partial(self._stripe.payment_intents.search_async, query)))
+        return [one for one in found if one.maybe(f"/metadata/{MARK}") == key]
+
+    async def payments_of(self, customer: str) -> list[Seen]:
+        """Return the payments of a customer, the last first; raises `Transient` if they are too many."""
+        wanted = {"customer": customer, "limit": _PAGE}
+        return _whole(await self._pages(self._stripe.payment_intents.list_async, wanted), f"payments of {customer}")
 
     async def latest_payments_of(self, customer: str) -> list[Seen]:
         """Return the latest payments of a customer with their charges, the last first, at most a hundred."""
@@ -155,7 +168,7 @@ class Account:
     async def refunds_of(self, payment: str) -> list[Seen]:
         """Return the refunds of a payment or charge, the last first; raises `Transient` if they are too many."""
         wanted = {_kind(payment): payment, "limit": _PAGE}
-        return await self._pages(self._stripe.refunds.list_async, wanted, f"refunds of {payment}")
+        return _whole(await self._pages(self._stripe.refunds.list_async, wanted), f"refunds of {payment}")
 
     # ── acting ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -262,15 +275,16 @@ class Account:
             raise Transient(f"Stripe was asked for {name} and showed something else.")
         return found
 
-    async def _pages(self, listing: _Listing, wanted: JSON, what: str) -> list[Seen]:
+    async def _pages(self, listing: _Listing, wanted: JSON) -> tuple[list[Seen], bool]:
+        """Return what is listed, and whether that is all of it."""
         found: list[Seen] = []
         for _ in range(_PAGES):
             listed = await self._look(partial(listing, wanted))
             found += _listed(listed)
             if not found or listed.maybe("/has_more") is not True:
-                return found
+                return found, True
             wanted = {**wanted, "starting_after": found[-1].maybe("/id")}
-        raise Transient(f"There are more than {_PAGE * _PAGES} {what}; this one was not found among them.")
+        return found, False
 
     def _options(self, key: str | None) -> RequestOptions:
         options: RequestOptions = {"api_key": self._api_key(), "max_network_retries": 0}
@@ -281,9 +295,20 @@ class Account:
 
 def _listed(page: Seen) -> list[Seen]:
     data = page.maybe("/data")
-    if page.maybe("/object") != "list" or not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
+    if (
+        page.maybe("/object") not in {"list", "search_result"}
+        or not isinstance(data, list)
+        or not all(isinstance(one, dict) for one in data)
+    ):
         raise Transient("Stripe was asked for a list and showed something else; nothing can be told from it.")
     return [Seen(one, page.at) for one in data]
+
+
+def _whole(listed: tuple[list[Seen], bool], what: str) -> list[Seen]:
+    found, whole = listed
+    if not whole:
+        raise Transient(f"There are more than {len(found)} {what}; nothing can be told from some of them.")
+    return found
 
 
 def _kind(payment: str) -> str:

@@ -165,11 +165,12 @@ class Payments:
 
     async def inquire(self, call: Call) -> Standing:
         """Find what carries this key among the customer's payments."""
-        payments = await self._account.payments_of(call.params["customer"])
+        customer = call.params["customer"]
         if call.verb is Verb.COMPENSATE:
+            payments = await self._account.payments_of(customer)
             taken = [one for one in of_action(payments, call) if one.text("/status") == "succeeded"]
             return await refund_of(self._account, call, taken[0].text("/id")) if taken else Absent()
-        standings = {one.text("/status"): one for one in marked(payments, call)}
+        standings = {one.text("/status"): one for one in await self._account.payments_with(call.key, customer)}
         if "succeeded" in standings:
             return Applied(Result(_result(standings["succeeded"])))
         if "requires_capture" in standings:
@@ -181,7 +182,7 @@ class Payments:
     async def _marked(self, call: Call) -> list[Seen]:
         """Return what carries this key and may still be held."""
         since = int(call.deadline.timestamp()) - LONGEST_HOLD_SECONDS - 86_400
-        return marked(await self._account.payments_of(call.params["customer"], since), call)
+        return await self._account.payments_with(call.key, call.params["customer"], since)
 
     async def _made_before(self, call: Call) -> list[Seen]:
         """Return what the request for the hold has made; the key is used, so repeating it makes nothing new.

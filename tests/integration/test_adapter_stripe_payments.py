@@ -89,6 +89,18 @@ async def test_a_hold_is_let_go_after_stripe_has_forgotten_its_key(world) -> Non
     assert (await world.holds(), world.happened("held")) == (0, 1)
 
 
+async def test_a_hold_is_found_behind_a_thousand_payments_of_its_customer(world) -> None:
+    world.arm(PAYMENTS, "lose")
+    with pytest.raises(InDoubt):
+        await prepare(world)
+    world.later(DAY + 60)
+    paid = world.object("pi_88") | {"created": world.now()}
+    world.give(*(paid | {"id": f"pi_9{number:04d}"} for number in range(1000)))
+    assert isinstance(await world.adapter.inquire(call(world, Verb.COMMIT)), Held)
+    await abort(world)
+    assert (await world.holds(), world.happened("held")) == (0, 1)
+
+
 async def test_an_abort_whose_tombstone_was_lost_or_failed_can_be_repeated(world) -> None:
     for answer in ("lose", "500 after"):
         world.arm(PAYMENTS, answer)

@@ -5,6 +5,7 @@ API that the adapter asks for. A parameter that an endpoint does not know is ref
 `tests/integration/test_stripe_simulator.py` holds it against servers of other people.
 """
 
+import re
 from math import inf
 from typing import Any
 
@@ -77,6 +78,13 @@ class Books:
         if after is not None:
             found = found[[one["id"] for one in found].index(after) + 1 :]
         return {"object": "list", "data": found[:limit], "has_more": len(found) > limit}
+
+    def found(self, kind: str, query: str, limit: str) -> JSON:
+        """Search by an entry of the metadata; what is younger than a minute is not found yet."""
+        name, value = re.fullmatch(r'metadata\["(\w+)"\]:"([\w-]+)"', query).groups()
+        old = [one for one in self.objects.values() if one["object"] == kind and one["created"] <= self.now - 60]
+        found = [one for one in old if one["metadata"].get(name) == value]
+        return {"object": "search_result", "data": found[: int(limit)], "has_more": False}
 
     def pass_time(self, now: int) -> None:
         """Let happen by itself what is due by now."""

@@ -35,6 +35,7 @@ from examples.journal import Journal
 ROUTES = [
     ("POST", "/v1/payment_intents", lambda b, _, p: b.create_payment(**p)),
     ("GET", "/v1/payment_intents", lambda b, _, p: b.listed("payment_intent", p)),
+    ("GET", "/v1/payment_intents/search", lambda b, _, p: b.found("payment_intent", **p)),
     ("GET", "/v1/payment_intents/{id}", lambda b, i, _: b.find(i, "payment_intent")),
     ("POST", "/v1/payment_intents/{id}/capture", lambda b, i, p: b.capture_payment(i, **p)),
     ("POST", "/v1/payment_intents/{id}/cancel", lambda b, i, p: b.cancel_payment(i, **p)),
