@@ -33,7 +33,7 @@ _OURS: Final = {
     "messages": "adapters.messages",
     "mcp": "adapters.mcp",
 }
-_EXTRAS: Final = {"stripe", "mysql", "objects", "messages", "mcp"}  # named like the kind that needs them
+_EXTRAS: Final = {"stripe", "mysql", "objects", "messages"}  # named like the kind that needs them
 
 
 class Kind(msgspec.Struct, frozen=True):
