@@ -102,7 +102,7 @@ class Lane:
             raise NeverStruckError(f"{self._contender.name}, {cell}: {error}\n{self._at_work.logs()}") from None
         said = await self._come_to_rest(stage, cell)
         await asyncio.sleep(self._patience.quiet_seconds)
-        said = await self._last_word(stage) or said
+        said = await stage.said() or said
         recorded = {one.system: found(self._systems[one.system].record, one.account) for one in work.actions}
         judged, why = verdict(recorded, said, stage.answers)
         return Outcome(self._contender.name, cell, judged, why, asyncio.get_running_loop().time() - began)
@@ -123,21 +123,15 @@ class Lane:
         returning = asyncio.create_task(_return(stage)) if cell.client is Client.RETURNS else None
         said = Said(State.MOVING, words="it has not said anything")
         while asyncio.get_running_loop().time() < deadline:
-            said = await self._last_word(stage) or said
+            said = await stage.said() or said
             if said.state in AT_REST and (returning is None or returning.done()):
                 break
             await asyncio.sleep(0.2)
         if returning is not None:
             returning.cancel()
             await asyncio.gather(returning, return_exceptions=True)
-        await stage.forget() if stage.client and not stage.client.done() else await stage.hear()
+        await stage.part()
         return said
-
-    async def _last_word(self, stage: Stage) -> Said | None:
-        try:
-            return await stage.at_work.says(stage.asked, stage.work)
-        except NoAnswerError:
-            return None
 
 
 async def _return(stage: Stage) -> None:

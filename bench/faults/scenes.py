@@ -74,6 +74,20 @@ class Stage:
         self.answers.append(said)
         return said
 
+    async def said(self) -> Said | None:
+        """Ask what the package knows, None if it does not answer."""
+        try:
+            return await self.at_work.says(self.asked, self.work)
+        except NoAnswerError:
+            return None
+
+    async def part(self) -> None:
+        """Let the client go, with the answer if there is one by now."""
+        if self.client is not None and self.client.done():
+            await self.hear()
+        else:
+            await self.forget()
+
     async def forget(self) -> None:
         """Let the client go without an answer."""
         if self.client is not None:
@@ -126,7 +140,8 @@ async def paused(stage: Stage) -> None:
     await stage.at_work.take_over(1)
     deadline = asyncio.get_running_loop().time() + PAUSE_SECONDS
     while asyncio.get_running_loop().time() < deadline:
-        if (await stage.at_work.says(2, stage.work)).state in AT_REST:
+        said = await stage.said()
+        if said is not None and said.state in AT_REST:
             break
         await asyncio.sleep(0.25)
     stage.at_work.wake(1)
