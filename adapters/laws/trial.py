@@ -196,7 +196,8 @@ class Trial:
         With an operation that was found to break a law there is little patience left: it will not be kept anyway.
         """
         found = count()
-        patience = _PATIENCE if not self.bench.findings else _LITTLE_PATIENCE
+        waits = found is not None and not self.bench.findings  # nonsense does not come to rest as something sensible
+        patience = _PATIENCE if waits else _LITTLE_PATIENCE
         for _ in range(patience if expected is not None else 0):
             if found == expected:
                 break
@@ -209,9 +210,10 @@ class Trial:
         if arrange is None:
             return {}
         values = {"n": self._number, "run": self.bench.setup.run}
-        params, intent = render(arrange.params, values), f"arrange-{self.bench.setup.run}"
-        key = action_key("verify", intent, str(self._number), "commit")
-        self.sample = Sample(intent, str(self._number), params, key, key, values)
+        params, intent = render(arrange.params, values), f"arrange-{self.bench.setup.run}-{self.bench.setup.operation}"
+        action = f"{self.bench.setup.operation}-{self._number}"
+        key = action_key("verify", intent, action, "commit")
+        self.sample = Sample(intent, action, params, key, key, values)
         calls = [self._call(verb, arrange.operation, params, key, 1) for verb in (Verb.PREPARE, Verb.COMMIT)]
         vote = _replied(self.bench.witness.ask(Ask(calls[0], Verb.PREPARE)))
         if isinstance(vote, Prepared):

@@ -51,12 +51,12 @@ def broken(report: Report) -> set[int]:
 
 @pytest.mark.parametrize("guarantee", list(Guarantee))
 def test_an_honest_adapter_earns_what_it_declares(port, guarantee):
-    report = verified(port, liars.Honest, guarantee, at_most=4)
+    report = verified(port, liars.Honest, guarantee)
     assert report.kept, [law for law in report.laws if law.findings]
     assert (report.earned, report.earned_undo) == (guarantee, Undo.EXACT)
-    assert report.faults["cut"] >= 6
-    assert report.faults["kill"] >= 8
-    assert report.faults["stop"] + report.faults["sleep"] >= (6 if guarantee in {ATOMIC, IDEMPOTENT} else 0)
+    assert report.faults["cut"] >= 4
+    assert report.faults["kill"] >= 4
+    assert report.faults["stop"] + report.faults["sleep"] >= (5 if guarantee in {ATOMIC, IDEMPOTENT} else 0)
 
 
 @pytest.mark.parametrize(
@@ -98,18 +98,18 @@ def test_each_liar_is_found_under_the_law_that_it_breaks(port, liar, declared, l
 @pytest.mark.parametrize(
     ("liar", "declared", "laws", "earned", "undo"),
     [
-        (liars.KeepsTheHold, ATOMIC, {6}, IDEMPOTENT, Undo.EXACT),
-        (liars.Flatters, IDEMPOTENT, {5, 8}, VERIFIABLE, Undo.NONE),
-        (liars.SaysAbsent, VERIFIABLE, {9}, BLIND, Undo.NONE),
-        (liars.CallsDoubtTransient, BLIND, {10}, None, Undo.EXACT),
-        (liars.UndoesNothing, IDEMPOTENT, {8}, IDEMPOTENT, Undo.NONE),
-        (liars.UndoesHalf, BLIND, {8}, BLIND, Undo.SEMANTIC),
+        (liars.KeepsTheHold, ATOMIC, (6,), IDEMPOTENT, Undo.EXACT),
+        (liars.Flatters, IDEMPOTENT, (5, 8), VERIFIABLE, Undo.NONE),
+        (liars.SaysAbsent, VERIFIABLE, (9,), BLIND, Undo.NONE),
+        (liars.CallsDoubtTransient, BLIND, (10,), None, Undo.EXACT),
+        (liars.UndoesNothing, IDEMPOTENT, (8,), IDEMPOTENT, Undo.NONE),
+        (liars.UndoesHalf, BLIND, (8,), BLIND, Undo.SEMANTIC),
     ],
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_a_lie_costs_the_promise_that_hangs_on_it_and_no_other(port, liar, declared, laws, earned, undo):
     report = verified(port, liar, declared)
-    assert laws <= broken(report), report
+    assert set(laws) <= broken(report), report
     assert (report.earned, report.earned_undo) == (earned, undo)
     assert not report.kept
 
