@@ -18,8 +18,9 @@ $(VENV)/env: requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/env-dev: $(VENV)/env requirements-dev.txt
+$(VENV)/env-dev: $(VENV)/env requirements-dev.txt fence/pyproject.toml
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e ./fence
 	@touch $@
 
 # Servers of other people that the tests run against, from npm; MariaDB must be installed already.
