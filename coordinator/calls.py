@@ -239,7 +239,7 @@ class Calls:
 def _not_offered(operation: str, now: datetime) -> NotSent:
     return NotSent(
         f"No configured adapter offers {operation} now, so nothing was sent. It is tried again until one does.",
-        now + timedelta(seconds=bounds.CIRCUIT_CAP_SECONDS),
+        now + timedelta(seconds=bounds.RETRY_CAP_SECONDS),
     )
 
 

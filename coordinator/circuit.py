@@ -82,8 +82,10 @@ class Circuit(msgspec.Struct, frozen=True):
             return self
         return msgspec.structs.replace(self, trying=self.trying - 1)
 
-    def again_at(self, now: datetime) -> datetime:
-        """Return when a call that is not admitted now is worth another look."""
-        if self.until is not None and now < self.until:
-            return self.until
-        return now + timedelta(seconds=bounds.CIRCUIT_BASE_SECONDS)
+    def again_at(self, now: datetime, name: str) -> datetime:
+        """Return when a call that is not admitted now is worth another look: the later, the longer it was in vain.
+
+        After its pause, and within RETRY_CAP_SECONDS, so that what waits is tried that soon after the system is back.
+        """
+        pause = spread(bounds.CIRCUIT_BASE_SECONDS, bounds.RETRY_CAP_SECONDS, max(0, self.openings - 1), name)
+        return max(self.until or now, now + timedelta(seconds=pause))

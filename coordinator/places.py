@@ -71,7 +71,7 @@ class Places:
             f"{self._adapter} left {self._circuit.silences} calls in a row unanswered, so nothing was sent. "
             "It is tried again until it answers."
         )
-        return self._come_back(reason, self._circuit.again_at(now))
+        return self._come_back(reason, self._circuit.again_at(now, self._adapter))
 
     def busy(self, now: datetime) -> NotSent:
         """Say that there is no place."""

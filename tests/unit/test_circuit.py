@@ -47,13 +47,13 @@ def test_an_answer_in_between_begins_the_row_anew():
 def test_it_opens_for_a_moment_then_lets_a_few_calls_try():
     circuit = opened()
     assert bounds.CIRCUIT_BASE_SECONDS / 2 <= after(circuit) <= bounds.CIRCUIT_BASE_SECONDS
-    assert circuit.again_at(moment(0)) == circuit.until
+    assert circuit.until <= circuit.again_at(moment(0), "bank") <= moment(bounds.CIRCUIT_BASE_SECONDS)
     assert circuit.state(circuit.until) is CircuitState.HALF_OPEN
     for _ in range(bounds.CIRCUIT_TRIES):
         assert circuit.admits(circuit.until)
         circuit = circuit.left()
     assert not circuit.admits(circuit.until)
-    assert circuit.again_at(circuit.until) > circuit.until
+    assert circuit.again_at(circuit.until, "bank") > circuit.until
 
 
 def test_one_that_tries_and_ends_without_telling_anything_makes_room_for_another():
@@ -92,6 +92,17 @@ def test_calls_that_left_before_it_opened_say_nothing_new_by_their_silence():
 def test_the_pauses_of_two_systems_do_not_march_in_step():
     pauses = {Circuit(silences=9).unanswered(0, moment(0), 1, name).until for name in ("bank", "mail", "crm")}
     assert len(pauses) == 3
+
+
+def test_what_waits_looks_again_more_and_more_seldom_within_the_retry_cap():
+    circuit, waits = opened(), []
+    for _ in range(12):
+        now = circuit.until
+        circuit = circuit.left().unanswered(circuit.openings, now, SILENCES, "bank")
+        assert circuit.again_at(now, "bank") >= circuit.until
+        waits.append((circuit.again_at(now, "bank") - now).total_seconds())
+    assert waits[-1] > bounds.RETRY_CAP_SECONDS / 2 > waits[0]
+    assert max(waits) <= bounds.RETRY_CAP_SECONDS
 
 
 @pytest.mark.parametrize("seconds", [0.0, 3.0, 3_600.0])
