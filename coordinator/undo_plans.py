@@ -1,4 +1,4 @@
-"""Undo plans as the door sees them: plan, look, approve.
+"""Undo plans as the door sees them: plan, look, approve, halt.
 
 Thin: what can be undone is told by `coordinator/undo_plan.py`, and carried out by `coordinator/undo_runner.py`. Which
 intents a selection reaches is looked up in a view; what is planned of them rests on their events.
@@ -7,7 +7,7 @@ Who plans and who approves may be one person or two. Each of them must be let by
 that is undone, exactly as for one intent; the approver's grant must be alive when it is approved and at each undo.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias, assert_never
 
@@ -34,11 +34,22 @@ from ledger.errors import (
 )
 from ledger.ids import intent_id, intent_stream, undo_plan_stream
 from ledger.state import IntentState, fold
-from ledger.store import Append, Appended, Due, GrantAlive, GuardFailed, Store, Unknown, VersionConflict
+from ledger.store import (
+    Append,
+    Appended,
+    Due,
+    Finished,
+    GrantAlive,
+    GuardFailed,
+    Store,
+    Unknown,
+    VersionConflict,
+    Work,
+)
 from ledger.undo_plans import PlannedUndo, Selection, content_digest, count, in_order
 from ledger.undo_state import PlanPhase, PlanState, fold_plan
 
-_TRIES: Final = 5  # of an approval against others of the same plan
+_TRIES: Final = 5  # of a person's word against a plan that moves on
 
 Found: TypeAlias = AsyncIterator[Sequence[IntentState]]
 
@@ -151,22 +162,45 @@ class UndoPlans:
         Raises `NotFound`, `NotWaiting` (approved, over, too late, or nothing to undo), `DigestMismatch`, `Forbidden`
         (the approver's own grants do not reach an intent), `Unauthenticated`.
         """
-        for _ in range(_TRIES):
-            state = await self.get(plan)
+
+        async def word(state: PlanState) -> e.Event:
             _may_be_approved(state, digest)
             if self._store.now() >= state.planned.expires_at:
                 raise NotWaiting("The time to approve this plan is over. Nothing was undone; plan again.")
             await self._check_reach(state, principal)
-            approved = e.UndoPlanApproved(
+            return e.UndoPlanApproved(
                 digest=digest, by=principal.subject.name, grant=principal.grant, custody=principal.custody
             )
+
+        return await self._say(plan, principal, word, Due())
+
+    async def halt(self, plan: str, principal: Principal, reason: str) -> PlanState:
+        """Let nothing more of a plan be begun; what was begun goes on, and the rest can be approved again.
+
+        What its worker begins before it looks at the plan again, within UNDO_RECORD_SECONDS, is still undone. Raises
+        `NotFound`, `NotWaiting` (it is not being carried out), `Unauthenticated`.
+        """
+
+        async def word(state: PlanState) -> e.Event:
+            if state.phase is not PlanPhase.UNDOING:
+                raise NotWaiting(f"The plan is {state.phase} and nothing of it is being begun. Nothing was changed.")
+            return e.UndoPlanHalted(reason=reason, by=principal.subject.name, custody=principal.custody)
+
+        return await self._say(plan, principal, word, Finished())
+
+    async def _say(
+        self, plan: str, principal: Principal, word: Callable[[PlanState], Awaitable[e.Event]], work: Work
+    ) -> PlanState:
+        """Append what a person said at the version they saw; look again if the plan has moved on."""
+        for _ in range(_TRIES):
+            state = await self.get(plan)
             verdict = await self._store.append(
                 Append(
                     stream=undo_plan_stream(plan),
                     expected_version=state.version,
-                    events=(approved,),
+                    events=(await word(state),),
                     guards=(GrantAlive(principal.grant),),
-                    work=Due(),
+                    work=work,
                 )
             )
             match verdict:
@@ -176,7 +210,7 @@ class UndoPlans:
                 case GuardFailed():
                     raise self._dead(principal)
                 case Unknown(reason):
-                    raise Unavailable(f"Whether your approval was recorded is not known: {reason} Look at the plan.")
+                    raise Unavailable(f"Whether your word was recorded is not known: {reason} Look at the plan.")
                 case VersionConflict():
                     continue
                 case _:

@@ -118,7 +118,7 @@ class _Execution:
         self._pending = {item.intent: item for item in plan.to_undo if item.intent not in plan.outcomes}
         self._under_way: dict[str, asyncio.Task[UndoOutcome]] = {}
         self._fresh: dict[str, UndoOutcome] = {}
-        self._recorded_at = store.now()
+        self._looked_at = store.now()
 
     async def run(self) -> None:
         """Begin, wait and record, until there is nothing left, the lease is over, or the worker closes."""
@@ -140,7 +140,7 @@ class _Execution:
                 reason = "The grant under which it was approved was revoked or has expired. The rest was not undone."
                 await self._record(e.UndoPlanHalted(reason=reason), work=Finished())
                 return
-            if self._is_time() and not await self._record():
+            if self._is_time() and not await self._go_on():
                 return
 
     async def let_go(self) -> None:
@@ -166,8 +166,15 @@ class _Execution:
             task.result()
 
     def _is_time(self) -> bool:
-        long_ago = self._store.now() - self._recorded_at >= timedelta(seconds=bounds.UNDO_RECORD_SECONDS)
-        return len(self._fresh) >= bounds.UNDO_RECORDED or (long_ago and bool(self._fresh))
+        long_ago = self._store.now() - self._looked_at >= timedelta(seconds=bounds.UNDO_RECORD_SECONDS)
+        return long_ago or len(self._fresh) >= bounds.UNDO_RECORDED
+
+    async def _go_on(self) -> bool:
+        """Record what came to rest; where nothing did, look whether the plan is still ours to carry out."""
+        self._looked_at = self._store.now()
+        if self._fresh:
+            return await self._record()
+        return not await self._store.read(flight_stream(self._lease.intent), self._plan.version)
 
     async def _record(self, *last: e.Event, work: Work | None = None) -> bool:
         """Append what came to rest, and what follows from it; False if the plan is no longer ours.
@@ -183,7 +190,6 @@ class _Execution:
             case Appended(recorded, _):
                 self._plan = fold_plan(recorded, self._plan) or self._plan
                 self._fresh = {}
-                self._recorded_at = self._store.now()
                 return True
             case Unknown(reason):
                 raise Unavailable(f"Whether what came of an undo plan was recorded is not known: {reason}")

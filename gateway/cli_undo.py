@@ -42,6 +42,7 @@ def undo(
     partial: Yes = False,
     dry_run: Yes = False,
     approve: str | None = None,
+    halt: Yes = False,
     full: Yes = False,
     reach: Reach = NO_REACH,
     json: Json = False,
@@ -62,9 +63,13 @@ def undo(
         Only look; nothing is undone.
     approve
         Undo without being asked, if the digest of what is found now is this one; needed where there is no terminal.
+    halt
+        Let nothing more of a plan be begun; it can be approved again.
     full
         Show every intent.
     """
+    if halt:
+        return _halt(plan, reason, reach, json)
     if (plan is None) == (selected == _EVERYTHING):
         raise Misconfigured("A selection is needed, such as --agent or --since, or --plan; not both. Nothing was done.")
     if plan is None and reason is None and not dry_run:
@@ -88,6 +93,16 @@ def undo(
         sys.stderr.write("Nothing was undone.\n")
         return FOUND_WRONG
     return _carry_out(reach, question, json)
+
+
+def _halt(plan: str | None, reason: str | None, reach: Reach, as_json: bool) -> int:
+    from gateway.client import part  # noqa: PLC0415
+
+    if plan is None or reason is None:
+        raise Misconfigured("To halt a plan, --plan names it and --reason says why. Nothing was done.")
+    halted = ask(reach, lambda client: client.post(f"/v1/undo-plans/{part(plan)}/halt", {"reason": reason}))
+    answer(halted, f"Halted. Undone so far: {halted['progress']['undone']}; what was begun goes on.", as_json)
+    return OK
 
 
 async def _look(client: "Client", plan: str | None, body: dict[str, Any]) -> "UndoAsked":

@@ -43,6 +43,12 @@ class NewUndoPlan(Body):
         return Selection(**named)
 
 
+class HaltUndoPlan(Body):
+    """Let nothing more of a plan be begun."""
+
+    reason: Reason
+
+
 class ApproveUndoPlan(Body):
     """Approve exactly what a digest names."""
 

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from coordinator.undo_plans import Wanted
 from gateway.door import Route, Visit
-from gateway.models_undo import ApproveUndoPlan, NewUndoPlan
+from gateway.models_undo import ApproveUndoPlan, HaltUndoPlan, NewUndoPlan
 from gateway.render import EventPage, encode
 from gateway.routes_feed import lines
 from gateway.shapes_undo import ShownUndoPlan, show_undo_plan
@@ -54,6 +54,15 @@ async def approve(visit: Visit) -> web.Response:
     said, _ = await visit.body(ApproveUndoPlan)
     approved = await visit.service.coordinator.undo_plans.approve(named, visit.principal, said.digest)
     return visit.answer(show_undo_plan(approved), 202)
+
+
+async def halt(visit: Visit) -> web.Response:
+    """Let nothing more of a plan be begun."""
+    named = _plan_of(visit)
+    said, _ = await visit.body(HaltUndoPlan)
+    return visit.answer(
+        show_undo_plan(await visit.service.coordinator.undo_plans.halt(named, visit.principal, said.reason))
+    )
 
 
 def _plan_of(visit: Visit) -> str:
@@ -106,5 +115,17 @@ UNDO_PLAN_ROUTES: Final = (
         body=ApproveUndoPlan,
         answers={202: ShownUndoPlan},
         errors=(NotFound, InvalidRequest, NotWaiting, DigestMismatch, Forbidden),
+    ),
+    Route(
+        method="POST",
+        path="/v1/undo-plans/{id}/halt",
+        name="halt_undo_plan",
+        summary="Let nothing more of a plan be begun",
+        notes="Whoever carries it out notices within a second or so. What was begun goes on, for it is decided; the "
+        "rest can be approved again.",
+        handler=halt,
+        body=HaltUndoPlan,
+        answers={200: ShownUndoPlan},
+        errors=(NotFound, InvalidRequest, NotWaiting),
     ),
 )

@@ -52,6 +52,8 @@ class UndoPlanHalted(Event, frozen=True):
     """No further undo is decided under this approval; the rest can be approved again."""
 
     reason: str
+    by: str | None = None  # the person who halted it; None: their approval had lost its authority, or our code failed
+    custody: tuple[str, ...] = ()  # of that person
 
 
 class UndoPlanFinished(Event, frozen=True):

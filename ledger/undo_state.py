@@ -36,7 +36,7 @@ PLANS: Final[Mapping[tuple[PlanPhase, str], PlanPhase]] = {
     (P.PLANNED, "UndoPlanApproved"): P.UNDOING,
     (P.UNDOING, "UndoPlanAdvanced"): P.UNDOING,
     (P.UNDOING, "UndoPlanFinished"): P.DONE,
-    # whoever approved it has lost their authority meanwhile; what is not yet begun waits for somebody else
+    # whoever approved it has lost their authority meanwhile, or a person said so; what is not yet begun waits
     (P.UNDOING, "UndoPlanHalted"): P.HALTED,
     (P.HALTED, "UndoPlanApproved"): P.UNDOING,
 }

@@ -25,11 +25,12 @@ def told(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> AuditRow:
             return _planned(recorded, planned)
         case e.UndoPlanApproved(by=by, custody=custody) if rows:
             return _after(rows[0], recorded, Act.UNDO_APPROVED, by=by, **_under(custody))
-        case e.UndoPlanHalted(reason=reason) if rows:
-            return _after(rows[-1], recorded, Act.UNDO_HALTED, reason=plain(reason))
+        case e.UndoPlanHalted(reason=reason, by=by, custody=custody) if rows:
+            whose = {} if by is None else _under(custody)
+            return _after(rows[-1], recorded, Act.UNDO_HALTED, reason=plain(reason), by=by, **whose)
         case e.UndoPlanFinished(counts=counts) if rows:
             terms = msgspec.json.decode(rows[0].detail or "{}") | {"counts": counts}
-            return _after(rows[-1], recorded, Act.UNDO_FINISHED, detail=_json(terms), reason=None)
+            return _after(rows[-1], recorded, Act.UNDO_FINISHED, detail=_json(terms), reason=None, by=None)
         case _:
             raise IllegalTransition(f"{recorded.type} cannot stand at version {recorded.version} of {recorded.stream}.")
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from ledger.ids import intent_of
-from projections.entry import AuditRow, Kind
+from projections.entry import UNDO_PLAN, AuditRow, Kind
 from projections.sentence import actor_kind, sentence, subject
 
 COLUMNS: Final = (
@@ -86,7 +86,7 @@ def _actor(entry: AuditRow) -> dict[str, Any] | None:
     """Return who did it; None for a token that nobody alive may show."""
     if entry.by is not None:
         return {"kind": actor_kind(entry), "name": entry.by}
-    if entry.agent is None:
+    if entry.agent is None or entry.kind in UNDO_PLAN:
         return None
     return {"kind": entry.agent_kind, "name": entry.agent, "version": entry.agent_version}
 

@@ -189,9 +189,10 @@ def _of_undo_plan(entry: AuditRow) -> str:
         case Kind.APPROVE_UNDO:
             return f"{actor(entry)} approved to {what} ({_short(entry.digest or '')}){_because(entry)}"
         case Kind.HALT_UNDO:
-            return f"The plan of {actor(entry)} to {what} halted{_because(entry)}"
+            halted = f"{actor(entry)} halted the plan to {what}" if entry.by else f"The plan to {what} halted"
+            return f"{halted}{_because(entry)}"
         case _:
-            return f"The plan of {actor(entry)} to {what} has ended: {_list(_counted(terms.counts))}"
+            return f"The plan to {what} has ended: {_list(_counted(terms.counts))}"
 
 
 def _selected(selection: Selection) -> str:

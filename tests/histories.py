@@ -183,7 +183,8 @@ def _undo_plans() -> dict[str, list[e.Event]]:
             UndoOutcome(intents[0], Ending.UNDONE),
             UndoOutcome(intents[1], Ending.ATTENTION, "Look there."),
         ]
-        halt = [e.UndoPlanHalted("The grant was revoked."), e.UndoPlanApproved(planned.digest, "operator", *_OPERATOR)]
+        halts_by = [e.UndoPlanHalted("The grant was revoked."), e.UndoPlanHalted("Stop.", "dana", ("grant-operator",))]
+        halt = [halts_by[number], e.UndoPlanApproved(planned.digest, "operator", *_OPERATOR)]
         found[undo_plan_stream(plan)] = [
             planned,
             e.UndoListed(items),

@@ -82,6 +82,7 @@ async def test_at_a_terminal_a_person_is_asked_and_told_what_was_not_undone(door
         ((), "A selection is needed"),
         (("--agent", "a", "--plan", "b"), "not both"),
         (("--agent", "a"), "A --reason is needed"),
+        (("--plan", "b", "--halt"), "--reason says why"),
         (("--agent", "a", "--since", "noon", "--dry-run"), "'noon' is no time"),
     ],
 )

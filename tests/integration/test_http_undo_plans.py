@@ -280,6 +280,47 @@ async def test_a_plan_whose_approver_is_revoked_halts_and_somebody_else_goes_on(
     assert door.bank.world.balances == {"alice": 0}
 
 
+async def test_a_person_halts_a_plan_and_it_can_be_taken_up_again(door):
+    ids = [await committed(door, ("bank.post", "alice", 1)) for _ in range(3)]
+    plan = await planned(door, task="12A")
+    path = f"/v1/undo-plans/{plan['id']}/halt"
+    status, problem, _ = await door.post(path, {"reason": "wait"})
+    assert (status, problem["type"]) == (409, URN + "not-waiting")
+    turns = asyncio.Event()
+    compensate = door.bank.compensate
+
+    async def slowly(*args: Any) -> Any:
+        await turns.wait()
+        return await compensate(*args)
+
+    door.bank.compensate = slowly
+    assert (await approve(door, plan))[0] == 202
+
+    async def begun() -> bool:
+        return (await door.get(f"/v1/intents/{ids[-1]}"))[1]["phase"] == "compensating"
+
+    await eventually(begun)
+    status, halted, _ = await door.post(path, {"reason": "wait"})
+    assert (status, halted["phase"], halted["halted"]) == (200, "halted", "wait")
+
+    async def let_go() -> bool:
+        return door.service.coordinator.in_flight == 1  # the intent that was begun, and not the plan
+
+    await eventually(let_go)
+    turns.set()
+
+    async def undone() -> bool:
+        return door.bank.world.balances == {"alice": 2}
+
+    await eventually(undone)
+    shown = await look(door, plan)
+    assert (shown["phase"], shown["progress"]["waiting"]) == ("halted", 3)
+    done = await carried_out(door, plan)
+    assert done["progress"]["undone"] == 3
+    _, audit, _ = await door.get(f"/v1/audit?outcome=undo_halted&min_position={done['position']}")
+    assert audit["items"][0]["sentence"] == "Operator halted the plan to undo what was done for task 12A: wait"
+
+
 async def test_the_audit_tells_who_planned_what_who_approved_it_and_how_it_ended(door):
     agent = await door.grant("refunder", task="12A")
     await committed(agent, ("bank.post", "alice", 1))
@@ -291,7 +332,7 @@ async def test_the_audit_tells_who_planned_what_who_approved_it_and_how_it_ended
     whose = "undo what was done by Refunder Agent since 2026-01-01 00:00:00 UTC"
     assert told["undo_planned"] == f"Operator planned to {whose}: 1 exactly ({short}): {REASON}"
     assert told["undo_approved"] == f"Operator approved to {whose} ({short}): {REASON}"
-    assert told["undo_finished"] == f"The plan of Operator to {whose} has ended: 1 undone"
+    assert told["undo_finished"] == f"The plan to {whose} has ended: 1 undone"
     assert told["undo_decided"].startswith("Operator decided to undo: post 1 to account alice")
 
 
