@@ -161,6 +161,9 @@ async def test_readers_and_the_follower_go_on_while_a_view_is_swapped(pool, stor
                 await asyncio.sleep(0)
 
     reading = asyncio.create_task(read())
+    async with asyncio.timeout(20):
+        while not seen:  # noqa: ASYNC110  on a busy machine the swap could be over before anybody has read
+            await asyncio.sleep(0.01)
     replayed = await replay(pool, "main", chosen(("intents",)), swap=True)
     async with asyncio.timeout(20):
         while (total, 0) not in seen:  # noqa: ASYNC110  the reader goes on reading
