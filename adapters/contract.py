@@ -39,6 +39,8 @@ The laws that an adapter keeps
  10. **Errors mean what they say.** `Transient` and `Permanent` promise that *nothing happened*. Whenever that is not
      certain (a time-out, a reset after sending, a 5xx, an answer that makes no sense) the error is `InDoubt`. Any
      other exception counts as `InDoubt` too. There are no retries inside an adapter: attempts belong to the ledger.
+     Where nothing was heard of the system itself, no connection and no answer in time, the error says `silent=True`;
+     a few of those in a row, and calls are held back until it is heard again (`coordinator/circuit.py`).
  11. **Preview only looks.** Facts come from the system of record, never from the agent's parameters, and have the types
      that are declared. The vote carries them as they are while the hold stands (a one-shot's: when it is validated), so
      that what has changed since policy saw it is noticed. Where they can no longer be seen then, it carries none.
