@@ -1,23 +1,29 @@
 """The network of a worker process, in which the steps of a call are counted and a fault can wait at one of them.
 
-The methods of Python's own socket are replaced, in this process only. Whatever speaks through them passes here: asyncio
-and every library on top of it, and blocking clients. What a library does in C on descriptors of its own does not; a
-call with such a library has no steps, and the verification says so.
+The methods of Python's own socket are replaced, in this process only, and what asyncio does with pipes to children of
+its own. Whatever speaks through them passes here: asyncio and every library on top of it, and blocking clients. What a
+library does in C on descriptors of its own does not; a call with such a library has no steps, and the verification
+says so.
 
-Only connections that were opened by `connect` count: not the event loop's own, nor the pipes to whoever asks.
+Of sockets only those count that were opened by `connect`: not the event loop's own.
 """
 
+import asyncio.unix_events
+import os
 import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakSet
 
 from adapters.laws.faults import Fault, Kind, Step
 
 Hurt = Callable[[Kind], None]
 """What happens to the process itself: it is killed, stopped, or put to sleep."""
+
+Way = socket.socket | int
+"""A connection, or a descriptor of a pipe."""
 
 _RECEIVING: Final = ("recv", "recv_into")
 _LOOKS: Final = 10
@@ -33,8 +39,8 @@ class Network:
         self._hurt = hurt
         self._fault: Fault | None = None
         self._connected: WeakSet[socket.socket] = WeakSet()
-        self._dead: WeakSet[socket.socket] = WeakSet()
-        self._late: WeakKeyDictionary[socket.socket, int] = WeakKeyDictionary()
+        self._dead: set[Way] = set()
+        self._late: dict[Way, int] = {}  # how often somebody has looked
         self._peek = socket.socket.recv
         self.steps: list[Step] = []
         self.fired = False
@@ -42,6 +48,8 @@ class Network:
     def begin(self, fault: Fault | None) -> None:
         """Count anew, for a call that is given this fault."""
         self._fault = fault
+        self._dead.clear()
+        self._late.clear()
         self.steps = []
         self.fired = False
 
@@ -60,6 +68,8 @@ class Network:
             setattr(replaced, name, self._sending(getattr(socket.socket, name)))
         for name in _RECEIVING:
             setattr(replaced, name, self._receiving(getattr(socket.socket, name)))
+        piping: Any = asyncio.unix_events
+        piping.os = _Pipes(self)
 
     def _connecting(self, really: Callable[..., Any]) -> Callable[..., Any]:
         def connect(one: socket.socket, *arguments: Any) -> Any:
@@ -73,9 +83,7 @@ class Network:
     def _sending(self, really: Callable[..., Any]) -> Callable[..., Any]:
         def send(one: socket.socket, *arguments: Any) -> Any:
             if one in self._connected:
-                self._check(one)
-                if self._waits_at(Step.SEND) is Kind.CUT:
-                    self._cut(one)
+                self.sends(one)
             return really(one, *arguments)
 
         return send
@@ -84,18 +92,28 @@ class Network:
         def receive(one: socket.socket, *arguments: Any) -> Any:
             if one not in self._connected:
                 return really(one, *arguments)
-            self._check(one)
-            if self._is_late(one):
+            if self.is_late(one, lambda: bool(self._peek(one, 1, socket.MSG_PEEK))):
                 raise BlockingIOError if one.gettimeout() == 0 else TimeoutError("timed out")
             received = really(one, *arguments)  # first, so that what counts as a step is an answer that is there
-            if received and not self._late and self._waits_at(Step.RECEIVE) is Kind.CUT:
-                self._cut(one)
+            self.received(one, received)
             return received
 
         return receive
 
-    def _is_late(self, one: socket.socket) -> bool:
+    def sends(self, one: Way) -> None:
+        """Count what leaves on a way, unless its fault comes first."""
+        self._check(one)
+        if self._waits_at(Step.SEND) is Kind.CUT:
+            self._cut(one)
+
+    def received(self, one: Way, answer: object) -> None:
+        """Count an answer that has come on a way, unless its fault comes first."""
+        if answer and one not in self._late and self._waits_at(Step.RECEIVE) is Kind.CUT:
+            self._cut(one)
+
+    def is_late(self, one: Way, is_there: Callable[[], bool]) -> bool:
         """Tell whether an answer that is there has not come yet: it comes after so many looks, all time-outs over."""
+        self._check(one)
         if one in self._late:
             self._late[one] += 1
             time.sleep(_LOOK_SECONDS)
@@ -105,7 +123,7 @@ class Network:
         fault = self._fault
         if fault is None or fault.kind is not Kind.LATE or fault.at != len(self.steps) + 1:
             return False
-        if not self._peek(one, 1, socket.MSG_PEEK):
+        if not is_there():
             return False
         self._late[one] = 0
         self._waits_at(Step.RECEIVE)
@@ -121,12 +139,34 @@ class Network:
             self._hurt(self._fault.kind)
         return self._fault.kind
 
-    def _check(self, one: socket.socket) -> None:
+    def _check(self, one: Way) -> None:
         if one in self._dead:
             raise ConnectionResetError("the connection is gone")
 
-    def _cut(self, one: socket.socket) -> None:
+    def _cut(self, one: Way) -> None:
         self._dead.add(one)
-        with suppress(OSError):  # the other side was quicker
-            one.shutdown(socket.SHUT_RDWR)
+        if isinstance(one, socket.socket):
+            with suppress(OSError):  # the other side was quicker
+                one.shutdown(socket.SHUT_RDWR)
         raise ConnectionResetError("the connection is gone")
+
+
+class _Pipes:
+    """What asyncio's module for pipes knows as `os`, once a network is installed."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def write(self, pipe: int, data: bytes) -> int:
+        self._network.sends(pipe)
+        return os.write(pipe, data)
+
+    def read(self, pipe: int, size: int) -> bytes:
+        if self._network.is_late(pipe, lambda: True):
+            raise BlockingIOError
+        answer = os.read(pipe, size)
+        self._network.received(pipe, answer)
+        return answer

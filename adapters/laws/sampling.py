@@ -6,6 +6,7 @@
     shows    what the outside system shows to others: { read = "adapter.verb", params }. An exact undo brings it back
     counts   the same, of what only grows with each effect, where `shows` looks the same after two effects as after one
     holds    the same, of what is held. For atomic operations
+    state    true: the action brings about a state, after two it is as after one, and nothing could count them
     arrange  { operation, params }: performed before each trial, where an action needs something to act on
     at_most  how many steps of each verb each kind of fault is tried at
 
@@ -57,6 +58,7 @@ class VerifyTable(Table):
     shows: ReadTable | None = None
     counts: ReadTable | None = None
     holds: ReadTable | None = None
+    state: bool = False
     arrange: ArrangeTable | None = None
     at_most: Annotated[int, Field(ge=2, le=1_000)] = AT_MOST_DEFAULT
 

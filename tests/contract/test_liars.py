@@ -123,6 +123,13 @@ def test_a_record_that_could_not_show_a_second_effect_proves_nothing(port):
     assert not report.kept
 
 
+def test_what_is_said_to_be_a_state_need_not_be_counted_and_the_report_says_so(port):
+    told = {"shows": {"read": "witness.touched", "params": ACCOUNT}, "counts": None, "state": True}
+    report = verified(port, liars.Honest, IDEMPOTENT, only=[5], **told)
+    assert report.kept, report
+    assert "said to be a state" in report.notes[0]
+
+
 def test_a_record_that_shows_nothing_proves_nothing(port):
     held = {"read": "witness.held", "params": ACCOUNT}
     report = verified(port, liars.Honest, IDEMPOTENT, shows=held, counts=None)
