@@ -67,6 +67,18 @@ async def test_a_tombstone_never_touches_the_card(world) -> None:
     assert world.happened("payment made") == world.happened("let go") == 1
 
 
+async def test_an_error_that_may_hide_a_prepare_under_way_does_not_end_its_abort(world) -> None:
+    world.arm(PAYMENTS, "late", seconds=0.8)
+    under_way = asyncio.create_task(prepare(world))
+    await world.arrival(PAYMENTS)
+    world.arm(PAYMENTS, "503", skip=1)  # the tombstone is answered, the repetition is not
+    with pytest.raises(InDoubt):
+        await abort(world)
+    assert isinstance(await under_way, Prepared)
+    await abort(world)
+    assert await world.holds() == 0
+
+
 @pytest.mark.parametrize("busy_first", [True, False])
 async def test_an_abort_waits_for_the_prepare_that_stripe_is_carrying_out(world, busy_first) -> None:
     world.server.tell(world.account, "POST", {"busy_first": busy_first})
@@ -206,6 +218,22 @@ async def test_a_hold_is_there_for_as_long_as_it_is_promised(world) -> None:
     world.later(world.adapter.operations["stripe.pay"].hold_seconds - 60)
     await commit(world, vote.receipt)
     assert await world.effects() == 1
+
+
+async def test_a_bank_that_will_not_pay_what_it_held_is_a_failure_and_the_hold_is_let_go(world) -> None:
+    vote = await held(world)
+    world.arm(CAPTURE, "402")
+    with pytest.raises(Permanent, match="402"):
+        await commit(world, vote.receipt)
+    await abort(world, vote.receipt)
+    assert (await world.effects(), await world.holds()) == (0, 0)
+
+
+async def test_a_hold_of_another_amount_than_was_asked_for_is_not_promised(world) -> None:
+    vote = await held(world)
+    world.give(world.object(vote.receipt["id"]) | {"amount": 4100})
+    with pytest.raises(InDoubt, match="not what was asked for"):
+        await prepare(world)
 
 
 async def test_a_hold_that_ends_between_look_and_capture_is_no_effect(world) -> None:

@@ -72,6 +72,9 @@ class Account:
         found = next((one for one in self.faults if one["on"] == on), None)
         if found is None:
             return {}
+        if found.get("skip"):
+            found["skip"] -= 1
+            return {}
         found["count"] = found.get("count", 1) - 1
         if found["count"] <= 0:
             self.faults.remove(found)
@@ -115,7 +118,7 @@ class Simulator:
             if fault.get("answer") == "reset before":
                 request.transport.abort()
                 return web.Response()
-            if str(fault.get("answer")) in {"429", "401", "403", "503"}:
+            if str(fault.get("answer")) in {"429", "401", "402", "403", "503"}:
                 return _answer(*_error(int(fault["answer"]), "api_error", "Not now.", fault.get("code")), headers)
             status, body, replayed = await self._once(name, request, params, act, fault)
             headers |= {"Idempotent-Replayed": "true"} if replayed else {}
@@ -221,7 +224,7 @@ async def _leave(request: web.Request, proper: web.Response, fault: JSON) -> web
         case "rubbish":
             return web.Response(text="<html>Bad day</html>", content_type="text/html")
         case "not found":  # as a proxy says it
-            return web.json_response({"error": "no route"}, status=404)
+            return web.json_response({"error": {"message": "no route"}}, status=404)
         case "senseless":
             proper.text = '{"object": ["payment_intent"], "id": "pi_1"}'
         case "bad gateway":
