@@ -210,7 +210,7 @@ class Trial:
         if arrange is None:
             return {}
         values = {"n": self._number, "run": self.bench.setup.run}
-        params, intent = render(arrange.params, values), f"arrange-{self.bench.setup.run}-{self.bench.setup.operation}"
+        params, intent = render(arrange.params, values), f"arrange-{self.bench.setup.run}"
         action = f"{self.bench.setup.operation}-{self._number}"
         key = action_key("verify", intent, action, "commit")
         self.sample = Sample(intent, action, params, key, key, values)

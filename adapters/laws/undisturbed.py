@@ -15,7 +15,7 @@ import msgspec
 from adapters.contract import Prepared, Preview, Result
 from adapters.laws.bench import Bench
 from adapters.laws.record import Change, change, measure, same, words
-from adapters.laws.trial import CannotTry, Trial, told
+from adapters.laws.trial import CannotTry, Over, Trial, told
 from adapters.laws.worker import Answer, Reply, Worker
 from ledger.errors import Permanent
 from ledger.intents import JSON, Guarantee, Undo, Verb
@@ -70,8 +70,11 @@ def _course(trial: Trial, who: Callable[[], Worker]) -> Course:
         trial.find(4, "Preview and prepare were called, and no commit.")
     result = _step(trial, who, Verb.COMMIT, receipt=vote.receipt)
     if trial.bench.atomic and isinstance(result, Permanent):
-        trial.find(2, f"A process took a hold; another one's commit {told(result)}")
-        result = trial.answer(owner, Verb.COMMIT, receipt=vote.receipt)
+        refusal, result = result, trial.answer(owner, Verb.COMMIT, receipt=vote.receipt)
+        if isinstance(result, Permanent):
+            trial.find(1, f"Prepare gave its word, and commit {told(result)}", costs=Guarantee.ATOMIC)
+            raise Over
+        trial.find(2, f"A process took a hold; its own commit was answered, and another one's {told(refusal)}")
     if not isinstance(result, Result):
         raise CannotTry(f"A commit that nothing disturbed {told(result)}")
     course.effect = _settled(trial)
