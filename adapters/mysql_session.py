@@ -231,7 +231,7 @@ def judge(error: BaseException) -> Refused | AdapterError:
     """Say what an error means that struck before anything could be durable: the transaction is rolled back."""
     if not isinstance(error, MySQLError) or silent(error):
         return Transient(f"The connection to the database failed ({words(error)}); nothing was changed.", silent=True)
-    group = (error.sqlstate or "")[:2]
+    group = str(error.sqlstate or "")[:2]
     if group in _REFUSING or number(error) in _REFUSING_NUMBERS:
         return Refused(f"The database refuses: {words(error)}.")
     if group in _PASSING or number(error) in _PASSING_NUMBERS:
