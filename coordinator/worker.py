@@ -11,6 +11,7 @@ An approved undo plan is in flight beside the intents, under a name of its own, 
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import structlog
@@ -140,18 +141,18 @@ class Worker:
             log.warning("undo_plan_left_to_its_lease", plan=lease.intent, reason=error.message)
         except Exception as error:
             log.exception("undo_plan_poisoned", plan=lease.intent, error=type(error).__name__)
-            try:
-                await self._undo.halt(lease, f"This plan could not be worked: {_said(error)} The rest was not undone.")
-            except LedgerError as second:
-                log.exception("undo_plan_could_not_be_halted", plan=lease.intent, error=type(second).__name__)
-                await self._put_away(lease)
+            await self._halt(lease, f"This plan could not be worked: {_said(error)} The rest was not undone.")
 
-    async def _put_away(self, lease: Lease) -> None:
-        """Park what nobody can read; if the database is away, the lease ends by itself."""
+    async def _halt(self, lease: Lease, reason: str) -> None:
+        """Put the reason on record; what nobody can read is parked. Without a database the lease ends by itself."""
         try:
-            await self._store.reschedule(lease.intent, lease.epoch, Parked())
-        except Unavailable:
-            return
+            await self._undo.halt(lease, reason)
+        except Corrupt as error:
+            log.exception("undo_plan_could_not_be_halted", plan=lease.intent, error=type(error).__name__)
+            with suppress(Unavailable):
+                await self._store.reschedule(lease.intent, lease.epoch, Parked())
+        except Unavailable as error:
+            log.warning("undo_plan_left_to_its_lease", plan=lease.intent, reason=error.message)
 
     async def _read(self, lease: Lease) -> IntentState | None:
         """Return the intent's state; None if its stream has grown so long that a person is asked first."""

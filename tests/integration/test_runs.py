@@ -144,3 +144,29 @@ async def test_a_wait_for_an_intent_that_does_not_exist_ends_at_once(dsn):
     async with doorway(dsn) as door:
         with pytest.raises(NotFound):
             await asyncio.wait_for(door.service.coordinator.rest(INTENT), 5)
+
+
+async def test_a_plan_on_which_our_own_code_fails_halts_and_says_so(dsn, monkeypatch):
+    def fails(*_):
+        raise ZeroDivisionError
+
+    async with doorway(dsn) as door:
+        assert (await door.submit(intent(("bank.post", "alice", 1))))[1]["phase"] == "committed"
+        _, plan, _ = await door.post("/v1/undo-plans", {"task": "12A", "reason": "a test"})
+        path = f"/v1/undo-plans/{plan['id']}"
+        with monkeypatch.context() as patch:
+            patch.setattr("coordinator.undo_runner.begin_or_end", fails)
+            await door.post(f"{path}/approve", {"digest": plan["digest"]})
+
+            async def halted():
+                shown = (await door.get(path))[1]
+                return shown if shown["phase"] == "halted" else None
+
+            assert "ZeroDivisionError in our own code" in (await eventually(halted))["halted"]
+        assert (await door.post(f"{path}/approve", {"digest": plan["digest"]}))[0] == 202
+
+        async def done():
+            return (await door.get(path))[1]["phase"] == "done"
+
+        await eventually(done)
+        assert door.bank.world.balances == {"alice": 0}
