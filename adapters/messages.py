@@ -170,14 +170,10 @@ class MessagesAdapter:
             subject = look.subject(call.params)
         except Unrenderable as error:
             raise Permanent(f"The preview cannot be made: {error}.") from error
-        found = await self._server.last(subject)
-        if found is None:
-            raise Permanent(f"There is no message on {subject}.")
-        try:
-            data = parse(found.data)
-        except Senseless as error:
-            raise Permanent(f"The last message on {subject} has no meaning: {error}.") from error
+        data = await self._last(subject) if look.table.facts or look.table.before else {}
         facts = {fact: pointed(data, pointer) for fact, pointer in look.table.facts.items()}
+        if look.table.count:
+            facts[look.table.count] = await self._server.count(subject)
         missing = [fact for fact, value in facts.items() if value is None]
         if missing:
             raise Permanent(f"The last message on {subject} says nothing about {', '.join(missing)}.")
@@ -185,6 +181,15 @@ class MessagesAdapter:
         if len(canonical([facts, before])) > bounds.PREVIEW_BYTES:
             raise Permanent(f"The preview of {call.operation} is longer than {bounds.PREVIEW_BYTES} bytes.")
         return checked_facts(call.operation, facts, look.operation.fact_types), before
+
+    async def _last(self, subject: str) -> JSON:
+        found = await self._server.last(subject)
+        if found is None:
+            raise Permanent(f"There is no message on {subject}.")
+        try:
+            return parse(found.data)
+        except Senseless as error:
+            raise Permanent(f"The last message on {subject} has no meaning: {error}.") from error
 
     def _result(self, subject: str, sequence: int) -> Result:
         return Result({"stream": self._table.stream, "subject": subject, "sequence": sequence})

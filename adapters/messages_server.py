@@ -67,6 +67,7 @@ class _State(msgspec.Struct, frozen=True):
     first_seq: int
     last_seq: int
     num_deleted: int = 0
+    subjects: dict[str, int] | None = None
 
 
 class _Info(msgspec.Struct, frozen=True):
@@ -109,13 +110,9 @@ class Server:
 
     async def stream(self) -> Stream | None:
         """Return what the server says about the stream; None: there is none. Raises `Transient`."""
-        answer = await self._ask("STREAM.INFO", {})
-        if answer is None:
+        info = await self._info({})
+        if info is None:
             return None
-        try:
-            info = msgspec.convert(answer, _Info)
-        except msgspec.ValidationError as error:
-            raise Transient("The server's answer about the stream makes no sense; nothing was published.") from error
         config, state = info.config, info.state
         return Stream(
             subjects=config.subjects,
@@ -128,6 +125,11 @@ class Server:
             last=state.last_seq,
             whole=state.first_seq <= 1 and not state.num_deleted,
         )
+
+    async def count(self, subject: str) -> int:
+        """Return how many messages of a subject the stream keeps. Raises `Transient`."""
+        info = await self._info({"subjects_filter": subject})
+        return sum((info.state.subjects or {}).values()) if info is not None else 0
 
     async def last(self, subject: str) -> Kept | None:
         """Return the last message of a subject that the stream keeps. Raises `Transient`."""
@@ -152,6 +154,13 @@ class Server:
         return sequence
 
     # ── one request ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _info(self, request: JSON) -> _Info | None:
+        answer = await self._ask("STREAM.INFO", request)
+        try:
+            return None if answer is None else msgspec.convert(answer, _Info)
+        except msgspec.ValidationError as error:
+            raise Transient("The server's answer about the stream makes no sense; nothing was published.") from error
 
     async def _ask(self, what: str, request: JSON) -> JSON | None:
         """Ask the stream's API; None: there is no such thing."""

@@ -54,11 +54,23 @@ class MessageTable(Table):
 
 
 class LookTable(Table):
-    """The last message of a subject, and where in it things stand."""
+    """The last message of a subject, and where in it things stand; how many there are."""
 
     subject: str
     facts: dict[str, Pointer] = Field(default_factory=dict)
     before: dict[str, Pointer] = Field(default_factory=dict)
+    count: str | None = None  # the fact that says how many messages of the subject the stream keeps
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Name the facts."""
+        return (*self.facts, *([self.count] if self.count else []))
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if self.count in self.facts:
+            raise ValueError(f"{self.count} is a fact of the last message already; count names another")
+        return self
 
 
 class MessagesReading(LookTable, ReadingTable):
@@ -146,9 +158,7 @@ def looks(name: str, table: MessagesTable) -> dict[str, Look]:
     """Compile what only reads; raises `Misconfigured`, naming the place."""
     found = {}
     for verb, one in table.reads.items():
-        offered = reading(
-            f"{name}.{verb}", one.params, facts=tuple(one.facts), fact_types=one.fact_types, summary=one.summary
-        )
+        offered = reading(f"{name}.{verb}", one.params, facts=one.known, fact_types=one.fact_types, summary=one.summary)
         found[offered.name] = _look(f"[adapters.{name}.reads.{verb}]", offered, one)
     return found
 
@@ -162,7 +172,7 @@ def _publication(name: str, verb: str, table: MessagesTable, one: MessagesOperat
         undo=one.undo,
         undo_window_seconds=one.undo_window_seconds,
         key_lifetime_seconds=table.key_lifetime_seconds,
-        facts=tuple(one.preview.facts) if one.preview else (),
+        facts=one.preview.known if one.preview else (),
         fact_types=one.fact_types,
         money=one.money,
         summary=one.summary,

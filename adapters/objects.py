@@ -25,6 +25,7 @@ The undo is `exact` by version: the version that was written, or the delete mark
 what stood there before is the object again. If others have written since, theirs stays.
 """
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
@@ -83,6 +84,12 @@ class ObjectsAdapter:
         asked = request(self._table, call)
         if asked.wrong is not None:
             raise Permanent(asked.wrong)
+        if asked.verb == "uploads":
+            return Preview({"uploads": sum(map(bool, (await self._bucket.uploads(asked.object)).values()))})
+        if asked.verb == "history":
+            entries = [entry async for entry in self._bucket.history(asked.object)]
+            versions = sum(entry.etag is not None for entry in entries)
+            return Preview({"versions": versions, "markers": len(entries) - versions})
         return asked.preview(await self._bucket.seen(asked.object))
 
     async def prepare(self, call: Call) -> Vote:
@@ -134,15 +141,12 @@ class ObjectsAdapter:
             kept = await self._records.write(call.key, msgspec.structs.replace(kept.record, state=State.ENDED), kept)
         if kept.record.state is State.APPLIED:
             raise Permanent(_WRITTEN)
-        record = kept.record
-        if record.upload is None:
-            return
         try:
-            dropped = await self._bucket.drop(record.object, record.upload)
-            fate = None if dropped else await self._fate(call, record)
+            fate = await self._ended(call, asked, kept.record)
         except Transient as error:
             raise InDoubt(f"The upload may still stand: {error}") from error
         if fate is not None and fate.etag is not None:
+            record = kept.record
             await self._note(call, kept, asked.done(record, fate.etag, fate.version))
             raise Permanent(_WRITTEN)
 
@@ -230,12 +234,18 @@ class ObjectsAdapter:
         except StoreRefused as error:
             return await self._end(call, asked, error.words)
         try:
-            part = await self._bucket.part(asked.object, upload, asked.content)
+            part = await self._bucket.part(asked.object, upload, asked.part, asked.content)
             record = msgspec.structs.replace(record, upload=upload, part=part)
             kept = await self._records.write(call.key, record, None)
         except Transient as error:
             await self._drop(asked.object, upload)
             raise Transient(f"Nothing is held: {error}") from error
+        except asyncio.CancelledError:  # nobody waits any more; who comes next finds the record, or begins anew
+            with suppress(AdapterError):
+                found = await self._records.read(call.key)
+                if found is None or found.record.upload != upload:
+                    await self._bucket.drop(asked.object, upload)
+            raise
         if kept.record.upload != upload:
             await self._drop(asked.object, upload)
         return kept
@@ -249,8 +259,17 @@ class ObjectsAdapter:
         with suppress(AdapterError):  # nobody else knows its id: it is never completed, only litter
             await self._bucket.drop(key, upload)
 
+    async def _ended(self, call: Call, asked: Request, record: Record) -> Fate | None:
+        """End the upload of an aborted action, recorded or not; tell what became of it if it was gone already."""
+        if record.upload is not None:
+            return None if await self._bucket.drop(record.object, record.upload) else await self._fate(call, record)
+        for upload, parts in (await self._bucket.uploads(asked.object)).items():
+            if asked.left(parts):  # by a prepare that stopped between its upload and the record of it
+                await self._bucket.drop(asked.object, upload)
+        return None
+
     async def _stands(self, record: Record) -> bool:
-        return await self._bucket.uploading(record.object, record.upload or "")
+        return await self._bucket.parts(record.object, record.upload or "") is not None
 
     async def _seen_while_held(self, asked: Request) -> Preview:
         try:
@@ -266,9 +285,8 @@ class ObjectsAdapter:
             if record.upload is None:
                 etag, version = record.etag, await self._bucket.delete(record.object, f'"{record.etag}"')
             else:
-                etag, version = await self._bucket.complete(
-                    record.object, record.upload, record.part or "", asked.condition
-                )
+                part = (asked.part, record.part or "")
+                etag, version = await self._bucket.complete(record.object, record.upload, part, asked.condition)
         except StoreRefused as error:
             return await self._refused(call, asked, kept, error)
         return await self._note(call, kept, asked.done(record, etag, version))

@@ -49,6 +49,7 @@ _NOT_NOW: Final = (  # as the store names it; an answer without a body is named 
 _AWAY: Final = frozenset({502, 503, 504})  # said by what stands before the store
 _IDLE_SECONDS: Final = 3  # shorter than stores wait, so that they seldom close what we are about to use
 _VERSIONS_WALKED: Final = 50  # of one object, above the one that was seen; more writers at once are not told apart
+_UPLOADS_SHOWN: Final = 50  # of one object; each takes a request
 _RECORD_BYTES: Final = 2 * bounds.ANSWER_BYTES
 
 
@@ -73,7 +74,6 @@ class Seen(msgspec.Struct, frozen=True):
     etag: str
     size: int
     version: str | None
-    modified: str
     content_type: str
     key: str | None  # of the action that wrote it
 
@@ -172,7 +172,6 @@ class Bucket:
             etag=found["ETag"].strip('"'),
             size=found["ContentLength"],
             version=found.get("VersionId") if self._table.versioned else None,
-            modified=found["LastModified"].isoformat(),
             content_type=found.get("ContentType", ""),
             key=found.get("Metadata", {}).get("intentledger-key"),
         )
@@ -190,7 +189,7 @@ class Bucket:
             if not page.get("IsTruncated"):
                 return
             place = {"KeyMarker": page["NextKeyMarker"], "VersionIdMarker": page["NextVersionIdMarker"]}
-        raise Transient(f"The object was written more than {_VERSIONS_WALKED} times since; nothing was sent.")
+        raise Transient(f"The history of the object has more than {_VERSIONS_WALKED} entries; nothing was sent.")
 
     async def read(self, key: str) -> tuple[bytes, str] | None:
         """Return the bytes of a small object and its ETag; None: there is none."""
@@ -206,15 +205,22 @@ class Bucket:
             raise Transient(f"The store did not tell: {type(error).__name__}.") from error
         return data, found["ETag"]
 
-    async def uploading(self, key: str, upload: str) -> bool:
-        """Tell whether an upload can still be completed."""
+    async def parts(self, key: str, upload: str) -> Mapping[int, str] | None:
+        """Return the ETags of what an upload holds, by part number; None: it can no longer be completed."""
         try:
-            await self._look("list_parts", Key=key, UploadId=upload)
+            page = await self._look("list_parts", Key=key, UploadId=upload)
         except StoreRefused as error:
             if error.status == 404:
-                return False
+                return None
             raise
-        return True
+        return {part["PartNumber"]: part["ETag"].strip('"') for part in page.get("Parts", ())}
+
+    async def uploads(self, key: str) -> Mapping[str, Mapping[int, str]]:
+        """Return the uploads of an object that stand, by id, with what they hold; of many, the first ones."""
+        page = await self._look("list_multipart_uploads", Prefix=key)
+        ids = [one["UploadId"] for one in page.get("Uploads", ()) if one["Key"] == key]
+        found = {one: await self.parts(key, one) for one in ids[:_UPLOADS_SHOWN]}
+        return {one: parts for one, parts in found.items() if parts is not None}
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -236,15 +242,19 @@ class Bucket:
         )
         return str(answer["UploadId"])
 
-    async def part(self, key: str, upload: str, data: bytes) -> str:
+    async def part(self, key: str, upload: str, number: int, data: bytes) -> str:
         """Send the whole content as the one part of an upload, and return its ETag."""
         digest = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
-        answer = await self._look("upload_part", Key=key, UploadId=upload, PartNumber=1, Body=data, ContentMD5=digest)
+        answer = await self._look(
+            "upload_part", Key=key, UploadId=upload, PartNumber=number, Body=data, ContentMD5=digest
+        )
         return str(answer["ETag"])
 
-    async def complete(self, key: str, upload: str, part: str, condition: Mapping[str, str]) -> tuple[str, str | None]:
+    async def complete(
+        self, key: str, upload: str, part: tuple[int, str], condition: Mapping[str, str]
+    ) -> tuple[str, str | None]:
         """Make an upload the object, if the condition holds: once, or never. Return its ETag and its version."""
-        parts = {"Parts": [{"PartNumber": 1, "ETag": part}]}
+        parts = {"Parts": [{"PartNumber": part[0], "ETag": part[1]}]}
         done = await self._act(
             "complete_multipart_upload", Key=key, UploadId=upload, MultipartUpload=parts, **condition
         )

@@ -100,8 +100,8 @@ class Records:
         key = self._prefix + _PROOF
         upload = await self._bucket.begin(key, "application/json", "")
         try:
-            part = await self._bucket.part(key, upload, b"{}")
-            return not await _met(self._bucket.complete(key, upload, part, condition))
+            part = await self._bucket.part(key, upload, 1, b"{}")
+            return not await _met(self._bucket.complete(key, upload, (1, part), condition))
         finally:
             await self._bucket.drop(key, upload)
 

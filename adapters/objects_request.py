@@ -16,18 +16,20 @@ from ledger.intents import JSON
 
 _BINARY: Final = "application/octet-stream"
 _TEXT: Final = "text/plain; charset=utf-8"
+_PARTS: Final = 10_000  # numbers that S3 has for parts; they need not begin with 1
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """A call, read once."""
 
-    verb: str  # of the operation: put, create, replace, delete or look
+    verb: str  # of the operation: put, create, replace, delete; look, uploads, history
     named: str  # the object as the agent calls it
     object: str  # its key in the bucket
     wanted: str | None = None  # the ETag that must stand
     content: bytes | None = None  # None: nothing is written
     content_type: str = _BINARY
     wrong: str | None = None  # why it can never be done, whatever the store says
+    part: int = 1  # the number of the one part of its upload
 
     @property
     def holds(self) -> bool:
@@ -45,6 +47,15 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
             case _:
                 return {}
 
+    def left(self, parts: Mapping[int, str]) -> bool:
+        """Tell whether an upload with these parts is one that this action began and had no time to record.
+
+        S3 shows nothing else of an upload. So its one part has a number that follows from the key, and its content is
+        what this action writes.
+        """
+        content = self.content or b""
+        return dict(parts) == {self.part: hashlib.md5(content, usedforsecurity=False).hexdigest()}
+
     def unmet(self, seen: Seen | None) -> str | None:
         """Say which condition does not hold of what stands there, or nothing."""
         if self.verb == "create" and seen is not None:
@@ -60,12 +71,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         facts = {"exists": seen is not None, "size": seen.size if seen else 0, "etag": seen.etag if seen else ""}
         before = None
         if seen is not None:
-            before = {
-                "size": seen.size,
-                "etag": seen.etag,
-                "modified": seen.modified,
-                "content_type": seen.content_type,
-            }
+            before = {"size": seen.size, "etag": seen.etag, "content_type": seen.content_type}
             if seen.version is not None:
                 before["version"] = seen.version
         after: JSON | None = {"exists": False} if self.verb == "delete" else None
@@ -99,6 +105,7 @@ def request(table: ObjectsTable, call: Call) -> Request:
         content=content,
         content_type=params.get("content_type") or (_TEXT if "text" in params else _BINARY),
         wrong=wrong,
+        part=1 + int.from_bytes(hashlib.sha256(call.key.encode()).digest()) % _PARTS,
     )
 
 

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, PositiveInt, model_validator
 
 from adapters.contract import Operation
+from adapters.facts import FactType
 from adapters.reading import reading
 from adapters.tables import TIMEOUT_SECONDS_DEFAULT, Secret, Table, TimeoutSeconds
 from ledger.intents import Guarantee, Undo
@@ -30,8 +31,7 @@ _NAME: Final = r"^[^\x00-\x1f\x7f]*$"
 _TYPE: Final = r"^[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}(; ?charset=[A-Za-z0-9._-]{1,32})?$"
 _ETAG: Final = r"^[A-Za-z0-9-]{1,128}$"
 
-FACTS: Final = ("exists", "size", "etag")
-_FACT_TYPES: Final[dict[str, Any]] = {"exists": "boolean", "size": "integer", "etag": "string"}
+FACTS: Final[Mapping[str, FactType]] = {"exists": "boolean", "size": "integer", "etag": "string"}
 
 _OBJECT: Final[dict[str, Any]] = {"type": "string", "minLength": 1, "maxLength": OBJECT_LENGTH, "pattern": _NAME}
 _SEEN: Final[dict[str, Any]] = {"type": "string", "pattern": _ETAG}
@@ -97,26 +97,26 @@ def operations(name: str, table: ObjectsTable) -> Mapping[str, Operation]:
             undo_window_seconds=table.undo_window_seconds,
             hold_seconds=table.hold_seconds if atomic else None,
             key_lifetime_seconds=None if atomic else table.key_lifetime_seconds,
-            facts=FACTS,
-            fact_types=_FACT_TYPES,
+            facts=tuple(FACTS),
+            fact_types=FACTS,
             money=False,
             summary=f"{verb} object {{object}}",
         )
 
-    look = reading(
-        f"{name}.look",
-        _params({"object": _OBJECT}),
-        facts=FACTS,
-        fact_types=_FACT_TYPES,
-        summary="look at object {object}",
-    )
+    def looking(verb: str, facts: Mapping[str, FactType]) -> Operation:
+        summary = f"{verb} at object {{object}}" if verb == "look" else f"{verb} of object {{object}}"
+        params = _params({"object": _OBJECT})
+        return reading(f"{name}.{verb}", params, facts=tuple(facts), fact_types=facts, summary=summary)
+
     offered = [
         operation("put", Guarantee.ATOMIC, _writing({"object": _OBJECT})),
         operation("create", Guarantee.IDEMPOTENT, _writing({"object": _OBJECT})),
         operation("replace", Guarantee.IDEMPOTENT, _writing({"object": _OBJECT, "etag": _SEEN})),
-        look,
+        looking("look", FACTS),
+        looking("uploads", {"uploads": "integer"}),
     ]
     if table.versioned:
+        offered.append(looking("history", {"versions": "integer", "markers": "integer"}))
         params = _params({"object": _OBJECT}, {"etag": _SEEN})
         offered.append(operation("delete", Guarantee.IDEMPOTENT, params))
     return {one.name: one for one in offered}

@@ -1,5 +1,6 @@
 """What is special about buckets: who else writes there, what S3 does not remember, and how versions tell the truth."""
 
+import asyncio
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from adapters.contract import Absent, Applied, Prepared, Refused, Result, Unknow
 from adapters.credentials import credential
 from adapters.objects import KIND
 from adapters.objects_bucket import StoreRefused, _refused
+from adapters.objects_request import request
 from ledger.errors import InDoubt, Permanent, Transient
 from ledger.intents import Verb
 
@@ -156,7 +158,7 @@ async def test_without_versions_what_stands_is_recognised_and_cannot_be_undone(b
     assert "files.delete" not in world.adapter.operations
 
 
-@pytest.mark.parametrize("answer", [b"POST {path}?uploads", b"partNumber=1"])
+@pytest.mark.parametrize("answer", [b"POST {path}?uploads", b"partNumber="])
 async def test_what_breaks_before_the_record_holds_nothing(bucket, answer: bytes) -> None:
     world = await bucket("put")
     world.proxy.lose_after = answer.replace(b"{path}", f"/{world.bucket}/{OBJECT}".encode())
@@ -166,6 +168,38 @@ async def test_what_breaks_before_the_record_holds_nothing(bucket, answer: bytes
     await prepared(world)
     await commit(world)
     assert (await world.effects(), content(world)) == (1, b"what is wanted")
+
+
+async def test_an_upload_that_a_dead_process_had_no_time_to_record_is_ended_by_the_abort(bucket) -> None:
+    world = await bucket("put")
+    foreign = somebody_else().create_multipart_upload(Bucket=world.bucket, Key=OBJECT)["UploadId"]
+    somebody_else().upload_part(Bucket=world.bucket, Key=OBJECT, UploadId=foreign, PartNumber=1, Body=b"what is wanted")
+    asked = request(world.table(), call(world, Verb.PREPARE))
+    stray = await world.adapter._bucket.begin(asked.object, asked.content_type, "")
+    await world.adapter._bucket.part(asked.object, stray, asked.part, asked.content)
+    assert await world.holds() == 2
+    await world.adapter.abort(call(world, Verb.ABORT), None)
+    assert [one["id"] for one in (await world.truth())["uploads"]] == [foreign]
+
+
+async def test_a_prepare_that_is_cancelled_leaves_no_upload_behind(bucket) -> None:
+    world = await bucket("put")
+    writing = world.adapter._records.write
+    reached = asyncio.Event()
+
+    async def hang(*args: Any) -> Any:
+        reached.set()
+        await asyncio.sleep(60)
+        return await writing(*args)
+
+    world.adapter._records.write = hang
+    preparing = asyncio.ensure_future(world.adapter.prepare(call(world, Verb.PREPARE)))
+    await reached.wait()
+    assert await world.holds() == 1
+    preparing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await preparing
+    assert await world.holds() == 0
 
 
 # ── create, replace ──────────────────────────────────────────────────────────────────────────────────────────────
