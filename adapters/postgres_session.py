@@ -42,7 +42,7 @@ async def open_pool(dsn: Credential, connections: int, seconds: float, lock_seco
     Each connection is made with the credential as it is then; `Pool.expire_connections` retires those made before.
     """
 
-    async def connect(_: None, **how: Any) -> AnyConnection:
+    async def connect(*_: Any, **how: Any) -> "asyncpg.Connection[asyncpg.Record]":
         return await asyncpg.connect(dsn(), **how)
 
     return await asyncpg.create_pool(

@@ -84,10 +84,12 @@ class Service(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def service(engine: str, directory: Path, server: EmbeddedPostgres, port: int) -> AsyncIterator[Service]:
+async def service(
+    engine: str, directory: Path, server: EmbeddedPostgres, port: int, more_adapters: str = ""
+) -> AsyncIterator[Service]:
     """Run the service as one process on its database, in a directory of its own."""
     directory.mkdir()  # noqa: ASYNC240 - nothing else runs yet
-    (directory / "intentledger.toml").write_text(_ADAPTERS)
+    (directory / "intentledger.toml").write_text(_ADAPTERS + more_adapters)
     program = str(Path(sys.executable).parent / "intentledger")
     command = (sys.executable, "-m", "bench.bare") if engine == BARE else (program,)
     environment = _service_environment(directory, server.dsn(OUR_DATABASES[engine]), port)

@@ -13,7 +13,7 @@ from typing import assert_never
 import msgspec
 import structlog
 
-from adapters.contract import Adapter, Call, Preview
+from adapters.contract import Adapter, Call, Operation, Preview, Unknown
 from adapters.registry import Registry
 from coordinator.moves import Invocation
 from coordinator.outcome import Answer, NotSent
@@ -22,7 +22,7 @@ from coordinator.undecided import deadline
 from ledger import bounds
 from ledger.errors import AdapterError, InDoubt
 from ledger.ids import action_key
-from ledger.intents import JSON, Verb
+from ledger.intents import JSON, Guarantee, Verb
 from ledger.phases import UNDECIDED
 from ledger.state import ActionState, IntentState
 from ledger.store import Store
@@ -47,6 +47,7 @@ class _Sending(msgspec.Struct, frozen=True):
     places: Places | None  # None: no configured adapter offers the operation now
     seconds: float
     latest: datetime
+    speaks: bool  # whether an answer shows that the outside system was heard
     send: Callable[[], Awaitable[Answer | Preview]]
 
 
@@ -151,7 +152,7 @@ class Calls:
             answer = InDoubt(f"The adapter stopped with {type(error).__name__}.", silent=isinstance(error, OSError))
         if isinstance(answer, AdapterError) and answer.silent:
             places.silence(ticket, self._store.now())
-        else:
+        elif sending.speaks and not isinstance(answer, Unknown):
             places.answer()
         return answer
 
@@ -180,6 +181,7 @@ class Calls:
             lease,
             now,
             lambda adapter, call: _dispatch(adapter, invocation, action, call),
+            asks=invocation.verb,
             verb=invocation.about or invocation.verb,
             action=plan.id,
             operation=plan.operation,
@@ -194,6 +196,7 @@ class Calls:
             lease,
             now,
             lambda adapter, call: adapter.preview(call),
+            asks=Verb.PREVIEW,
             verb=Verb.PREVIEW,
             action=name,
             operation=criterion.verify,
@@ -208,6 +211,7 @@ class Calls:
         now: datetime,
         send: Callable[[Adapter, Call], Awaitable[Answer | Preview]],
         *,
+        asks: Verb,
         verb: Verb,
         action: str,
         operation: str,
@@ -233,7 +237,21 @@ class Calls:
             decision_position=state.decision_position,
             traceparent=state.submitted.traceparent,
         )
-        return _Sending(call, places, seconds, now + half, lambda: send(self._registry.adapter(operation), call))
+        speaks = places is not None and _speaks(asks, self._registry.operations[operation])
+        latest = now + half
+        return _Sending(call, places, seconds, latest, speaks, lambda: send(self._registry.adapter(operation), call))
+
+
+def _speaks(verb: Verb, operation: Operation) -> bool:
+    """Tell whether a verb must ask the outside system: what is only validated or shown here is no sign of life."""
+    looks = bool(operation.facts) or operation.reads
+    match verb:
+        case Verb.PREVIEW:
+            return looks
+        case Verb.PREPARE:
+            return looks or operation.guarantee is Guarantee.ATOMIC
+        case _:
+            return True
 
 
 def _not_offered(operation: str, now: datetime) -> NotSent:

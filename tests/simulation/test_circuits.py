@@ -32,7 +32,7 @@ class Outage(Scripted):
         return super().luck(guarantee, verb, action, time)
 
 
-def played(chance, *operations, intents, until=BACK + bounds.RETRY_CAP_SECONDS):
+def played(chance, *operations, intents, every=0.0, until=BACK + bounds.RETRY_CAP_SECONDS):
     """Submit the same intent so many times, and return the world at a time in which everything must have ended."""
     actions = tuple(RequestedAction(f"a{place}", operation, {"n": 1}) for place, operation in enumerate(operations))
 
@@ -41,6 +41,7 @@ def played(chance, *operations, intents, until=BACK + bounds.RETRY_CAP_SECONDS):
         for number in range(intents):
             wanted = request(f"key-{number}", actions, deadline_seconds=300)
             await world.ask(lambda door, wanted=wanted: door.submit(token("alpha"), wanted))
+            await asyncio.sleep(every)
         await asyncio.sleep(until - world.loop.time())
 
     world = World(chance, shuffled=False).run(scenario)
@@ -59,6 +60,13 @@ def test_what_is_held_back_is_neither_tried_nor_given_up():
     tries = sum(world.outside.asked.values()) - 2 * 20  # without one prepare and one commit for each
     assert tries < 20 * bounds.ONE_SHOT_ATTEMPTS / 2, "a silent system was called again and again"
     assert count(world)["call held back"] > 20
+
+
+def test_what_is_only_validated_is_no_sign_of_life():
+    """The prepare of a one-shot need not ask anybody: it must not open the way to a system that is silent."""
+    world = played(Outage("idempotent", AWAY, "commit"), "idempotent.exact", intents=20, every=1.0)
+    assert ends(world) == {"committed"}
+    assert world.counters["circuit closed"] == 1
 
 
 def test_what_is_in_doubt_stays_so_while_it_is_held_back():
