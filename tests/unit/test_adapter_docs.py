@@ -12,6 +12,9 @@ ENVIRONMENT = {
     "PAYMENTS_AUTHORIZATION": "Bearer of-the-operator",
     "STRIPE_API_KEY": "of-the-operator",
     "SMTP_PASSWORD": "of-the-operator",
+    "S3_KEY_ID": "of-the-operator",
+    "S3_SECRET": "of-the-operator",
+    "NATS_PASSWORD": "of-the-operator",
     "TICKETS_AUTHORIZATION": "Bearer of-the-operator",
 }
 
@@ -34,4 +37,6 @@ def test_every_configuration_in_the_documents_is_read(tmp_path: Path) -> None:
     reading |= {"shop.order"}
     acting |= {"memory.remember", "tickets.open"}
     reading |= {"tickets.ticket"}
+    acting |= {f"files.{one}" for one in ("put", "create", "replace", "delete")} | {"events.ship"}
+    reading |= {"files.look", "files.uploads", "files.history", "events.shipped"}
     assert operations == acting | reading
