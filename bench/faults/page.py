@@ -45,6 +45,9 @@ def _lines(matrix: Matrix) -> Iterator[str]:
             yield f"| {row} | {' | '.join(_marked(cell_text(verdicts, row, one)) for one in Guarantee)} |"
         yield ""
         yield from _reasons(matrix.outcomes, contender.name)
+        void = sum(one.void for one in matrix.outcomes if one.contender == contender.name)
+        if void:
+            yield f"- {void} plays were void and played again, unjudged: the database was away for too long."
         if contender.recovers:
             yield from _quotations(matrix.outcomes, contender.name)
         yield ""

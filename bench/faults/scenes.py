@@ -18,11 +18,16 @@ from gateway.embedded_postgres import EmbeddedPostgres
 
 STRIKE_SECONDS: Final = 25.0  # in which a fault must have struck, or the cell is void
 PAUSE_SECONDS: Final = 20.0  # at most: longer than the lease of every package
+RESTART_SECONDS: Final = 3.5  # at most: below the lease of every package, or the row would be about leases
 HELD_SECONDS: Final = 3.0  # how long the first of two recoverers waits at the gate for the second
 
 
 class NeverStruckError(Exception):
     """The moment of the fault did not come."""
+
+
+class VoidError(Exception):
+    """The fault was not the one that the row is about; whatever came of it is not looked at."""
 
 
 class Stage:
@@ -31,6 +36,7 @@ class Stage:
     def __init__(self, installation: Installation, gate: Gate, work: Work, postgres: EmbeddedPostgres) -> None:
         """Set the scene."""
         self._postgres = postgres
+        self.outage_seconds = 0.0
         self.at_work = installation
         self.gate = gate
         self.work = work
@@ -52,10 +58,12 @@ class Stage:
 
     async def restart_database(self) -> Passage:
         """Kill the PostgreSQL in which the package keeps its records, start it again, and let the answer pass."""
+        began = asyncio.get_running_loop().time()
         if self._postgres.pid is not None:
             os.kill(self._postgres.pid, signal.SIGKILL)
         await self._postgres.stop()
         await self._postgres.start()
+        self.outage_seconds = asyncio.get_running_loop().time() - began
         return Passage.PASS
 
     async def kill_and_break(self) -> Passage:
@@ -199,6 +207,9 @@ async def database(stage: Stage) -> None:
     struck = stage.gate.on(EFFECT, AFTER, stage.restart_database)
     stage.send()
     await stage.struck(struck)
+    if stage.outage_seconds > RESTART_SECONDS:
+        await stage.forget()
+        raise VoidError(f"The database was away for {stage.outage_seconds:.1f} seconds.")
 
 
 async def compensation(stage: Stage) -> None:

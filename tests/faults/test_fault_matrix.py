@@ -58,3 +58,11 @@ async def test_a_slice_of_ours_is_atomic_or_honestly_stuck(open_directory):
     outcomes = await play(contender(OURS), install, SLICE, open_directory / "ours", 1, lambda _: None, patience)
     assert {one.cell: (one.verdict, one.why) for one in outcomes if one.verdict is not expected_of_ours(one.cell)} == {}
     assert {one.cell for one in outcomes} == set(SLICE)
+
+
+async def test_a_play_whose_fault_was_another_is_void_and_is_not_judged(open_directory, monkeypatch):
+    monkeypatch.setenv("LIE", "lies")
+    monkeypatch.setattr(scenes, "RESTART_SECONDS", 0.0)
+    async with Lane(open_directory, LIAR, lying, SOON) as lane:
+        with pytest.raises(scenes.VoidError):
+            await lane.run(Cell(Row.DATABASE, Guarantee.IDEMPOTENT, NEVER))
