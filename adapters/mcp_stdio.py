@@ -100,10 +100,8 @@ class StdioServer:
         return begun
 
     async def _fit(self, child: "_Child", _: Conversation, had: Mapping[str, str], secrets: Mapping[str, str]) -> bool:
-        self._leaving = {one for one in self._leaving if not one.ended}
-        if child.ended:
-            return False
-        if child.stuck():
+        self._leaving = {one for one in self._leaving if not one.gone}
+        if child.ended or child.stuck():  # one that has closed its output may live on, and can answer nobody
             await child.kill()
             return False
         if had != secrets:
@@ -188,6 +186,11 @@ class _Child:
 
     def agreed(self, version: str) -> None:
         """Nothing here depends on it."""
+
+    @property
+    def gone(self) -> bool:
+        """Tell whether the process has ended."""
+        return self._process.returncode is not None
 
     def stuck(self) -> bool:
         """Tell whether it has been quiet for too long since it was asked."""

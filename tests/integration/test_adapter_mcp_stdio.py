@@ -183,6 +183,15 @@ async def _until_it_lists(made):
             await asyncio.sleep(0)
 
 
+async def test_a_child_that_closes_its_output_and_lives_on_is_killed(stage):
+    made = stage.play()
+    with pytest.raises(InDoubt, match="ended before it answered"):
+        await made.commit(call("go_quiet"), None)
+    first = made._server._current[0]._process
+    await made.commit(call(), None)
+    assert (first.returncode, pid(made) != first.pid) == (-signal.SIGKILL, True)
+
+
 async def test_a_rotated_secret_gets_a_child_of_its_own_and_the_old_one_finishes(stage):
     made, secret = stage.play(), "first-secret"
     made._server._secrets = {"TOKEN": lambda: secret}

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 DIRECTORY = Path(sys.argv[1])
-NAMES = ("note", "strike", "environment", "die", "huge", "twice", "hang", "ask", "wrong")
+NAMES = ("note", "strike", "environment", "die", "huge", "twice", "hang", "go_quiet", "ask", "wrong")
 
 
 def is_set(name):
@@ -51,6 +51,9 @@ def called(number, params):
     match name:
         case "die":
             sys.exit(3)
+        case "go_quiet":
+            os.close(1)
+            time.sleep(60)
         case "doze":
             time.sleep(60)
         case "hang":
