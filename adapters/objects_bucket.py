@@ -65,7 +65,7 @@ class StoreRefused(Transient):
     @property
     def unmet(self) -> bool:
         """Tell whether a condition did not hold, or somebody else wrote at the same moment."""
-        return self.status in {409, 412}
+        return self.status in {409, 412} or self.code == "NoSuchKey"  # If-Match where nothing stands any more
 
 
 class Seen(msgspec.Struct, frozen=True):

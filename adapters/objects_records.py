@@ -21,7 +21,7 @@ from adapters.objects_bucket import Bucket, StoreRefused
 from ledger.errors import Transient
 from ledger.intents import JSON
 
-NO_ETAG: Final = '"of-nothing"'
+NO_ETAG: Final = f'"{"0" * 32}"'  # of nothing that anybody has
 _PROOF: Final = "conditions"  # an object that is there to be tried
 
 

@@ -234,6 +234,22 @@ async def test_what_somebody_writes_while_the_upload_is_completed_is_never_overw
     assert await world.effects() == 0
 
 
+async def test_what_somebody_deletes_while_it_is_replaced_stays_deleted(bucket) -> None:
+    world = await bucket("replace")
+    world.adapter._proved.add("replace")
+    completing = world.adapter._bucket.complete
+
+    async def race(*args: Any) -> Any:
+        somebody_else().delete_object(Bucket=world.bucket, Key=OBJECT)
+        return await completing(*args)
+
+    world.adapter._bucket.complete = race
+    for _ in range(2):
+        with pytest.raises(Permanent):
+            await commit(world)
+    assert (content(world), await world.holds(), await world.effects()) == (None, 0, 0)
+
+
 async def test_what_was_created_and_then_deleted_by_somebody_is_not_created_again(bucket) -> None:
     world = await bucket("create")
     await lost(world)

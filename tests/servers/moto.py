@@ -96,7 +96,9 @@ class _InFrontOfMoto:
         if upload not in self._backend.get_bucket(bucket).multiparts and not (completes and done):
             return "404 Not Found", "NoSuchUpload"
         wanted = environ.get("HTTP_IF_MATCH", "").strip('"')
-        if completes and wanted and not done and (existing is None or existing.etag.strip('"') != wanted):
+        if completes and wanted and not done and existing is None:
+            return "404 Not Found", "NoSuchKey"
+        if completes and wanted and not done and existing.etag.strip('"') != wanted:
             return "412 Precondition Failed", "PreconditionFailed"
         return None
 

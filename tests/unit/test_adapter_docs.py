@@ -38,5 +38,5 @@ def test_every_configuration_in_the_documents_is_read(tmp_path: Path) -> None:
     acting |= {"memory.remember", "tickets.open"}
     reading |= {"tickets.ticket"}
     acting |= {f"files.{one}" for one in ("put", "create", "replace", "delete")} | {"events.ship"}
-    reading |= {"files.look", "files.uploads", "files.history", "events.shipped"}
+    reading |= {"files.look", "files.uploads", "files.history", "events.shipped", "events.recalled"}
     assert operations == acting | reading
