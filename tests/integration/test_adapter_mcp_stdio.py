@@ -39,7 +39,7 @@ class Stage:
         self.opened = []
 
     def play(self, secret="of-the-operator", **table):
-        tools = ("note", "environment", "die", "huge", "twice", "hang", "ask", "wrong")
+        tools = ("note", "environment", "die", "huge", "twice", "hang", "go_quiet", "ask", "wrong")
         made = adapter(
             "it",
             {

@@ -8,7 +8,7 @@ protocol that nobody knows).
     note, strike    answer what they were given; a text that begins with { is answered as the result itself
     environment     answers the environment it was given
     ask             asks us four things before it answers
-    die, huge, twice, hang, doze, wrong    what their names say; hang listens on, doze hears nothing
+    die, huge, twice, hang, doze, go_quiet, wrong    what their names say; hang listens on, doze hears nothing
 """
 
 import json
