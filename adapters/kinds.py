@@ -24,14 +24,14 @@ GROUP: Final = "intentledger.adapters"
 
 _OURS: Final = {
     "reference": "adapters.reference",
-    "postgres": "adapters.postgres",
-    "http": "adapters.http",
+    "postgres": "adapters.postgres.adapter",
+    "http": "adapters.http.adapter",
     "email": "adapters.email",
-    "stripe": "adapters.stripe",
-    "mysql": "adapters.mysql",
-    "objects": "adapters.objects",
-    "messages": "adapters.messages",
-    "mcp": "adapters.mcp",
+    "stripe": "adapters.stripe.adapter",
+    "mysql": "adapters.mysql.adapter",
+    "objects": "adapters.objects.adapter",
+    "messages": "adapters.messages.adapter",
+    "mcp": "adapters.mcp.adapter",
 }
 _EXTRAS: Final = {"stripe", "mysql", "objects", "messages"}  # named like the kind that needs them
 

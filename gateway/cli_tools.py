@@ -22,8 +22,8 @@ def tools(name: str, flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
     name
         The adapter, as in [adapters.<name>]; it needs no operations yet.
     """
-    from adapters.mcp_skeleton import skeleton  # noqa: PLC0415
-    from adapters.mcp_tools import pin  # noqa: PLC0415
+    from adapters.mcp.skeleton import skeleton  # noqa: PLC0415
+    from adapters.mcp.tools import pin  # noqa: PLC0415
 
     offered = run(_offered(name, flags))
     answer([{"pin": pin(tool), "tool": tool} for tool in offered.values()], skeleton(name, offered), json)
@@ -32,7 +32,7 @@ def tools(name: str, flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
 
 async def _offered(name: str, flags: Flags) -> Mapping[str, JSON]:
     from adapters.configuration import load  # noqa: PLC0415
-    from adapters.mcp import McpAdapter  # noqa: PLC0415
+    from adapters.mcp.adapter import McpAdapter  # noqa: PLC0415
 
     settings = settings_of(flags)
     if settings.config is None:

@@ -18,8 +18,8 @@ from lossy_proxy import Proxy
 
 from adapters.contract import Adapter, Call
 from adapters.email import EmailAdapter, EmailTable
-from adapters.postgres import PostgresAdapter
-from adapters.postgres_tables import PostgresTable
+from adapters.postgres.adapter import PostgresAdapter
+from adapters.postgres.tables import PostgresTable
 from adapters.reference import Fate, ReferenceAdapter
 from adapters.reference import World as ReferenceWorld
 from ledger.errors import InDoubt

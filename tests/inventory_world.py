@@ -10,8 +10,8 @@ from lossy_proxy import Proxy
 from servers.mariadb import mariadb
 
 from adapters.contract import Adapter
-from adapters.http import HttpAdapter
-from adapters.http_tables import HttpTable
+from adapters.http.adapter import HttpAdapter
+from adapters.http.tables import HttpTable
 from examples.inventory.on_mariadb import MariaWarehouse
 from examples.inventory.on_postgres import PostgresWarehouse
 from examples.inventory.service import app

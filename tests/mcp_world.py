@@ -18,7 +18,7 @@ from servers.mcp_notes import serving
 from servers.node import program
 
 from adapters.contract import Adapter
-from adapters.mcp import KIND, McpAdapter
+from adapters.mcp.adapter import KIND, McpAdapter
 from ledger.intents import Verb
 
 KEY = "example.com/key"

@@ -13,8 +13,8 @@ from servers.nats_server import NatsServer, nats_server
 
 from adapters.contract import Adapter
 from adapters.credentials import credential
-from adapters.messages import KIND
-from adapters.messages_tables import MessagesTable
+from adapters.messages.adapter import KIND
+from adapters.messages.tables import MessagesTable
 from ledger.intents import Verb
 
 ENVIRONMENT = {"NATS_PASSWORD": SECRET}

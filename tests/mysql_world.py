@@ -9,8 +9,8 @@ from lossy_proxy import Proxy
 from servers.mariadb import MariaDB, mariadb
 
 from adapters.contract import Adapter
-from adapters.mysql import MysqlAdapter
-from adapters.mysql_tables import MysqlTable
+from adapters.mysql.adapter import MysqlAdapter
+from adapters.mysql.tables import MysqlTable
 from ledger.intents import Verb
 
 CUSTOMERS = (

@@ -14,8 +14,8 @@ from servers.moto import moto, somebody_else, truth
 
 from adapters.contract import Adapter
 from adapters.credentials import credential
-from adapters.objects import KIND
-from adapters.objects_tables import ObjectsTable
+from adapters.objects.adapter import KIND
+from adapters.objects.tables import ObjectsTable
 from ledger.intents import Verb
 
 OBJECT = "report.txt"

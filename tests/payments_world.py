@@ -8,8 +8,8 @@ from adapter_worlds import SECRET
 from aiohttp import web
 
 from adapters.contract import Adapter
-from adapters.http import HttpAdapter
-from adapters.http_tables import HttpTable
+from adapters.http.adapter import HttpAdapter
+from adapters.http.tables import HttpTable
 from examples.faults import Fault
 from examples.journal import Journal
 from examples.payments import Payments

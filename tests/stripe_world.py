@@ -11,7 +11,7 @@ from servers import stripe_books as books
 from servers.stripe_simulator import shared
 
 from adapters.contract import Adapter
-from adapters.stripe import StripeAdapter, StripeTable
+from adapters.stripe.adapter import StripeAdapter, StripeTable
 from ledger.intents import Verb
 
 _numbers = itertools.count(1)

@@ -13,8 +13,8 @@ from payments_world import PAYMENTS
 
 from adapters.addresses import ForbiddenAddressError, PublicResolver
 from adapters.contract import Absent, Applied, Held, Prepared, Refused, Unknown
-from adapters.http import HttpAdapter
-from adapters.http_tables import HttpTable
+from adapters.http.adapter import HttpAdapter
+from adapters.http.tables import HttpTable
 from ledger import bounds
 from ledger.errors import AdapterError, InDoubt, Misconfigured, Permanent, Transient
 from ledger.intents import Verb
@@ -93,7 +93,7 @@ async def outcome(odd: Oddity, verb: Verb, operation: str = "payments.refund") -
     return None if answer is None else type(answer)
 
 
-# ── the table of adapters/http.py, row by row ────────────────────────────────────────────────────────────────────
+# ── the table of adapters/http/adapter.py, row by row ──────────────────────────────────────────────────────────────
 
 NO = [402, 422]
 NO_TO_A_HOLD = [400, 404, 405, 406, 410, 411, 412, 413, 414, 415, 428, 431, 451]

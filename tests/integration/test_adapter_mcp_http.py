@@ -15,7 +15,7 @@ from mcp_world import NOTES, NotesOutside, adapter, params
 from servers.mcp_notes import serving
 
 from adapters.contract import Applied, Call, Prepared
-from adapters.mcp_tools import pin
+from adapters.mcp.tools import pin
 from ledger.errors import InDoubt, Transient
 from ledger.intents import Verb
 

@@ -19,7 +19,7 @@ from mcp_world import _path_to, adapter, params
 from servers.node import program
 
 from adapters.contract import Absent, Applied, Call, Prepared, Refused, Result, Unknown
-from adapters.mcp_tools import pin
+from adapters.mcp.tools import pin
 from ledger.errors import AdapterError, InDoubt, Permanent, Transient
 from ledger.intents import Verb
 
@@ -170,7 +170,7 @@ async def test_a_stuck_child_is_killed_when_it_was_quiet_for_long(stage, monkeyp
     with pytest.raises(Transient, match="did not get ready"):
         await made.commit(call(), None)
     stage.unset("mute")
-    monkeypatch.setattr("adapters.mcp_stdio.QUIET_SECONDS", 0.1)
+    monkeypatch.setattr("adapters.mcp.stdio.QUIET_SECONDS", 0.1)
     await asyncio.wait_for(_until_it_lists(made), 10)
     assert pid(made) != first
 
@@ -213,7 +213,7 @@ async def test_a_child_does_not_outlive_us(stage, tmp_path):
     parent = textwrap.dedent(
         f"""
         import asyncio, sys, time
-        from adapters.mcp_stdio import StdioServer
+        from adapters.mcp.stdio import StdioServer
         from pathlib import Path
         async def main():
             command = [sys.executable, "-ES", {str(SCRIPTED)!r}, {str(tmp_path)!r}]

@@ -14,9 +14,9 @@ from servers.nats_server import NatsServer
 
 from adapters.contract import Applied, Prepared, Refused, Unknown
 from adapters.credentials import credential
-from adapters.messages import KIND, _covers
-from adapters.messages_server import _refusal
-from adapters.messages_tables import MessagesTable
+from adapters.messages.adapter import KIND, _covers
+from adapters.messages.server import _refusal
+from adapters.messages.tables import MessagesTable
 from ledger.errors import InDoubt, Misconfigured, Permanent, Transient
 from ledger.intents import Verb
 

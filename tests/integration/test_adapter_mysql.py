@@ -11,10 +11,10 @@ from adapter_worlds import KEY, call
 from mysql_world import MysqlOutside, crm
 from servers.mariadb import PASSWORD
 
-from adapters import mysql
 from adapters.contract import Absent, Applied, Held, Prepared, Refused, Result, Unknown
-from adapters.mysql import MysqlAdapter
-from adapters.mysql_session import address
+from adapters.mysql import adapter as mysql
+from adapters.mysql.adapter import MysqlAdapter
+from adapters.mysql.session import address
 from ledger.errors import InDoubt, Misconfigured, Permanent, Transient
 from ledger.intents import Verb
 

@@ -14,9 +14,9 @@ from servers.moto import somebody_else
 
 from adapters.contract import Absent, Applied, Prepared, Refused, Result, Unknown
 from adapters.credentials import credential
-from adapters.objects import KIND
-from adapters.objects_bucket import StoreRefused, _refused
-from adapters.objects_request import request
+from adapters.objects.adapter import KIND
+from adapters.objects.bucket import StoreRefused, _refused
+from adapters.objects.request import request
 from ledger.errors import InDoubt, Permanent, Transient
 from ledger.intents import Verb
 

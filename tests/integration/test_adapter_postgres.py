@@ -14,9 +14,9 @@ from adapter_worlds import CRM, KEY, PostgresOutside, call
 
 from adapters import fence
 from adapters.contract import Absent, Applied, Held, Prepared, Refused, Unknown
-from adapters.postgres import PostgresAdapter, _end
-from adapters.postgres_session import judge
-from adapters.postgres_tables import PostgresTable
+from adapters.postgres.adapter import PostgresAdapter, _end
+from adapters.postgres.session import judge
+from adapters.postgres.tables import PostgresTable
 from ledger.errors import InDoubt, Permanent, Transient
 from ledger.intents import Verb
 

@@ -13,7 +13,7 @@ from adapter_worlds import CRM, PostgresOutside, call
 from payments_world import HttpOutside
 
 from adapters.contract import Prepared
-from adapters.postgres_tables import PostgresTable
+from adapters.postgres.tables import PostgresTable
 from examples.faults import Fault
 from ledger.errors import InDoubt
 from ledger.intents import Verb

@@ -14,7 +14,7 @@ from doorway import doorway, eventually
 from mcp_world import MEMORY, _path_to, adapter
 from servers.node import program
 
-from adapters.mcp_tools import pin
+from adapters.mcp.tools import pin
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

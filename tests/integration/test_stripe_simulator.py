@@ -18,7 +18,7 @@ from servers.localstripe import localstripe
 from servers.stripe_simulator import shared
 from servers.stripe_stateful_mock import stripe_stateful_mock
 
-from adapters.stripe import StripeAdapter, StripeTable
+from adapters.stripe.adapter import StripeAdapter, StripeTable
 from ledger.intents import Verb
 
 _accounts = itertools.count(1)

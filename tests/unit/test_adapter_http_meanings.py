@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-import adapters.http
-from adapters.http import Meaning, meaning
+import adapters.http.adapter
+from adapters.http.adapter import Meaning, meaning
 from adapters.http_client import Answer
 from ledger.intents import Verb
 
@@ -42,7 +42,7 @@ def said(status: int, verb: Verb) -> Meaning:
 
 
 def test_the_document_and_the_module_have_the_same_table():
-    assert table(adapters.http.__doc__ or "") == table(DOCS.read_text("utf-8"))
+    assert table(adapters.http.adapter.__doc__ or "") == table(DOCS.read_text("utf-8"))
 
 
 def test_no_status_stands_in_two_rows():

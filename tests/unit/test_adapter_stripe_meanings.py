@@ -1,10 +1,10 @@
-"""What Stripe's errors mean, as Stripe's own library names them; the table stands in `adapters/stripe_answers.py`."""
+"""What Stripe's errors mean, as Stripe's own library names them; the table stands in `adapters/stripe/answers.py`."""
 
 import pytest
 import stripe
 
-from adapters.stripe_account import API_VERSION
-from adapters.stripe_answers import Denied, Meaning, Seen, denied, fault
+from adapters.stripe.account import API_VERSION
+from adapters.stripe.answers import Denied, Meaning, Seen, denied, fault
 from ledger.errors import InDoubt, Permanent, Transient
 
 

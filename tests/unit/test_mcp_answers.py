@@ -4,9 +4,9 @@ import pytest
 
 from adapters.answers import Senseless
 from adapters.contract import Absent, Applied, Result, Unknown
-from adapters.mcp_answers import Done, Failed, kept, outcome, standing
-from adapters.mcp_messages import METHOD_NOT_FOUND, Notice, Question, Reply, Request, answer, read
-from adapters.mcp_tables import Inquiry, InquiryTable, Step
+from adapters.mcp.answers import Done, Failed, kept, outcome, standing
+from adapters.mcp.messages import METHOD_NOT_FOUND, Notice, Question, Reply, Request, answer, read
+from adapters.mcp.tables import Inquiry, InquiryTable, Step
 from adapters.references import compile_body
 from ledger import bounds
 from ledger.errors import InDoubt

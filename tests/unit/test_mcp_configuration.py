@@ -5,7 +5,7 @@ import copy
 import pytest
 from pydantic import ValidationError
 
-from adapters.mcp_tables import McpTable, uses
+from adapters.mcp.tables import McpTable, uses
 from ledger.errors import Misconfigured
 from ledger.intents import Guarantee, Undo
 

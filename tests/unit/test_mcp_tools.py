@@ -5,8 +5,8 @@ import json
 import pytest
 
 from adapters.configuration import load
-from adapters.mcp_skeleton import skeleton
-from adapters.mcp_tools import closed, misfit, pin, unusable
+from adapters.mcp.skeleton import skeleton
+from adapters.mcp.tools import closed, misfit, pin, unusable
 
 TOOL = {
     "name": "sendMail",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.mysql_tables import MYSQL, literal, written
+from adapters.mysql.tables import MYSQL, literal, written
 from adapters.statements import compile_statement
 from ledger.errors import Misconfigured, Permanent
 
