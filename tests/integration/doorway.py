@@ -135,8 +135,8 @@ def intent(*actions: tuple[str, str, int], **more: Any) -> dict[str, Any]:
     }
 
 
-async def eventually(check: Callable[[], Any], seconds: float = 10) -> Any:
-    """Poll until `check()` (a coroutine function) gives something true; return it."""
+async def eventually(check: Callable[[], Any], seconds: float = 30) -> Any:
+    """Poll until `check()` (a coroutine function) gives something true; return it. Time enough for a busy machine."""
     async with asyncio.timeout(seconds):
         while not (found := await check()):  # noqa: ASYNC110 what is waited for may be in another process
             await asyncio.sleep(0.02)

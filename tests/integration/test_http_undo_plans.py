@@ -9,6 +9,8 @@ import pytest
 from doorway import doorway, eventually, intent
 
 from adapters.reference import ReferenceAdapter, World
+from ledger.errors import Corrupt, Unauthenticated
+from ledger.ids import intent_stream
 from ledger.intents import Guarantee, Undo
 
 URN = "urn:intent-ledger:problem:"
@@ -114,6 +116,10 @@ async def test_a_plan_says_what_can_be_undone_and_undoing_it_does_just_that(door
     assert (await door.get(f"/v1/intents/{exact}"))[1]["phase"] == "compensated"
 
 
+async def rests(door, intent_id: str, phase: str) -> bool:
+    return bool((await door.get(f"/v1/intents/{intent_id}"))[1]["phase"] == phase)
+
+
 async def test_what_is_exact_at_one_system_is_undone_in_reverse_and_one_after_another(door):
     ids = [await committed(door, ("bank.post", "alice", 1)) for _ in range(20)]
     plan = await planned(door, operation="bank.post")
@@ -150,6 +156,9 @@ async def test_selections_combine_and_reach_what_was_done_below_a_grant(door):
     assert await chosen(agent="helper", **until) == {early}
     assert await chosen(agent="helper", operation="bank.post", **since) == set()
     assert await chosen(agent="nobody") == set()
+    assert (await door.post(f"/v1/intents/{early}/undo", {"reason": "it is touched, not decided again"}))[0] == 200
+    await eventually(lambda: rests(door, early, "compensated"))
+    assert await chosen(agent="helper", **since) == {late}
 
 
 async def test_what_a_revoked_agent_did_is_undone_and_what_it_left_undecided_is_not_listed(door):
@@ -319,6 +328,59 @@ async def test_a_person_halts_a_plan_and_it_can_be_taken_up_again(door):
     assert done["progress"]["undone"] == 3
     _, audit, _ = await door.get(f"/v1/audit?outcome=undo_halted&min_position={done['position']}")
     assert audit["items"][0]["sentence"] == "Operator halted the plan to undo what was done for task 12A: wait"
+
+
+async def test_a_process_that_closes_begins_nothing_more_of_a_plan_and_another_goes_on(dsn):
+    async with doorway(dsn) as door:
+        ids = [await committed(door, ("bank.post", "alice", 1)) for _ in range(3)]
+        plan = await planned(door, task="12A")
+        turns = asyncio.Event()
+        compensate = door.bank.compensate
+
+        async def slowly(*args: Any) -> Any:
+            await turns.wait()
+            return await compensate(*args)
+
+        door.bank.compensate = slowly
+        assert (await approve(door, plan))[0] == 202
+        await eventually(lambda: rests(door, ids[-1], "compensating"))
+        draining = asyncio.create_task(door.service.coordinator.drain(10))
+        await asyncio.sleep(0)  # it has begun to close
+        turns.set()
+        await draining
+        assert door.bank.world.balances == {"alice": 2}, "what was begun is undone, nothing else"
+        assert (await look(door, plan))["phase"] == "undoing"
+    async with doorway(dsn) as another:
+        await eventually(lambda: rests(another, ids[0], "compensated"))
+
+
+async def test_who_dies_between_asking_and_the_append_approves_nothing(door):
+    await committed(door, ("bank.post", "alice", 1))
+    plan = await planned(door, task="12A")
+    dana = await door.grant("dana", kind="person")
+    asked = await door.service.authority.authenticate(dana.token)
+    assert (await door.post(f"/v1/grants/{dana.id}/revoke", {"reason": "left"}))[0] == 200
+    with pytest.raises(Unauthenticated):
+        await door.service.coordinator.undo_plans.approve(plan["id"], asked, plan["digest"])
+    assert (await look(door, plan))["phase"] == "planned"
+
+
+async def test_an_intent_that_nobody_can_read_holds_up_no_other(door, monkeypatch):
+    first, second = [await committed(door, ("bank.post", "alice", 1)) for _ in range(2)]
+    plan = await planned(door, task="12A")
+    read = door.service.store.read
+
+    async def broken(stream: str, *after: int) -> Any:
+        if stream == intent_stream(second):
+            raise Corrupt("Its second event is not what was written.")
+        return await read(stream, *after)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(door.service.store, "read", broken)
+        done = await carried_out(door, plan)
+    told = {one["intent"]: (one["outcome"], one["outcome_reason"]) for one in done["intents"]}
+    assert told == {second: ("not_undone", "Its second event is not what was written."), first: ("undone", None)}
+    assert door.bank.world.balances == {"alice": 1}
 
 
 async def test_the_audit_tells_who_planned_what_who_approved_it_and_how_it_ended(door):
