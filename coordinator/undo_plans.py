@@ -166,7 +166,7 @@ class UndoPlans:
         async def word(state: PlanState) -> e.Event:
             _may_be_approved(state, digest)
             if self._store.now() >= state.planned.expires_at:
-                raise NotWaiting("The time to approve this plan is over. Nothing was undone; plan again.")
+                raise NotWaiting("The time to approve this plan is over. Your answer undid nothing; plan again.")
             await self._check_reach(state, principal)
             return e.UndoPlanApproved(
                 digest=digest, by=principal.subject.name, grant=principal.grant, custody=principal.custody
@@ -178,12 +178,13 @@ class UndoPlans:
         """Let nothing more of a plan be begun; what was begun goes on, and the rest can be approved again.
 
         What its worker begins before it looks at the plan again, within UNDO_RECORD_SECONDS, is still undone. Raises
-        `NotFound`, `NotWaiting` (it is not being carried out), `Unauthenticated`.
+        `NotFound`, `NotWaiting` (it is not being carried out), `Forbidden` (as for an approval), `Unauthenticated`.
         """
 
         async def word(state: PlanState) -> e.Event:
             if state.phase is not PlanPhase.UNDOING:
                 raise NotWaiting(f"The plan is {state.phase} and nothing of it is being begun. Nothing was changed.")
+            await self._check_reach(state, principal)
             return e.UndoPlanHalted(reason=reason, by=principal.subject.name, custody=principal.custody)
 
         return await self._say(plan, principal, word, Finished())

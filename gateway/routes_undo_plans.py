@@ -126,6 +126,6 @@ UNDO_PLAN_ROUTES: Final = (
         handler=halt,
         body=HaltUndoPlan,
         answers={200: ShownUndoPlan},
-        errors=(NotFound, InvalidRequest, NotWaiting),
+        errors=(NotFound, InvalidRequest, NotWaiting, Forbidden),
     ),
 )

@@ -84,13 +84,15 @@ def standing(inquiry: Inquiry, answered: Done | Failed, values: JSON, secret_fie
     table = inquiry.table
     if isinstance(answered, Failed):
         return Unknown(answered.sentence())
+    key = str(values["key"])
+    absent = None if table.absent is None else table.absent.replace("{key}", key)
     match pointed(answered.data, table.at):
         case list() as entries:
             ours = _ours(inquiry, entries, values)
-        case str() as text if str(values["key"]) in text:
-            ours = [text]
-        case str() as text if text == table.absent:
+        case str() as text if text == absent:  # which may repeat what was searched for
             ours = []
+        case str() as text if key in text:
+            ours = [text]
         case _:
             ours = None
     if ours is None:

@@ -93,7 +93,8 @@ class InquiryTable(ToolTable):
     """A search: what stands `at` a place of the answer tells whether the effect is there.
 
     A list: something is in it, or nothing; `where` says which of its entries count, by a value inside each. A text: the
-    key is in it, or it is the text `absent`. Anything else tells nothing.
+    key is in it, or it is the text `absent`, in which `{key}` stands for the key where the tool repeats what was asked.
+    Anything else tells nothing.
     """
 
     at: Pointer

@@ -309,6 +309,9 @@ async def test_a_person_halts_a_plan_and_it_can_be_taken_up_again(door):
         return (await door.get(f"/v1/intents/{ids[-1]}"))[1]["phase"] == "compensating"
 
     await eventually(begun)
+    clerk = await door.grant("clerk", "mail.nothing", kind="person")
+    status, problem, _ = await clerk.post(path, {"reason": "wait"})
+    assert (status, problem["type"]) == (403, URN + "forbidden")
     status, halted, _ = await door.post(path, {"reason": "wait"})
     assert (status, halted["phase"], halted["halted"]) == (200, "halted", "wait")
 

@@ -86,6 +86,7 @@ OURS, OTHER = {"reference": KEY, "id": "n1"}, {"reference": "another", "id": "n0
         ({"applied": "missing"}, [OURS], Absent()),
         ({}, f"/notes/{KEY}.txt", Applied(Result({"found": f"/notes/{KEY}.txt"}))),
         ({"absent": "No matches found"}, "No matches found", Absent()),
+        ({"absent": "Nothing for {key}"}, f"Nothing for {KEY}", Absent()),  # a tool that repeats what it was asked
         ({"absent": "No matches found"}, "Searching took too long", Unknown),
         ({}, "No matches found", Unknown),
         ({}, {"id": "n1"}, Unknown),
