@@ -10,6 +10,8 @@ import signal
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
+import asyncpg
+
 from bench.faults.cells import LEFT, RIGHT, Guarantee, Row, Work
 from bench.faults.contender import Installation, NoAnswerError
 from bench.faults.gate import AFTER, BEFORE, EFFECT, HOLD, UNDO, Gate, Passage
@@ -55,6 +57,12 @@ class Stage:
                 await event.wait()
         except TimeoutError:
             raise NeverStruckError(f"Nothing was struck. At the gate: {self.gate.log}") from None
+
+    async def flush_database(self) -> None:
+        """Leave the database little to recover, so that its restart is short."""
+        connection = await asyncpg.connect(self._postgres.dsn("postgres"))
+        await connection.execute("checkpoint")
+        await connection.close()
 
     async def restart_database(self) -> Passage:
         """Kill the PostgreSQL in which the package keeps its records, start it again, and let the answer pass."""
@@ -204,6 +212,7 @@ async def cancelled(stage: Stage) -> None:
 
 async def database(stage: Stage) -> None:
     """Restart the database of the package when the effect is recorded outside; then the answer comes."""
+    await stage.flush_database()
     struck = stage.gate.on(EFFECT, AFTER, stage.restart_database)
     stage.send()
     await stage.struck(struck)
