@@ -10,7 +10,7 @@
     undo_statements   what its compensation does, in one transaction; it knows :captured.column and :returned.column
 
 A parameter may not be called `captured` or `returned`. Which database it is, and how it is reached, is said by the
-table of the type (`postgres_tables.py`, `mysql_tables.py`).
+table of the type (`postgres/tables.py`, `mysql/tables.py`).
 """
 
 from collections.abc import Collection, Iterable

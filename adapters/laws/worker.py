@@ -264,16 +264,16 @@ def _write(pipe: int, frame: bytes) -> None:
         rest = rest[os.write(pipe, rest) :]
 
 
-def _read(pipe: int, seconds: float | None = _HEAR_SECONDS) -> bytes | None:
+def _read(pipe: int) -> bytes | None:
     """Return one frame, None at the end of the pipe. Raises `Unavailable` if it does not come."""
-    head = _exactly(pipe, _HEAD.size, seconds)
-    return None if head is None else _exactly(pipe, min(_HEAD.unpack(head)[0], _FRAME_BYTES), seconds)
+    head = _exactly(pipe, _HEAD.size)
+    return None if head is None else _exactly(pipe, min(_HEAD.unpack(head)[0], _FRAME_BYTES))
 
 
-def _exactly(pipe: int, size: int, seconds: float | None) -> bytes | None:
+def _exactly(pipe: int, size: int) -> bytes | None:
     read = bytearray()
     while len(read) < size:
-        if not select.select([pipe], [], [], seconds)[0]:
+        if not select.select([pipe], [], [], _HEAR_SECONDS)[0]:
             raise Unavailable("A worker of the verification hangs: it neither answers nor ends. Nothing is proved.")
         part = os.read(pipe, size - len(read))
         if not part:

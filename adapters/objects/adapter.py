@@ -14,7 +14,7 @@ access to the bucket may write the object, and then the condition fails, as it s
 word that this cannot happen. So their conditions are looked at when they vote and decided when they commit, before
 any hold of the intent is committed. `put` has no condition, so nobody can break its word.
 
-Each key has a record in the bucket (`objects_records.py`), which is what makes abort before prepare, repeated calls and
+Each key has a record in the bucket (`records.py`), which is what makes abort before prepare, repeated calls and
 stale epochs harmless. Whether a key took effect is asked of the store: an upload that still stands was never
 completed; one that is gone was completed if the object, or one of its versions since, bears the key.
 

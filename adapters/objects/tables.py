@@ -85,7 +85,7 @@ class ObjectsTable(Table):
 
 
 def operations(name: str, table: ObjectsTable) -> Mapping[str, Operation]:
-    """Return what an adapter of that name offers; see `objects.py` for why each promises what it does."""
+    """Return what an adapter of that name offers; see `adapter.py` for why each promises what it does."""
 
     def operation(verb: str, guarantee: Guarantee, params: dict[str, Any]) -> Operation:
         atomic = guarantee is Guarantee.ATOMIC

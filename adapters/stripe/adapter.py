@@ -7,7 +7,7 @@
 | `cancel_subscription` at the end of its period | `idempotent` | `exact`, until then |
 | `end_subscription` at once | `idempotent` | `none` |
 
-What Stripe's answers mean stands in `stripe_answers.py`, what is sent in `stripe_account.py`; each operation has a
+What Stripe's answers mean stands in `answers.py`, what is sent in `account.py`; each operation has a
 file, whose first lines say why it may promise what it does. What an answer means for a verb follows from two rules:
 
   * A request that only looks has no effect: what it does not tell is Transient, and what is not there Permanent.

@@ -10,7 +10,7 @@
     | 401, 403, 429 (also `lock_timeout`) | NOT_NOW: refused before anything was carried out |
     | 5xx, any other status, an error that is not in Stripe's own form, an answer that makes no sense | UNCLEAR |
 
-An error counts only if it is in Stripe's own form (`{"error": {"type": …}}`; `stripe_account.py` sees to it): what a
+An error counts only if it is in Stripe's own form (`{"error": {"type": …}}`; `account.py` sees to it): what a
 proxy in front of it says about a payment means nothing. Under one key a NO is the stored answer to the first request,
 or nothing was ever carried out under it; so it also says that no earlier request with that key took effect.
 Sources: docs.stripe.com/api/idempotent_requests, /error-low-level, /error-codes, /rate-limits.

@@ -7,6 +7,7 @@ stored 500 for as long as it knows the key. What two processes ask for at the sa
 Money that was given back cannot be taken again: `undo` is none. Give part of it back only when you mean it.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from adapters.contract import (
@@ -22,6 +23,7 @@ from adapters.contract import (
     Unknown,
     Vote,
 )
+from adapters.facts import FactType
 from adapters.stripe.account import Account, marked
 from adapters.stripe.answers import Denied, Seen, fault, in_doubt
 from ledger.errors import InDoubt, Permanent
@@ -40,7 +42,7 @@ PARAMS: Final[dict[str, Any]] = {
         "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
     },
 }
-FACT_TYPES: Final = {
+FACT_TYPES: Final[Mapping[str, FactType]] = {
     "amount": "integer",
     "currency": "string",
     "refundable": "integer",
@@ -62,7 +64,7 @@ class Refunds:
             undo=Undo.NONE,
             key_lifetime_seconds=KEY_SECONDS,
             facts=tuple(FACT_TYPES),
-            fact_types=FACT_TYPES,  # type: ignore[arg-type]
+            fact_types=FACT_TYPES,
             summary="refund {amount|money} of payment {payment}",
         )
 

@@ -10,10 +10,12 @@ repetition, of which Stripe says only that there is no such subscription any mor
 takes no Idempotency-Key for this request, and it needs none: so it can be repeated for ever.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from adapters.contract import Absent, Applied, Call, Operation, Prepared, Preview, Refused, Result, Standing, Vote
+from adapters.facts import FactType
 from adapters.stripe.account import MARK, Account
 from adapters.stripe.answers import Denied, Seen, fault, in_doubt
 from adapters.stripe.refunds import KEY_SECONDS
@@ -27,7 +29,7 @@ PARAMS: Final[dict[str, Any]] = {
     "required": ["subscription"],
     "properties": {"subscription": {"type": "string", "pattern": "^sub_[A-Za-z0-9]{1,64}$"}},
 }
-FACT_TYPES: Final = {"status": "string", "customer": "string", "customer_age_days": "integer"}
+FACT_TYPES: Final[Mapping[str, FactType]] = {"status": "string", "customer": "string", "customer_age_days": "integer"}
 
 
 class Cancellations:
@@ -43,7 +45,7 @@ class Cancellations:
             undo=Undo.EXACT,
             key_lifetime_seconds=KEY_SECONDS,
             facts=tuple(FACT_TYPES),
-            fact_types=FACT_TYPES,  # type: ignore[arg-type]
+            fact_types=FACT_TYPES,
             money=False,
             summary="cancel subscription {subscription} at the end of its period",
         )
@@ -111,7 +113,7 @@ class Endings:
             guarantee=Guarantee.IDEMPOTENT,
             undo=Undo.NONE,
             facts=tuple(FACT_TYPES),
-            fact_types=FACT_TYPES,  # type: ignore[arg-type]
+            fact_types=FACT_TYPES,
             money=False,
             summary="end subscription {subscription} at once",
         )
