@@ -17,6 +17,7 @@ template, and for each test that asks a fresh copy, dropped afterwards.
 """
 
 import asyncio
+import gc
 import itertools
 import os
 import shutil
@@ -43,6 +44,10 @@ settings.load_profile("busy machine")
 # A shell that starts the tests in the background makes them, and every process they start, deaf to Control-C; some of
 # them are about what happens when it is heard.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The walk and the simulation make millions of small values that lie in no cycle; looking for some took a third of their
+# time.
+gc.set_threshold(50_000, 20, 50)
 
 # Databases come and go with nearly every test, and each fsync of theirs waits for a disk that none of them is about:
 # they are killed, and never lose power. Where there is room in memory, everything temporary lies there.

@@ -2,8 +2,9 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -32,52 +33,71 @@ CLOCKS_AND_CHANCE = {
 HOMES_OF_CLOCKS = ("gateway/", "ledger/postgres_store.py")
 
 
+class Facts(NamedTuple):
+    """What the rules are about in one file."""
+
+    lines: int
+    long: list[str]  # functions
+    asserts: list[int]
+    marks: list[str]
+    reads: list[str]  # of clocks, chance and the environment
+    docstring: str | None
+
+
 def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+@cache
+def facts(path: Path) -> Facts:
+    text = path.read_text()
+    tree = ast.parse(text)
+    nodes = list(ast.walk(tree))
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return Facts(
+        lines=len(text.splitlines()),
+        long=[f.name for f in functions if (f.end_lineno or 0) - f.lineno + 1 > FUNCTION_LINES],
+        asserts=[node.lineno for node in nodes if isinstance(node, ast.Assert)],
+        marks=re.findall(r"\b(TODO|FIXME|XXX|HACK|NotImplementedError)\b", text),
+        reads=[
+            f"{node.value.id}.{node.attr}:{node.lineno}"
+            for node in nodes
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and (node.value.id, node.attr) in CLOCKS_AND_CHANCE
+        ],
+        docstring=ast.get_docstring(tree),
+    )
 
 
 def test_there_is_something_to_check():
     assert len(PRODUCT) > 30
 
 
-@pytest.mark.parametrize("path", EVERYTHING, ids=named)
-def test_files_and_functions_stay_short(path):
-    text = path.read_text()
-    limit = FILE_LINES if path in PRODUCT else TEST_FILE_LINES
-    assert len(text.splitlines()) <= limit, f"{named(path)} is longer than {limit} lines"
-    long = [f.name for f in functions(ast.parse(text)) if (f.end_lineno or 0) - f.lineno + 1 > FUNCTION_LINES]
-    assert not long, f"functions over {FUNCTION_LINES} lines in {named(path)}: {long}"
+def test_files_and_functions_stay_short():
+    product = set(PRODUCT)
+    limits = {path: FILE_LINES if path in product else TEST_FILE_LINES for path in EVERYTHING}
+    assert {named(path): facts(path).lines for path, limit in limits.items() if facts(path).lines > limit} == {}
+    assert {named(path): facts(path).long for path in EVERYTHING if facts(path).long} == {}
 
 
-@pytest.mark.parametrize("path", PRODUCT, ids=named)
-def test_product_code_has_no_bare_assert_and_no_unfinished_marks(path):
-    tree = ast.parse(path.read_text())
-    asserts = [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)]
-    assert not asserts, f"python -O would strip these laws: {named(path)}:{asserts}"
-    marks = re.findall(r"\b(TODO|FIXME|XXX|HACK|NotImplementedError)\b", path.read_text())
-    assert not marks, f"{named(path)} is unfinished: {marks}"
-    assert path.stem not in FORBIDDEN_NAMES, f"{named(path)} has a name that says nothing"
+def test_product_code_has_no_bare_assert():
+    found = {named(path): facts(path).asserts for path in PRODUCT if facts(path).asserts}
+    assert not found, f"python -O would strip these laws: {found}"
 
 
-@pytest.mark.parametrize("path", [p for p in PRODUCT if not named(p).startswith(HOMES_OF_CLOCKS)], ids=named)
-def test_clocks_chance_and_environment_stay_in_their_homes(path):
-    found = [
-        f"{node.value.id}.{node.attr}:{node.lineno}"
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and (node.value.id, node.attr) in CLOCKS_AND_CHANCE
-    ]
-    assert not found, f"{named(path)} reads a clock, chance or the environment itself: {found}"
+def test_product_code_is_finished_and_its_names_say_something():
+    assert {named(path): facts(path).marks for path in PRODUCT if facts(path).marks} == {}
+    assert [named(path) for path in PRODUCT if path.stem in FORBIDDEN_NAMES] == []
 
 
-@pytest.mark.parametrize("path", [p for p in PRODUCT if p.name != "__init__.py"], ids=named)
-def test_every_module_says_what_it_owns(path):
-    assert ast.get_docstring(ast.parse(path.read_text())), f"{named(path)} has no docstring"
+def test_clocks_chance_and_environment_stay_in_their_homes():
+    others = [path for path in PRODUCT if not named(path).startswith(HOMES_OF_CLOCKS)]
+    assert {named(path): facts(path).reads for path in others if facts(path).reads} == {}
+
+
+def test_every_module_says_what_it_owns():
+    assert [named(path) for path in PRODUCT if path.name != "__init__.py" and not facts(path).docstring] == []
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("requirements*.txt")), ids=named)
