@@ -1,6 +1,8 @@
 """A TCP proxy that can be told to lose an answer: a request passes, takes effect, and its answer never arrives."""
 
 import asyncio
+import socket
+import struct
 from contextlib import suppress
 
 
@@ -14,6 +16,7 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self.lose_after: bytes | None = None
         self.cut_at = b""  # what stands in the part of the answer that says that it is done
+        self.resets = False  # ends the lost connection with a reset, not with an orderly end: clients tell them apart
         self.lost = 0
         self.port = 0
 
@@ -54,6 +57,9 @@ class Proxy:
                 if self.lose_after is not None and self.lose_after in data:
                     self.lose_after = None
                     self.lost += 1
+                    if self.resets:
+                        near = writer.transport.get_extra_info("socket")
+                        near.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                     losing.set()
                 far_writer.write(data)
                 await far_writer.drain()

@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
@@ -55,6 +57,7 @@ class ObjectsOutside:
         self.facts = {"exists": etag is not None, "size": 16 if etag else 0, "etag": etag or ""}
         where = urlsplit(moto())
         self.proxy = Proxy((where.hostname, where.port))
+        self.proxy.resets = self.verb in {"create", "delete"}  # some see a reset, the others an orderly end
         await self.proxy.start()
         self.adapter = await self.another()
         return self
@@ -126,6 +129,20 @@ class ObjectsOutside:
         for adapter in self._adapters:
             await adapter.close()
         await self.proxy.stop()
+
+
+@asynccontextmanager
+async def buckets() -> AsyncIterator[Callable[..., Awaitable[ObjectsOutside]]]:
+    """Yield what makes a bucket for one operation; all of them end together."""
+    made: list[ObjectsOutside] = []
+
+    async def begin(verb: str, **config: Any) -> ObjectsOutside:
+        made.append(ObjectsOutside(verb, **config))
+        return await made[-1].start()
+
+    yield begin
+    for world in made:
+        await world.stop()
 
 
 def as_base64(data: bytes) -> str:

@@ -21,6 +21,9 @@ completed; one that is gone was completed if the object, or one of its versions 
 Where a bucket keeps no versions, an effect that somebody overwrote before its answer was recorded leaves no trace.
 Then the answer is InDoubt, as often as it is asked, and a person looks.
 
+A deletion is not ended by anything, as an upload is: one that its process was stopped right before, and that leaves
+after another process made it and somebody undid it, finds the same ETag and deletes again (`docs/guarantees.md`).
+
 The undo is `exact` by version: the version that was written, or the delete marker, is taken out of the history, and
 what stood there before is the object again. If others have written since, theirs stays.
 """

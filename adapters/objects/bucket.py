@@ -18,6 +18,7 @@ from contextlib import AsyncExitStack
 from functools import cache
 from typing import Any, Final
 
+import aiohttp
 import msgspec
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
@@ -39,9 +40,10 @@ from botocore.loaders import Loader
 from adapters.credentials import Credential
 from adapters.objects.tables import ObjectsTable
 from ledger import bounds
-from ledger.errors import InDoubt, Transient
+from ledger.errors import AdapterError, InDoubt, Transient
 
-_NEVER_SENT: Final = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError, SSLError)
+_NO_CONNECTION: Final = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError, SSLError)
+_NEVER_MADE: Final = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError, aiohttp.ConnectionTimeoutError)
 _NOT_NOW: Final = (  # as the store names it; an answer without a body is named by its status
     "AccessDenied AllAccessDisabled AccountProblem ExpiredToken InvalidAccessKeyId InvalidToken NoSuchBucket "
     "RequestTimeTooSkewed SignatureDoesNotMatch SlowDown TokenRefreshRequired 401 403 429"
@@ -299,13 +301,20 @@ class Bucket:
             return await getattr(self._client, verb)(Bucket=self._table.bucket, **params)
         except ClientError as error:
             raise _refused(error) from error
-        except _NEVER_SENT as error:
-            reason = f"The store cannot be reached ({type(error).__name__}); nothing was sent."
-            raise Transient(reason, silent=True) from error
+        except _NO_CONNECTION as error:
+            raise _unreached(error) from error
         except ParamValidationError as error:
             raise StoreRefused(400, "InvalidArgument", "The request cannot be written.") from error
         except (BotoCoreError, OSError, TimeoutError) as error:
             raise InDoubt(f"The store gave no whole answer ({type(error).__name__}).", silent=True) from error
+
+
+def _unreached(error: Any) -> AdapterError:
+    """Tell a connection that was never made from one that was reset later; the library gives both one name."""
+    reason = f"The store cannot be reached ({type(error).__name__}"
+    if isinstance(error.kwargs.get("error"), _NEVER_MADE):
+        return Transient(f"{reason}); nothing was sent.", silent=True)
+    return InDoubt(f"{reason}), and the connection broke after something was sent.", silent=True)
 
 
 def _refused(error: ClientError) -> Exception:
