@@ -13,6 +13,8 @@ from contextvars import Context, ContextVar, copy_context
 from random import Random
 from typing import Any
 
+from structlog.testing import capture_logs
+
 PROCESS: ContextVar["Process | None"] = ContextVar("process", default=None)
 
 
@@ -125,12 +127,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return task
 
     def bury(self) -> None:
-        """Close the loop and every coroutine that was left waiting."""
-        for task in self._tasks:
-            if not task.done():
-                task._log_destroy_pending = False
-                with contextlib.suppress(RuntimeError):
-                    task.get_coro().close()
+        """Close the loop and every coroutine that was left waiting; what the dead say of it is not printed."""
+        with capture_logs():
+            for task in self._tasks:
+                if not task.done():
+                    task._log_destroy_pending = False
+                    with contextlib.suppress(RuntimeError):
+                        task.get_coro().close()
         self._tasks.clear()
         self.close()
 
