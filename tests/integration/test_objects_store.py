@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from adapter_worlds import call
-from adapters.objects_bucket import StoreRefused, _refused
 from botocore.exceptions import ClientError
 from objects_world import ENVIRONMENT, OBJECT, as_base64, buckets
 from pydantic import ValidationError
@@ -14,7 +13,8 @@ from servers.moto import somebody_else
 
 from adapters.contract import Refused
 from adapters.credentials import credential
-from adapters.objects import KIND
+from adapters.objects.adapter import KIND
+from adapters.objects.bucket import StoreRefused, _refused
 from ledger.errors import InDoubt, Permanent, Transient
 from ledger.intents import Verb
 

@@ -2,6 +2,7 @@
 
 import atexit
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -53,6 +54,7 @@ class NatsServer:
         """Let it answer nothing until it is killed."""
         if self._child is not None:
             self._child.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self._child.pid, os.WSTOPPED | os.WNOWAIT)  # until its last thread stands still
 
     def kill(self) -> None:
         """End it as a crash does: nothing is flushed, nobody is told."""
