@@ -7,6 +7,7 @@ one its connector asks, so a name that changes its mind in between (DNS rebindin
 import socket
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -54,13 +55,13 @@ def is_public(address: str) -> bool:
     return parsed.is_global and not parsed.is_multicast
 
 
-def is_address(host: str) -> bool:
-    """Tell whether a host is written as an address and so is never resolved."""
+def private_address(url: str) -> str | None:
+    """Return the host of a URL if it is written as an address, so that no resolver ever sees it, and is not public."""
+    host = urlsplit(url).hostname or ""
     try:
-        ip_address(host.strip("[]"))
+        return None if is_public(host) else host
     except ValueError:
-        return False
-    return True
+        return None  # a name
 
 
 def _inside(address: IPv6Address) -> IPv4Address | None:

@@ -32,7 +32,7 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Any, Final
 
-from adapters.addresses import is_address, is_public
+from adapters.addresses import private_address
 from adapters.answers import pointed, said
 from adapters.contract import (
     Absent,
@@ -125,7 +125,7 @@ class HttpAdapter:
         try:
             answer = await self._send(look.endpoint, call, {}, None)
         except InDoubt as error:
-            raise Transient(f"The preview failed and changed nothing: {error.message}") from error
+            raise Transient(f"The preview failed and changed nothing: {error.message}", silent=error.silent) from error
         data = _wanted(Verb.PREVIEW, answer, look.endpoint)
         facts = {fact: pointed(data, pointer) for fact, pointer in look.table.facts.items()}
         missing = [fact for fact, value in facts.items() if value is None]
@@ -191,7 +191,7 @@ class HttpAdapter:
         try:
             answer = await self._send(endpoint, call, {}, None)
         except InDoubt as error:
-            raise Transient(f"The inquiry failed and changed nothing: {error.message}") from error
+            raise Transient(f"The inquiry failed and changed nothing: {error.message}", silent=error.silent) from error
         return _standing(exchange, table, answer)
 
     async def _seen_while_held(self, call: Call, before: Preview) -> Preview:
@@ -203,7 +203,9 @@ class HttpAdapter:
         except Permanent:  # the word is given: what can no longer be seen must not turn it into a no
             facts = {}
         except Transient as error:
-            raise InDoubt(f"The hold was taken, and the facts could not be seen then: {error.message}") from error
+            raise InDoubt(
+                f"The hold was taken, and the facts could not be seen then: {error.message}", silent=error.silent
+            ) from error
         return Preview(facts, before.before, before.after)
 
     # ── one request ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -269,9 +271,8 @@ def _words(answer: Answer) -> str:
 
 
 def _checked(name: str, table: HttpTable, credentials: Mapping[str, Credential]) -> str:
-    host = table.url.split("//", 1)[1].split("/", 1)[0].rpartition("@")[2]
-    host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    if is_address(host) and not table.allow_private and not is_public(host):
+    host = private_address(table.url)
+    if host is not None and not table.allow_private:
         raise Misconfigured(
             f"[adapters.{name}]: {host} is not a public address; set allow_private = true if it is meant."
         )

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import msgspec
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
+from adapters.addresses import private_address
 from adapters.contract import Operation
 from adapters.http.tables import SECRET_SOUNDING, SETTLE_SECONDS_DEFAULT, Pointer, SettleSeconds
 from adapters.mcp.conversation import HANDSHAKE, OWN_META
@@ -177,8 +178,10 @@ class McpTable(Table):
 
     @model_validator(mode="after")
     def _safe(self) -> Self:
-        if self.url is not None and self.url.startswith("http:") and not self.allow_private:
-            raise ValueError("url is https, unless allow_private = true says that the network between is yours")
+        if self.url is None or self.allow_private:
+            return self
+        if self.url.startswith("http:") or private_address(self.url) is not None:
+            raise ValueError("url is https and public, unless allow_private = true says that the network is yours")
         return self
 
     @field_validator("environment")

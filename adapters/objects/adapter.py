@@ -147,7 +147,7 @@ class ObjectsAdapter:
         try:
             fate = await self._ended(call, asked, kept.record)
         except Transient as error:
-            raise InDoubt(f"The upload may still stand: {error}") from error
+            raise InDoubt(f"The upload may still stand: {error}", silent=error.silent) from error
         if fate is not None and fate.etag is not None:
             record = kept.record
             await self._note(call, kept, asked.done(record, fate.etag, fate.version))
@@ -242,7 +242,7 @@ class ObjectsAdapter:
             kept = await self._records.write(call.key, record, None)
         except Transient as error:
             await self._drop(asked.object, upload)
-            raise Transient(f"Nothing is held: {error}") from error
+            raise Transient(f"Nothing is held: {error}", silent=error.silent) from error
         except asyncio.CancelledError:  # nobody waits any more; who comes next finds the record, or begins anew
             with suppress(AdapterError):
                 found = await self._records.read(call.key)
@@ -278,7 +278,9 @@ class ObjectsAdapter:
         try:
             return asked.preview(await self._bucket.seen(asked.object))
         except Transient as error:
-            raise InDoubt(f"The upload stands, and the object could not be seen then: {error}") from error
+            raise InDoubt(
+                f"The upload stands, and the object could not be seen then: {error}", silent=error.silent
+            ) from error
 
     # ── carrying out ─────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -304,7 +306,7 @@ class ObjectsAdapter:
                 raise InDoubt(f"The upload still stands and was not completed: {refused.words}")
             fate = await self._fate(call, record)
         except Transient as error:
-            raise InDoubt(f"What became of it could not be seen: {error}") from error
+            raise InDoubt(f"What became of it could not be seen: {error}", silent=error.silent) from error
         if fate.etag is not None:
             return await self._note(call, kept, asked.done(record, fate.etag, fate.version))
         if not (dropped or fate.certain):
@@ -316,7 +318,7 @@ class ObjectsAdapter:
         try:
             now = await self._records.write(call.key, ended, kept)
         except Transient as error:
-            raise InDoubt(f"It did not happen, and that was not recorded: {error}") from error
+            raise InDoubt(f"It did not happen, and that was not recorded: {error}", silent=error.silent) from error
         if now.record.state is State.APPLIED:
             return Result(now.record.result or {})
         raise Permanent(f"{reason} Nothing was written.")
@@ -332,7 +334,7 @@ class ObjectsAdapter:
         try:
             now = await self._records.write(call.key, applied, kept)
         except Transient as error:
-            raise InDoubt(f"It happened, and that was not recorded: {error}") from error
+            raise InDoubt(f"It happened, and that was not recorded: {error}", silent=error.silent) from error
         if now.record.state is not State.APPLIED:
             raise InDoubt("It happened, and its record says otherwise; a person must look.")
         return Result(now.record.result or {})

@@ -204,7 +204,7 @@ class Bucket:
                 return None
             raise
         except (HTTPClientError, OSError, TimeoutError) as error:
-            raise Transient(f"The store did not tell: {type(error).__name__}.") from error
+            raise Transient(f"The store did not tell: {type(error).__name__}.", silent=True) from error
         return data, found["ETag"]
 
     async def parts(self, key: str, upload: str) -> Mapping[int, str] | None:

@@ -96,8 +96,7 @@ class PostgresAdapter:
     async def preview(self, call: Call) -> Preview:
         """Read the row that the operation's preview query shows (law 11)."""
         async with self._session() as connection, _nothing_changed():
-            if self._recipes[call.operation].operation.reads:
-                await connection.execute("begin read only")  # rolled back with the session
+            await connection.execute("begin read only")  # rolled back with the session
             return await self._preview(connection, call)
 
     async def prepare(self, call: Call) -> Vote:

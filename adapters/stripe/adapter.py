@@ -24,7 +24,7 @@ from typing import Annotated, Final, Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
-from adapters.addresses import is_address, is_public
+from adapters.addresses import private_address
 from adapters.contract import Call, Operation, Preview, Result, Standing, Vote
 from adapters.credentials import Credential, Reveal
 from adapters.kinds import Kind
@@ -61,9 +61,7 @@ class StripeTable(Table):
 
     @model_validator(mode="after")
     def _public_and_secret(self) -> Self:
-        scheme, _, place = self.url.partition("://")
-        host = place[1:].partition("]")[0] if place.startswith("[") else place.partition(":")[0]
-        if not self.allow_private and (scheme == "http" or (is_address(host) and not is_public(host))):
+        if not self.allow_private and (self.url.startswith("http:") or private_address(self.url) is not None):
             raise ValueError("url is https and public; allow_private = true is for a stand-in of Stripe of your own")
         return self
 

@@ -327,6 +327,18 @@ async def test_a_receipt_cannot_lead_to_another_path(odd: Oddity) -> None:
     assert odd.requests[-1][1] == "/refunds/x%2F..%2F..%2Fadmin/confirm"
 
 
+async def test_a_look_that_nobody_answers_is_silence(odd: Oddity) -> None:
+    async def never(_: web.Request) -> web.Response:
+        await asyncio.sleep(60)
+        return web.Response()
+
+    odd.answer, odd.operation = never, "payments.transfer"
+    odd.params = {"account": "a", "amount": 1, "currency": "USD"}
+    with pytest.raises(Transient, match="changed nothing") as caught:
+        await odd.adapter.inquire(call(odd, Verb.INQUIRE))  # type: ignore[arg-type]
+    assert caught.value.silent
+
+
 # ── where it may go ──────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -201,6 +201,14 @@ async def test_a_statement_that_cannot_run_is_the_operators_fault_and_permanent(
         await vote
 
 
+async def test_a_preview_that_would_write_writes_nothing(world: PostgresOutside) -> None:
+    before = await world.shown()
+    adapter = await with_table(world, changed(preview="update customers set status = 'x' returning id, status"))
+    with pytest.raises(Permanent, match="read-only"):
+        await adapter.preview(call(world, Verb.PREVIEW))
+    assert await world.shown() == before
+
+
 async def test_a_row_that_others_lock_is_not_waited_for(world: PostgresOutside) -> None:
     async with world.system.transaction():
         await world.system.execute("select * from customers where id = '88' for update")

@@ -54,6 +54,7 @@ def test_an_operation_promises_what_its_operator_says():
         (changed(STDIO, credentials={"Authorization": SECRET}), "belong to a url"),
         (changed(HTTP, secrets={"TOKEN": SECRET}), "belong to a command"),
         (changed(HTTP, url="http://example.com/mcp"), "url is https"),
+        (changed(HTTP, url="https://10.0.0.1/mcp"), "url is https and public"),
         (changed(HTTP, url="https://u:p@example.com/mcp"), "carries no credentials"),
         (changed(HTTP, url="ftp://example.com/mcp"), "url is https://host/path"),
         (changed(STDIO, environment={"API_TOKEN": "x"}), "sounds like a secret"),
