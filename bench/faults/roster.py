@@ -51,7 +51,7 @@ def _plain(cell: Cell) -> str | None:
 ROSTER: Final = (
     Contender(
         OURS,
-        "this commit",
+        "0.1.0",
         "`intentledger serve`, lease of 4 seconds, the adapters of `bench/faults/intentledger.toml`",
         True,
         _nothing_missing,
