@@ -84,6 +84,10 @@ class Registry:
         offering: Adapter = Reader(adapter) if operation.reads else adapter
         self._offers[key] = _Offer(operation, offering, validator, summarise)
 
+    def configured(self, operation: str) -> bool:
+        """Tell whether an operation is offered, or may be once what is wrong with its adapter is mended."""
+        return operation in self.operations or operation.partition(".")[0] in self.faults
+
     def adapter(self, operation: str) -> Adapter:
         """Return the adapter that offers an operation; raises `KeyError` for a name not in `operations`."""
         return self._offers[operation].adapter

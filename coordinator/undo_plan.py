@@ -13,7 +13,7 @@ Rules of this file:
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 
 from authority.grants import Principal
@@ -28,10 +28,12 @@ from ledger.state import ActionState, IntentState
 from ledger.undo_plans import Ending, Extent, PlannedAction, PlannedUndo, UndoOutcome, WhyNot
 from ledger.undo_state import PlanState
 
-Offered = Collection[str]  # the operations that configured adapters offer now
+Configured = Callable[[str], bool]  # whether an operation is offered, or will be once its adapter is mended
 
 
-def planned(state: IntentState, principal: Principal, offered: Offered, now: datetime, *, partial: bool) -> PlannedUndo:
+def planned(
+    state: IntentState, principal: Principal, configured: Configured, now: datetime, *, partial: bool
+) -> PlannedUndo:
     """Tell what can be undone of an intent, exactly or by a follow-up, and why not."""
     why, reason = _resting(state)
     if why is None:
@@ -39,7 +41,7 @@ def planned(state: IntentState, principal: Principal, offered: Offered, now: dat
             permitted(state, principal)
         except Forbidden as error:
             why, reason = WhyNot.OUT_OF_REACH, error.message
-    actions = tuple([_action(action, offered, now) for action in state.actions]) if why is None else ()
+    actions = tuple([_action(action, configured, now) for action in state.actions]) if why is None else ()
     extent = Extent.NONE if why is not None else extent_of(actions, partial=partial)
     if why is None and extent is Extent.NONE:
         lasting = [action for action in actions if action.why is not None]
@@ -84,13 +86,13 @@ def ahead(pending: Iterable[PlannedUndo]) -> list[PlannedUndo]:
 
 
 def begin_or_end(
-    plan: PlanState, item: PlannedUndo, state: IntentState, offered: Offered, now: datetime
+    plan: PlanState, item: PlannedUndo, state: IntentState, configured: Configured, now: datetime
 ) -> e.CompensateDecided | UndoOutcome | None:
     """Decide to undo an intent as planned, or tell what has come of it; None while it is on its way."""
     ours = state.compensate is not None and state.compensate.plan == plan.id
     match state.phase:
         case Phase.COMMITTED:
-            return _begin(plan, item, state, offered, now)
+            return _begin(plan, item, state, configured, now)
         case Phase.COMPENSATING if ours and state.attention is not None:
             return UndoOutcome(item.intent, Ending.ATTENTION, state.attention.reason)
         case Phase.COMPENSATING if ours:
@@ -104,9 +106,9 @@ def begin_or_end(
 
 
 def _begin(
-    plan: PlanState, item: PlannedUndo, state: IntentState, offered: Offered, now: datetime
+    plan: PlanState, item: PlannedUndo, state: IntentState, configured: Configured, now: datetime
 ) -> e.CompensateDecided | UndoOutcome:
-    actions = [_action(action, offered, now) for action in state.actions]
+    actions = [_action(action, configured, now) for action in state.actions]
     lasting = [action for action in actions if action.why is not None]
     as_planned = [(action.action, action.why) for action in item.actions]
     if [(action.action, action.why) for action in actions] != as_planned:
@@ -137,9 +139,9 @@ def _moved(state: IntentState) -> str:
     return f"It is {state.phase}: {undo.by} decided to undo it{f', in plan {undo.plan}' if undo.plan else ''}."
 
 
-def _action(action: ActionState, offered: Offered, now: datetime) -> PlannedAction:
+def _action(action: ActionState, configured: Configured, now: datetime) -> PlannedAction:
     plan = action.plan
-    why = why_lasting(action, now) or (None if plan.operation in offered else WhyNot.ADAPTER_GONE)
+    why = why_lasting(action, now) or (None if configured(plan.operation) else WhyNot.ADAPTER_GONE)
     preview = action.preview or {}
     stands: JSON | None = preview.get("after")
     restores: JSON | None = preview.get("before") if plan.undo is Undo.EXACT and why is None else None
@@ -169,7 +171,7 @@ def _adapters(actions: Sequence[PlannedAction]) -> tuple[str, ...]:
 
 def _sentence(lasting: Sequence[PlannedAction], among: int) -> str:
     """Say which effects stay, and why."""
-    words = ", ".join(f"{one.operation} {_WORDS[one.why]}" for one in lasting if one.why is not None)
+    words = ", ".join(f"the operation {one.operation} {_WORDS[one.why]}" for one in lasting if one.why is not None)
     if not words:
         return "All of it could be undone now."
     others = "" if len(lasting) == among else ' The others are undone only with "partial": true.'

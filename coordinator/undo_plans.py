@@ -133,7 +133,7 @@ class UndoPlans:
         size = 0
         async for states in found:
             page = [
-                planned(state, principal, self._registry.operations, now, partial=wanted.partial) for state in states
+                planned(state, principal, self._registry.configured, now, partial=wanted.partial) for state in states
             ]
             size += sum(len(canonical(item)) for item in page)
             items += page

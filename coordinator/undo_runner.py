@@ -16,7 +16,7 @@ Rules of this file:
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Protocol, assert_never
 
@@ -25,7 +25,7 @@ import structlog
 from adapters.registry import Registry
 from coordinator.backoff import pauses
 from coordinator.calls import Lease
-from coordinator.undo_plan import ahead, begin_or_end
+from coordinator.undo_plan import Configured, ahead, begin_or_end
 from ledger import bounds
 from ledger import events as e
 from ledger.errors import Corrupt, Unavailable
@@ -78,7 +78,7 @@ class UndoRunner:
     def __init__(self, store: Store, registry: Registry) -> None:
         """Work on the ledger of `store`; operations that `registry` does not offer cannot be undone here."""
         self._store = store
-        self._offered = registry.operations
+        self._configured = registry.configured
 
     async def run(self, lease: Lease, hands: Hands) -> None:
         """Move one plan on as far as it goes now, and give it out of hand. Raises `Unavailable`, `Corrupt`."""
@@ -86,7 +86,7 @@ class UndoRunner:
         if plan is None or plan.phase is not PlanPhase.UNDOING:
             await self._store.reschedule(lease.intent, lease.epoch, Parked(), plan.version if plan else 0)
             return
-        execution = _Execution(self._store, self._offered, plan, lease, hands)
+        execution = _Execution(self._store, self._configured, plan, lease, hands)
         try:
             await execution.run()
         finally:
@@ -107,11 +107,9 @@ class _Dead(Exception):
 class _Execution:
     """One worker's hold of one plan: the intents under way, and what came to rest and is not recorded yet."""
 
-    def __init__(
-        self, store: Store, offered: Mapping[str, object], plan: PlanState, lease: Lease, hands: Hands
-    ) -> None:
+    def __init__(self, store: Store, configured: Configured, plan: PlanState, lease: Lease, hands: Hands) -> None:
         self._store = store
-        self._offered: Collection[str] = offered
+        self._configured = configured
         self._plan = plan
         self._lease = lease
         self._hands = hands
@@ -208,7 +206,7 @@ class _Execution:
         while True:
             try:
                 state = await self._newer(item.intent, state)
-                move = begin_or_end(self._plan, item, state, self._offered, self._store.now())
+                move = begin_or_end(self._plan, item, state, self._configured, self._store.now())
             except Corrupt as error:
                 return UndoOutcome(item.intent, Ending.NOT_UNDONE, error.message[: bounds.REASON_LENGTH])
             if isinstance(move, UndoOutcome):

@@ -186,7 +186,7 @@ async def test_partial_undoes_what_it_can_and_the_intent_says_that_the_rest_stan
     plan = await planned(door, task="12A")
     assert plan["counts"]["none"] == 1
     assert plan["intents"][0]["reason"] == (
-        'Shop.burn cannot be undone. The others are undone only with "partial": true.'
+        'The operation shop.burn cannot be undone. The others are undone only with "partial": true.'
     )
     plan = await planned(door, task="12A", partial=True)
     assert plan["counts"]["partial"] == 1

@@ -102,6 +102,13 @@ async def test_what_is_in_flight_on_it_waits_and_goes_on_when_it_is_mended(dsn, 
             return (await door.get(f"/v1/intents/{shown['id']}"))[1]["phase"] == "committed"
 
         await eventually(committed, 40)
+    async with serving(dsn, configured(tmp_path, SOUND + BROKEN)) as door:
+        status, plan, _ = await door.post("/v1/undo-plans", {"operation": "crm.post", "reason": "a mistake"})
+        assert (status, [one["undo"] for one in plan["intents"]]) == (201, ["exact"])
+        assert (await door.post(f"/v1/undo-plans/{plan['id']}/approve", {"digest": plan["digest"]}))[0] == 202
+        await eventually(lambda: tried(door, shown["id"], "No configured adapter offers crm.post"), 40)
+        _, found, _ = await door.get(f"/v1/intents/{shown['id']}")
+        assert (found["phase"], found["attention"]) == ("compensating", None)
 
 
 async def tried(door: Doorway, one: str, error: str = "Not now.") -> list[dict[str, object]]:

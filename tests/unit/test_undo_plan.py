@@ -47,7 +47,7 @@ STATE = committed(plan("a", undo_window_seconds=100))
 
 
 def look(state: IntentState, *, partial=False, now=SOON, offered=OFFERED) -> PlannedUndo:
-    return planned(state, OPERATOR, offered, now, partial=partial)
+    return planned(state, OPERATOR, offered.__contains__, now, partial=partial)
 
 
 def after(state: IntentState, *events: e.Event) -> IntentState:
@@ -112,14 +112,15 @@ def test_a_window_that_has_closed_is_told_apart_from_what_can_never_be_undone():
     assert look(state).extent is Extent.EXACT
     late = look(state, now=moment(1000))
     assert (late.extent, late.why) == (Extent.NONE, WhyNot.WINDOW_PASSED)
-    assert late.reason == "Sim.a could be undone until its window closed."
+    assert late.reason == "The operation sim.a could be undone until its window closed."
 
 
 def test_what_no_configured_adapter_offers_any_more_cannot_be_undone():
     item = look(committed(plan("a"), plan("b")), offered={"sim.a"})
     assert (item.extent, item.why) == (Extent.NONE, WhyNot.ADAPTER_GONE)
     assert item.reason == (
-        'Sim.b is offered by no configured adapter any more. The others are undone only with "partial": true.'
+        "The operation sim.b is offered by no configured adapter any more. "
+        'The others are undone only with "partial": true.'
     )
     assert [action.undo for action in item.actions] == [Undo.EXACT, Undo.NONE]
 
@@ -145,7 +146,7 @@ def test_what_the_planner_may_not_do_is_out_of_their_reach():
         operator_grant("il_y"), grant="grant-clerk", operations=(Permission("mail.*"),), parent="grant-operator"
     )
     clerk = principal_of([operator_grant("il_x"), narrow])
-    item = planned(committed(plan("a")), clerk, OFFERED, SOON, partial=False)
+    item = planned(committed(plan("a")), clerk, OFFERED.__contains__, SOON, partial=False)
     assert (item.extent, item.why) == (Extent.NONE, WhyNot.OUT_OF_REACH)
     assert "sim.a is outside grant grant-clerk" in (item.reason or "")
 
@@ -206,7 +207,7 @@ def test_follow_ups_go_side_by_side_as_many_at_an_adapter_as_may():
 
 def move(state: IntentState, was: IntentState | None = None, *, now=SOON, offered=OFFERED):
     found = look(was or committed(plan("a", undo_window_seconds=100)))
-    return begin_or_end(plan_of(found), found, state, offered, now)
+    return begin_or_end(plan_of(found), found, state, offered.__contains__, now)
 
 
 def ours() -> e.CompensateDecided:
