@@ -5,19 +5,34 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cyclopts import App
 
 from gateway.cli_tools import tools
-from gateway.command import FOUND_WRONG, NO_FLAGS, OK, Flags, Json, Yes, settings_of, table
+from gateway.command import (
+    BAD_USAGE,
+    FOUND_WRONG,
+    NO_FLAGS,
+    OK,
+    Flags,
+    Json,
+    Yes,
+    adapters_for,
+    config_of,
+    settings_of,
+    table,
+)
 from ledger.errors import Misconfigured
 
 if TYPE_CHECKING:
     from adapters.contract import Operation
+    from adapters.laws.sampling import Setup
     from adapters.laws.verdict import Report
+    from adapters.registry import Registry
 
 _FINDINGS_SHOWN: Final = 5  # of one law; they tend to be one fault seen many times
 
@@ -27,19 +42,27 @@ adapters.command(tools)
 
 @adapters.default
 def listed(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
-    """List the operations that the configured adapters offer, and what each one guarantees."""
-    from adapters.configuration import load  # noqa: PLC0415
+    """List the operations that the configured adapters offer, and what each one guarantees.
+
+    What is wrong with an adapter that cannot be used follows on standard error; then the exit code is 2.
+    """
+    from adapters.configuration import load_sound  # noqa: PLC0415
+    from adapters.registry import Registry  # noqa: PLC0415
     from gateway.render import encode, show_operation  # noqa: PLC0415
 
     settings = settings_of(flags)
-    offered = list(load(settings.config, os.environ).operations.values()) if settings.config else []
+    registry = load_sound(settings.config, os.environ) if settings.config else Registry([])
+    offered = list(registry.operations.values())
     if json:
         sys.stdout.write(encode([show_operation(one) for one in offered]).decode() + "\n")
     elif offered:
         table(("operation", "guarantee", "undo", "hold", "does"), [_row(one) for one in offered])
-    else:
+    elif not registry.faults:
         sys.stdout.write("No adapters are configured; INTENTLEDGER_CONFIG names their file.\n")
-    return OK
+    sys.stdout.flush()
+    for fault in _faults(registry):
+        sys.stderr.write(f"{fault}\n")
+    return BAD_USAGE if registry.faults else OK
 
 
 @adapters.command
@@ -49,7 +72,8 @@ def verify(
     """Drive every law of the contract against an adapter, and show the guarantee that it has earned.
 
     It acts on the outside system for real, some hundred times: point it at one that is made for this. Exit 0 if
-    everything that is declared was earned, 1 if not, 2 if [verify] in the file does not say how to try it.
+    everything that is declared was earned, 1 if not, 2 if it is misconfigured or [verify] in the file does not say how
+    to try it. What is wrong with other adapters does not matter, unless it is tried with them.
 
     Parameters
     ----------
@@ -62,18 +86,12 @@ def verify(
     """
     import secrets  # noqa: PLC0415
 
-    from adapters.configuration import load, read  # noqa: PLC0415
-    from adapters.laws.sampling import setups  # noqa: PLC0415
     from adapters.laws.verification import Watched  # noqa: PLC0415
     from adapters.laws.verification import verify as verify_now  # noqa: PLC0415
 
-    settings = settings_of(flags)
-    if settings.config is None:
-        raise Misconfigured("No adapters are configured; --config or INTENTLEDGER_CONFIG names their file.")
     environment = Watched(os.environ)
-    registry = load(settings.config, environment)
     reports = []
-    for setup in setups(str(settings.config), read(settings.config), registry, name, secrets.token_hex(4)):
+    for setup in _setups(name, config_of(flags), environment, secrets.token_hex(4)):
         report = verify_now(
             setup,
             now=lambda: datetime.now(UTC),
@@ -88,6 +106,21 @@ def verify(
     if json:
         sys.stdout.write(_encoded(reports) + "\n")
     return OK if all(one.kept for one in reports) else FOUND_WRONG
+
+
+def _setups(name: str, config: Path, environment: Mapping[str, str], run: str) -> "Sequence[Setup]":
+    from adapters.configuration import read  # noqa: PLC0415
+    from adapters.laws.sampling import setups  # noqa: PLC0415
+
+    registry = adapters_for(name, config, environment)
+    try:
+        return setups(str(config), read(config), registry, name, run)
+    except Misconfigured as error:  # what it was to be tried with may be of an adapter that cannot be used
+        raise Misconfigured(error.message, errors=_faults(registry)) from None
+
+
+def _faults(registry: "Registry") -> Sequence[str]:
+    return [sentence for sentences in registry.faults.values() for sentence in sentences]
 
 
 def _row(one: "Operation") -> Sequence[str]:

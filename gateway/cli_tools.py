@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from gateway.command import NO_FLAGS, OK, Flags, Json, answer, run, settings_of
+from gateway.command import NO_FLAGS, OK, Flags, Json, adapters_for, answer, config_of, run
 from ledger.errors import AdapterError, Misconfigured, Unavailable
 from ledger.intents import JSON
 
@@ -31,15 +31,12 @@ def tools(name: str, flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
 
 
 async def _offered(name: str, flags: Flags) -> Mapping[str, JSON]:
-    from adapters.configuration import load  # noqa: PLC0415
     from adapters.mcp.adapter import McpAdapter  # noqa: PLC0415
 
-    settings = settings_of(flags)
-    if settings.config is None:
-        raise Misconfigured("No adapters are configured; --config or INTENTLEDGER_CONFIG names their file.")
-    found = next((one for one in load(settings.config, os.environ).adapters if one.name == name), None)
+    config = config_of(flags)
+    found = next((one for one in adapters_for(name, config, os.environ).adapters if one.name == name), None)
     if not isinstance(found, McpAdapter):
-        raise Misconfigured(f"{settings.config} has no adapter {name} of type mcp.")
+        raise Misconfigured(f"{config} has no adapter {name} of type mcp.")
     await found.open()
     try:
         return await found.tools(_START_SECONDS)

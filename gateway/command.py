@@ -7,7 +7,7 @@
 import gc
 import os
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from cyclopts import Parameter
 from ledger.errors import Misconfigured
 
 if TYPE_CHECKING:
+    from adapters.registry import Registry
     from gateway.client import Client
     from gateway.settings import Settings
 
@@ -70,6 +71,24 @@ def settings_of(flags: Flags | Reach, **more: Any) -> "Settings":
     settings = load(os.environ, Path.cwd(), **asdict(flags), **more)
     logs.configure(settings.log_level, settings.log_format)
     return settings
+
+
+def config_of(flags: Flags) -> Path:
+    """Return where the adapters' file is. Raises `Misconfigured` if nothing says so."""
+    config = settings_of(flags).config
+    if config is None:
+        raise Misconfigured("No adapters are configured; --config or INTENTLEDGER_CONFIG names their file.")
+    return config
+
+
+def adapters_for(name: str, config: Path, environment: Mapping[str, str]) -> "Registry":
+    """Return the adapters that can be used, for a command about one. Raises `Misconfigured` if that one cannot."""
+    from adapters.configuration import load_sound  # noqa: PLC0415
+
+    registry = load_sound(config, environment)
+    if name in registry.faults:
+        raise Misconfigured(f"The adapter {name} is misconfigured. Nothing was tried.", errors=registry.faults[name])
+    return registry
 
 
 def ask(reach: Reach, question: "Callable[[Client], Awaitable[T]]") -> T:

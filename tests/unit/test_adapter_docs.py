@@ -40,3 +40,9 @@ def test_every_configuration_in_the_documents_is_read(tmp_path: Path) -> None:
     acting |= {f"files.{one}" for one in ("put", "create", "replace", "delete")} | {"events.ship"}
     reading |= {"files.look", "files.uploads", "files.history", "events.shipped", "events.recalled"}
     assert operations == acting | reading
+
+
+def test_the_first_example_that_the_document_names_can_be_used_as_it_stands() -> None:
+    document = (DOCS / "adapters.md").read_text("utf-8")
+    examples = re.findall(r"\]\((\.\./examples/[^)]+\.toml)\)", document)
+    assert load(DOCS / examples[0], {}).operations

@@ -98,6 +98,13 @@ def test_a_search_tells_only_what_it_shows(how, found, told):
     assert isinstance(said, Unknown) if told is Unknown else said == told
 
 
+def test_what_a_search_shows_is_kept_without_secrets():
+    found = Done({"found": [{**OURS, "token": "t"}]})
+    assert standing(inquiry(), found, {"key": KEY}, ("token",)) == Applied(Result(OURS))
+    named = inquiry(result={"id": "/id", "token": "/token"})
+    assert standing(named, found, {"key": KEY}, ("token",)) == Applied(Result({"id": "n1"}))
+
+
 def test_a_search_that_fails_tells_nothing():
     assert standing(inquiry(), Failed("ENOENT"), {"key": KEY}, ()) == Unknown(
         "The tool answered with an error: ENOENT."
