@@ -22,7 +22,7 @@ from gateway.cli import main
 COMMAND = Path(sys.executable).with_name("intentledger")
 COMMANDS = (
     "adapters", "approve", "demo", "grant", "grants", "init", "migrate", "policy", "reject", "replay", "revoke",
-    "serve", "verify", "work",
+    "serve", "undo", "verify", "work",
 )  # fmt: skip
 ADAPTERS = """
 [adapters.example]

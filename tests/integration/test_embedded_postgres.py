@@ -18,7 +18,7 @@ from postgres_servers import (
 )
 
 from gateway.child_process import processes_in
-from gateway.postgres_binaries import major_version, wheel_directory
+from gateway.postgres_binaries import major_version, wheel_directory, within_reach
 from ledger.errors import Unavailable
 
 # ── it works ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -168,7 +168,13 @@ async def test_a_living_server_that_we_did_not_start_is_neither_used_nor_killed(
     uid = directory.stat().st_uid
     await postgres.stop()
     by_hand = program(
-        [wheel_directory() / "postgres", "-D", directory, "-c", f"config_file={directory.parent / 'postgres.conf'}"],
+        [
+            within_reach(wheel_directory(), directory.parent) / "postgres",
+            "-D",
+            directory,
+            "-c",
+            f"config_file={directory.parent / 'postgres.conf'}",
+        ],
         uid,
     )
     try:

@@ -16,7 +16,7 @@ from postgres_servers import (
     value,
 )
 
-from gateway.postgres_binaries import wheel_directory
+from gateway.postgres_binaries import wheel_directory, within_reach
 from ledger.errors import Unavailable
 
 
@@ -94,8 +94,9 @@ async def test_it_refuses_a_cluster_of_another_major_version(make_postgres, open
     await postgres.start()
     await postgres.stop()
     (postgres.database_directory / "PG_VERSION").write_text("14\n")
+    programs = within_reach(wheel_directory(), open_directory / "data") if os.getuid() == 0 else wheel_directory()
     assert await refusal_of(postgres, open_directory) == (
-        f"The database in {open_directory}/data/postgres was made by PostgreSQL 14, and {wheel_directory()} holds "
+        f"The database in {open_directory}/data/postgres was made by PostgreSQL 14, and {programs} holds "
         "PostgreSQL 18. Nothing was started or changed; name programs of version 14 with INTENTLEDGER_POSTGRES_BIN, or "
         "move the data over with pg_upgrade."
     )
