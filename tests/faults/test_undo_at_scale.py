@@ -2,7 +2,7 @@
 
 The judge reads only what the payments service itself has written down.
 
-    UNDO_INTENTS   how many to undo; 240 by default, 1000 takes some twenty seconds
+    UNDO_INTENTS   how many to undo; 1000 by default, which takes some ten seconds
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from examples.demo.client import Client
 from examples.demo.processes import Outside, Service
 from examples.journal import read
 
-INTENTS = int(os.environ.get("UNDO_INTENTS", "240"))
+INTENTS = int(os.environ.get("UNDO_INTENTS", "1000"))
 OPERATIONS = ("credit", "loan")  # undone by a follow-up, and exactly
 LEASE_SECONDS = 1.0
 CONFIGURATION = """
