@@ -31,6 +31,14 @@ class Unrenderable(ValueError):
     """A value that the request needs is missing, or cannot stand where it should."""
 
 
+def parameters(where: str, schema: Mapping[str, Any]) -> set[str]:
+    """Return the names of an operation's parameters. Raises `Misconfigured` where one has a meaning of its own here."""
+    params = set(schema.get("properties", {}))
+    if params & RESERVED:
+        raise Misconfigured(f"{where}: a parameter cannot be called {', '.join(sorted(params & RESERVED))}.")
+    return params
+
+
 def compile_path(where: str, template: str, known: Collection[str]) -> Callable[[Mapping[str, Any]], str]:
     """Return the function from values to a path. Raises `Misconfigured`, naming `where`, for what is not known."""
     if not template.startswith("/"):

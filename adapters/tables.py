@@ -4,9 +4,10 @@ A secret is never written into the file. It is named: `{ env = "NAME" }` or `{ f
 the service starts, by whoever loads the file. What an error says never contains what stood in the file.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
@@ -16,7 +17,11 @@ from ledger.bounds import CALL_SECONDS, CIRCUIT_SILENCES
 from ledger.intents import Undo
 
 TimeoutSeconds = Annotated[float, Field(ge=0.05, le=CALL_SECONDS)]
-TIMEOUT_SECONDS_DEFAULT = 8.0  # below CALL_SECONDS: the adapter, which knows how far it came, speaks first
+Pointer = Annotated[str, Field(pattern=r"^(/[^/]*)+$", max_length=256)]  # RFC 6901, into an answer
+SettleSeconds = Annotated[int, Field(ge=0, le=86_400)]
+SETTLE_SECONDS_DEFAULT: Final = 60  # what proxies and queues usually keep a request whose sender has hung up
+SECRET_SOUNDING: Final = re.compile(r"auth|key|token|secret|passw|sign|credential|cookie", re.IGNORECASE).search
+TIMEOUT_SECONDS_DEFAULT: Final = 8.0  # below CALL_SECONDS: the adapter, which knows how far it came, speaks first
 
 
 class Table(BaseModel):

@@ -15,6 +15,7 @@ from gateway.render import EventPage, encode
 from gateway.routes_feed import lines
 from gateway.shapes_undo import ShownUndoPlan, show_undo_plan
 from gateway.waiting import views_have
+from ledger import bounds
 from ledger.database import connection
 from ledger.errors import DigestMismatch, Forbidden, InvalidRequest, NotFound, NotReady, NotWaiting
 from projections.undo_candidates import undo_candidates
@@ -78,8 +79,8 @@ UNDO_PLAN_ROUTES: Final = (
         path="/v1/undo-plans",
         name="plan_undo",
         summary="See what undoing many intents would do",
-        notes="Nothing is undone by it. The same content has the same digest whenever it is planned. At most 2000 "
-        "intents; intents that never had an effect are not listed.",
+        notes="Nothing is undone by it. The same content has the same digest whenever it is planned. At most "
+        f"{bounds.UNDO_PLAN_INTENTS} intents; intents that never had an effect are not listed.",
         handler=plan,
         body=NewUndoPlan,
         answers={201: ShownUndoPlan},

@@ -24,31 +24,29 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from adapters.contract import Operation
 from adapters.reading import reading
-from adapters.references import RESERVED, Render, compile_body, compile_path
+from adapters.references import Render, compile_body, compile_path, parameters
 from adapters.tables import (
+    SECRET_SOUNDING,
+    SETTLE_SECONDS_DEFAULT,
     TIMEOUT_SECONDS_DEFAULT,
     OperationTable,
+    Pointer,
     ReadingTable,
     Secret,
+    SettleSeconds,
     Table,
     TimeoutSeconds,
     offered_once,
 )
-from ledger.errors import Misconfigured
 from ledger.intents import Guarantee, Undo
 
-Pointer = Annotated[str, Field(pattern=r"^(/[^/]*)+$", max_length=256)]
 Status = Annotated[int, Field(ge=100, le=599)]
-SettleSeconds = Annotated[int, Field(ge=0, le=86_400)]
-
-SETTLE_SECONDS_DEFAULT: Final = 60  # what proxies and queues usually keep a request whose sender has hung up
 
 _OUR_HEADERS: Final = (
     "accept accept-encoding connection content-length content-type cookie host idempotency-key "
     "intent-epoch te traceparent transfer-encoding upgrade user-agent"
 )
 _HEADER: Final = re.compile(r"[A-Za-z0-9-]{1,64}").fullmatch
-SECRET_SOUNDING: Final = re.compile(r"auth|key|token|secret|passw|sign|credential|cookie", re.IGNORECASE).search
 
 
 class EndpointTable(Table):
@@ -211,20 +209,13 @@ def looks(name: str, table: HttpTable) -> dict[str, Look]:
 
 
 def _look(where: str, operation: Operation, table: PreviewTable) -> Look:
-    params = _parameters(where, operation.params)
+    params = parameters(where, operation.params)
     return Look(operation, table, _endpoint(where, table, params | {"params"}))
-
-
-def _parameters(where: str, schema: Mapping[str, Any]) -> set[str]:
-    params = set(schema.get("properties", {}))
-    if params & RESERVED:
-        raise Misconfigured(f"{where}: a parameter cannot be called {', '.join(sorted(params & RESERVED))}.")
-    return params
 
 
 def _exchange(name: str, verb: str, table: HttpOperation) -> Exchange:
     where = f"[adapters.{name}.operations.{verb}]"
-    known = _parameters(where, table.params) | {"params", "key"}
+    known = parameters(where, table.params) | {"params", "key"}
     with_receipt = known | ({"receipt"} if table.prepare else set())
 
     def endpoint(key: str, known: Collection[str] = known) -> Endpoint | None:

@@ -23,21 +23,23 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from adapters.addresses import private_address
 from adapters.contract import Operation
-from adapters.http.tables import SECRET_SOUNDING, SETTLE_SECONDS_DEFAULT, Pointer, SettleSeconds
 from adapters.mcp.conversation import HANDSHAKE, OWN_META
 from adapters.reading import reading
-from adapters.references import RESERVED, Render, compile_body
+from adapters.references import Render, compile_body, parameters
 from adapters.tables import (
+    SECRET_SOUNDING,
+    SETTLE_SECONDS_DEFAULT,
     TIMEOUT_SECONDS_DEFAULT,
     OperationTable,
+    Pointer,
     ReadingTable,
     Secret,
+    SettleSeconds,
     Table,
     TimeoutSeconds,
     offered_once,
 )
 from ledger.canonical import canonical
-from ledger.errors import Misconfigured
 from ledger.intents import Guarantee, Undo
 
 Pin = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -260,7 +262,7 @@ def looks(name: str, table: McpTable) -> dict[str, Look]:
 
 def _use(name: str, verb: str, table: McpOperation) -> Use:
     where = f"[adapters.{name}.operations.{verb}]"
-    known = _parameters(where, table.params) | {"params", "key"}
+    known = parameters(where, table.params) | {"params", "key"}
 
     operation, undo = _operation(f"{name}.{verb}", table), table.compensate
     return Use(
@@ -275,7 +277,7 @@ def _use(name: str, verb: str, table: McpOperation) -> Use:
 
 
 def _look(where: str, operation: Operation, table: LookTable) -> Look:
-    return Look(operation, table, _step(where, table, _parameters(where, operation.params) | {"params"}))
+    return Look(operation, table, _step(where, table, parameters(where, operation.params) | {"params"}))
 
 
 def _step(where: str, table: ToolTable, known: Collection[str]) -> Step:
@@ -288,13 +290,6 @@ def _inquiry(where: str, table: InquiryTable | None, known: Collection[str]) -> 
         return None
     wanted = {pointer: compile_body(where, value, known) for pointer, value in table.where.items()}
     return Inquiry(table, _step(where, table, known), wanted)
-
-
-def _parameters(where: str, schema: Mapping[str, Any]) -> set[str]:
-    params = set(schema.get("properties", {}))
-    if params & RESERVED:
-        raise Misconfigured(f"{where}: a parameter cannot be called {', '.join(sorted(params & RESERVED))}.")
-    return params
 
 
 def _names_the_key(table: InquiryTable) -> bool:

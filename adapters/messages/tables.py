@@ -24,12 +24,12 @@ import msgspec
 from pydantic import Field, model_validator
 
 from adapters.contract import Operation
-from adapters.http.tables import Pointer
 from adapters.reading import reading
-from adapters.references import RESERVED, Render, Unrenderable, compile_body
+from adapters.references import Render, Unrenderable, compile_body, parameters
 from adapters.tables import (
     TIMEOUT_SECONDS_DEFAULT,
     OperationTable,
+    Pointer,
     ReadingTable,
     Secret,
     Table,
@@ -177,7 +177,7 @@ def _publication(name: str, verb: str, table: MessagesTable, one: MessagesOperat
         money=one.money,
         summary=one.summary,
     )
-    known = _parameters(where, one.params) | {"params", "key"}
+    known = parameters(where, one.params) | {"params", "key"}
     follow_up = one.follow_up
     return Publication(
         operation=operation,
@@ -192,15 +192,8 @@ def _message(where: str, table: MessageTable, params: Mapping[str, Any], known: 
 
 
 def _look(where: str, operation: Operation, table: LookTable) -> Look:
-    _parameters(where, operation.params)
+    parameters(where, operation.params)
     return Look(operation, _subject(where, table.subject, operation.params), table)
-
-
-def _parameters(where: str, schema: Mapping[str, Any]) -> set[str]:
-    params = set(schema.get("properties", {}))
-    if params & RESERVED:
-        raise Misconfigured(f"{where}: a parameter cannot be called {', '.join(sorted(params & RESERVED))}.")
-    return params
 
 
 def _subject(where: str, template: str, params: Mapping[str, Any]) -> Subject:
