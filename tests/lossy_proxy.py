@@ -72,7 +72,7 @@ class Proxy:
 async def _answers(far: asyncio.StreamReader, near: asyncio.StreamWriter, losing: asyncio.Event, cut_at: bytes) -> None:
     try:
         while data := await far.read(65536):
-            if losing.is_set():  # it has answered, so the effect is there; nobody will hear of it
+            if losing.is_set() and cut_at in data:  # it has answered, so the effect is there; nobody will hear of it
                 return
             near.write(data)
             await near.drain()
