@@ -6,15 +6,21 @@ it is blotted out before anything is read.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from adapters.contract import Operation, Preview
+from adapters.facts import checked_facts
 from ledger import bounds
+from ledger.canonical import canonical
+from ledger.errors import Permanent
 from ledger.intents import JSON
 from ledger.strict_json import NotStrictJSON, reader
 
 _BLOT: Final = b"***"
 _SHORTEST_SECRET: Final = 6  # blotting out shorter ones would mangle answers and protect nothing
+
+AWAY: Final = frozenset({502, 503, 504})  # with which a proxy says that the system behind it was not heard
 
 
 class Senseless(ValueError):
@@ -77,3 +83,18 @@ def _beyond(digits: str) -> float | str:
 
 
 _read: Final = reader(_beyond)
+
+
+def previewed(operation: Operation, data: JSON, facts: Mapping[str, str], before: Mapping[str, str]) -> Preview:
+    """Take from an answer what pointers name: facts for policy, and what people see. Raises `Permanent` (law 11).
+
+    A fact that is not there, has another type than declared, or is too long together with the rest, is no preview.
+    """
+    seen = {fact: pointed(data, pointer) for fact, pointer in facts.items()}
+    missing = [fact for fact, value in seen.items() if value is None]
+    if missing:
+        raise Permanent(f"The preview of {operation.name} says nothing about {', '.join(missing)}.")
+    shown = {name: pointed(data, pointer) for name, pointer in before.items()}
+    if len(canonical([seen, shown])) > bounds.PREVIEW_BYTES:
+        raise Permanent(f"The preview of {operation.name} is longer than {bounds.PREVIEW_BYTES} bytes.")
+    return Preview(checked_facts(operation.name, seen, operation.fact_types), shown or None)

@@ -16,7 +16,6 @@ Rules of this file:
 """
 
 import asyncio
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Protocol, assert_never
 
@@ -46,7 +45,7 @@ from ledger.store import (
     VersionConflict,
     Work,
 )
-from ledger.undo_plans import Ending, PlannedUndo, UndoOutcome
+from ledger.undo_plans import Ending, PlannedUndo, UndoOutcome, count_endings
 from ledger.undo_state import PlanPhase, PlanState, fold_plan
 
 log = structlog.get_logger(__name__)
@@ -129,7 +128,7 @@ class _Execution:
                 if item.intent not in self._under_way:
                     self._under_way[item.intent] = asyncio.create_task(self._undo(item))
             if not chosen:
-                counts = _counted(self._plan, self._fresh)
+                counts = count_endings((*self._plan.outcomes.values(), *self._fresh.values()))
                 await self._record(e.UndoPlanFinished(counts=counts), work=Finished())
                 return
             try:
@@ -262,10 +261,3 @@ def _append(plan: PlanState, lease: Lease, events: tuple[e.Event, ...], work: Wo
         guards=(EpochCurrent(lease.epoch),),
         work=work,
     )
-
-
-def _counted(plan: PlanState, fresh: Mapping[str, UndoOutcome]) -> dict[str, int]:
-    counts = {ending.value: 0 for ending in Ending}
-    for outcome in (*plan.outcomes.values(), *fresh.values()):
-        counts[outcome.outcome] += 1
-    return counts

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from gateway.render import Shown
 from ledger.intents import JSON, Undo
-from ledger.undo_plans import Ending, Extent, PlannedUndo, Selection, WhyNot
+from ledger.undo_plans import Ending, Extent, PlannedUndo, Selection, WhyNot, count_endings
 from ledger.undo_state import PlanPhase, PlanState
 
 
@@ -107,10 +107,7 @@ def _selection(wanted: Selection) -> ShownSelection:
 
 
 def _progress(plan: PlanState) -> dict[str, int]:
-    progress = {"waiting": len(plan.to_undo) - len(plan.outcomes)} | {ending.value: 0 for ending in Ending}
-    for outcome in plan.outcomes.values():
-        progress[outcome.outcome] += 1
-    return progress
+    return {"waiting": len(plan.to_undo) - len(plan.outcomes)} | count_endings(plan.outcomes.values())
 
 
 def _shown(item: PlannedUndo, plan: PlanState) -> ShownUndo:

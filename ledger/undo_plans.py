@@ -111,3 +111,11 @@ def count(items: Iterable[PlannedUndo]) -> dict[str, int]:
     for item in items:
         counts[item.extent] += 1
     return counts
+
+
+def count_endings(outcomes: Iterable[UndoOutcome]) -> dict[str, int]:
+    """Count intents by what came of them."""
+    counts = {ending.value: 0 for ending in Ending}
+    for one in outcomes:
+        counts[one.outcome] += 1
+    return counts

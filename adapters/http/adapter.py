@@ -33,7 +33,7 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from adapters.addresses import private_address
-from adapters.answers import pointed, said
+from adapters.answers import AWAY, pointed, previewed, said
 from adapters.contract import (
     Absent,
     Applied,
@@ -49,12 +49,10 @@ from adapters.contract import (
     Vote,
 )
 from adapters.credentials import Credential, Reveal
-from adapters.facts import checked_facts
 from adapters.http.tables import Endpoint, Exchange, HttpTable, InquiryTable, exchanges, looks
 from adapters.http_client import Answer, HttpClient
 from adapters.kinds import Kind
 from adapters.references import Unrenderable, render_body
-from ledger import bounds
 from ledger.canonical import canonical
 from ledger.errors import AdapterError, InDoubt, Misconfigured, Permanent, Transient
 from ledger.intents import JSON, Guarantee, Verb
@@ -63,7 +61,6 @@ _NO: Final = frozenset({402, 422})
 _NO_BEFORE_EFFECTS: Final = frozenset({400, 404, 405, 406, 410, 411, 412, 413, 414, 415, 428, 431, 451})
 _NOT_NOW: Final = frozenset({401, 407, 421, 425, 429})
 _NOT_NOW_BEFORE_EFFECTS: Final = frozenset({403})
-_AWAY: Final = frozenset({502, 503, 504})  # with which a proxy says that the system behind it was not heard
 _HAVE_EFFECTS: Final = frozenset({Verb.COMMIT, Verb.COMPENSATE})
 
 
@@ -127,14 +124,7 @@ class HttpAdapter:
         except InDoubt as error:
             raise Transient(f"The preview failed and changed nothing: {error.message}", silent=error.silent) from error
         data = _wanted(Verb.PREVIEW, answer, look.endpoint)
-        facts = {fact: pointed(data, pointer) for fact, pointer in look.table.facts.items()}
-        missing = [fact for fact, value in facts.items() if value is None]
-        if missing:
-            raise Permanent(f"The preview of {call.operation} says nothing about {', '.join(missing)}.")
-        before = {name: pointed(data, pointer) for name, pointer in look.table.before.items()}
-        if len(canonical([facts, before])) > bounds.PREVIEW_BYTES:
-            raise Permanent(f"The preview of {call.operation} is longer than {bounds.PREVIEW_BYTES} bytes.")
-        return Preview(checked_facts(call.operation, facts, look.operation.fact_types), before or None)
+        return previewed(look.operation, data, look.table.facts, look.table.before)
 
     async def prepare(self, call: Call) -> Vote:
         """Take the hold; for a one-shot make sure that its request can be written (laws 1 to 4)."""
@@ -239,7 +229,7 @@ def _wanted(verb: Verb, answer: Answer, endpoint: Endpoint) -> JSON:
             error = Transient
         case _:
             error = Transient if verb is Verb.PREVIEW else InDoubt
-    raise error(_words(answer), silent=answer.status in _AWAY)
+    raise error(_words(answer), silent=answer.status in AWAY)
 
 
 def _standing(exchange: Exchange, table: InquiryTable, answer: Answer) -> Standing:
@@ -248,7 +238,7 @@ def _standing(exchange: Exchange, table: InquiryTable, answer: Answer) -> Standi
     def among(wanted: tuple[int | str, ...]) -> bool:
         return answer.status in wanted or (isinstance(state, str) and state in wanted)
 
-    if answer.status in _AWAY and not among((*table.applied, *table.held, *table.absent)):
+    if answer.status in AWAY and not among((*table.applied, *table.held, *table.absent)):
         raise Transient(_words(answer), silent=True)
     if answer.data is None:
         return Unknown(_words(answer))

@@ -7,7 +7,7 @@ Then another process goes on as the coordinator would: repeats, or asks and repe
 from adapters.contract import Absent, Applied, Held, Result
 from adapters.laws.bench import Bench
 from adapters.laws.faults import Fault, Kind
-from adapters.laws.trial import Heard, Trial, told
+from adapters.laws.trial import Heard, Trial, may_send_again, told
 from adapters.laws.worker import Answer, Reply
 from ledger.errors import InDoubt, Permanent, Transient
 from ledger.intents import JSON, Guarantee, Verb
@@ -67,7 +67,7 @@ def _disturbed(trial: Trial, fault: Fault) -> None:
     judge_standing(trial, scene, standing, happened=shown == 1)
     if trial.bench.recognises:
         _repeat(trial, scene, receipt, shown)
-    elif _may_send_again(trial, heard, standing):
+    elif may_send_again(trial, heard, standing):
         trial.persist(Verb.COMMIT, receipt=receipt)
         if trial.effects(1) != 1:
             law = 10 if isinstance(heard, Reply) and isinstance(heard.answer, Transient) else 9
@@ -107,13 +107,6 @@ def _repeat(trial: Trial, scene: str, receipt: JSON | None, shown: int) -> None:
         trial.find(5, f"{scene} {_AGAIN}")
     if trial.bench.hold.seen and trial.holds(0) != 0:
         trial.bench.find(5, f"{scene} {_AGAIN} Something is still held.", costs=Guarantee.ATOMIC)
-
-
-def _may_send_again(trial: Trial, heard: Heard, standing: Answer) -> bool:
-    if isinstance(heard, Reply) and isinstance(heard.answer, Transient):
-        return True
-    ended = isinstance(heard, Reply) and not isinstance(heard.answer, InDoubt)
-    return not ended and isinstance(standing, Absent) and trial.bench.operation.guarantee is Guarantee.VERIFIABLE
 
 
 def _slept_through(trial: Trial, fault: Fault) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from adapters.contract import Call, Prepared, Preview, Refused, Result, Standing
+from adapters.contract import Absent, Call, Prepared, Preview, Refused, Result, Standing
 from adapters.laws.faults import Fault, Kind
 from adapters.laws.record import Record, change, words
 from adapters.laws.sampling import ReadTable, Sample, render, sample
@@ -18,7 +18,7 @@ from ledger import bounds
 from ledger.canonical import canonical
 from ledger.errors import AdapterError, InDoubt, Permanent, Transient, Unavailable
 from ledger.ids import action_key
-from ledger.intents import JSON, Verb
+from ledger.intents import JSON, Guarantee, Verb
 
 if TYPE_CHECKING:
     from adapters.laws.bench import Bench
@@ -304,3 +304,11 @@ def _replied(heard: Heard) -> Answer:
     if isinstance(heard, Reply):
         return heard.answer
     raise Unavailable("The worker that reads the outside system's records ended by itself. Nothing is proved.")
+
+
+def may_send_again(trial: Trial, heard: Heard, standing: Answer) -> bool:
+    """Tell whether the coordinator would send a call again after this answer and this standing."""
+    if isinstance(heard, Reply) and isinstance(heard.answer, Transient):
+        return True
+    ended = isinstance(heard, Reply) and not isinstance(heard.answer, InDoubt)
+    return not ended and isinstance(standing, Absent) and trial.bench.operation.guarantee is Guarantee.VERIFIABLE

@@ -4,10 +4,10 @@ from adapters.contract import Absent, Applied, Result
 from adapters.laws.bench import Bench
 from adapters.laws.faults import Fault, Kind
 from adapters.laws.record import Record, change
-from adapters.laws.trial import Heard, Trial, told
-from adapters.laws.worker import Answer, Reply
-from ledger.errors import InDoubt, Permanent, Transient
-from ledger.intents import Guarantee, Undo, Verb
+from adapters.laws.trial import Heard, Trial, may_send_again, told
+from adapters.laws.worker import Reply
+from ledger.errors import Permanent, Transient
+from ledger.intents import Undo, Verb
 
 
 def try_undoing(bench: Bench) -> None:
@@ -78,7 +78,7 @@ def _disturbed(trial: Trial, fault: Fault) -> None:
         trial.find(9, f"{scene} An inquiry about it answered Absent, and it has happened.", undo=Undo.NONE)
     if not undone and isinstance(standing, Applied):
         trial.find(9, f"{scene} An inquiry about it answered Applied, and it has not happened.", undo=Undo.NONE)
-    if trial.bench.recognises or _may_send_again(trial, heard, standing):
+    if trial.bench.recognises or may_send_again(trial, heard, standing):
         again = trial.persist(Verb.COMPENSATE, receipt=receipt, result=result.data)
         if not isinstance(again, Result):
             _find(trial, f"{scene} Another process then repeated it. It {told(again)}")
@@ -96,13 +96,6 @@ def _judge(trial: Trial, scene: str, done: Record, heard: Heard) -> int | None:
     elif isinstance(answer, Transient | Permanent) and undone == 1:
         trial.bench.find(10, f"{scene} That promises that nothing happened, and it was undone.", undo=Undo.NONE)
     return undone
-
-
-def _may_send_again(trial: Trial, heard: Heard, standing: Answer) -> bool:
-    if isinstance(heard, Reply) and isinstance(heard.answer, Transient):
-        return True
-    ended = isinstance(heard, Reply) and not isinstance(heard.answer, InDoubt)
-    return not ended and isinstance(standing, Absent) and trial.bench.operation.guarantee is Guarantee.VERIFIABLE
 
 
 def _slept_through(trial: Trial, fault: Fault) -> None:

@@ -30,20 +30,17 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Protocol
 
-from adapters.answers import pointed
+from adapters.answers import previewed
 from adapters.contract import Call, Operation, Prepared, Preview, Refused, Result, Standing, Unknown, Vote
 from adapters.credentials import Reveal
-from adapters.facts import checked_facts
 from adapters.kinds import Kind
 from adapters.mcp.answers import Failed, kept, outcome, standing
 from adapters.mcp.conversation import Conversation
 from adapters.mcp.http import HttpServer
 from adapters.mcp.stdio import StdioServer
-from adapters.mcp.tables import ActTable, Look, McpTable, Step, Use, looks, uses
+from adapters.mcp.tables import ActTable, McpTable, Step, Use, looks, uses
 from adapters.mcp.tools import misfit, unusable
 from adapters.references import Unrenderable, render_body
-from ledger import bounds
-from ledger.canonical import canonical
 from ledger.errors import InDoubt, Permanent, Transient
 from ledger.intents import JSON, Verb
 
@@ -107,7 +104,7 @@ class McpAdapter:
             raise Transient(f"The preview failed and changed nothing: {error.message}", silent=error.silent) from error
         if isinstance(answered, Failed):
             raise Permanent(answered.sentence())
-        return _seen(look, answered.data)
+        return previewed(look.operation, answered.data, look.table.facts, look.table.before)
 
     async def prepare(self, call: Call) -> Vote:
         """Look, and make sure that the call can be made and undone as it was configured (laws 1 and 4)."""
@@ -198,18 +195,6 @@ def _rendered(step: Step, values: JSON) -> tuple[JSON, JSON]:
         return render_body(step.arguments, values), render_body(step.meta, values)
     except Unrenderable as error:
         raise Permanent(f"The call cannot be made: {error}. Nothing was called.") from error
-
-
-def _seen(look: Look, data: JSON) -> Preview:
-    facts = {fact: pointed(data, pointer) for fact, pointer in look.table.facts.items()}
-    missing = [fact for fact, value in facts.items() if value is None]
-    name = look.operation.name
-    if missing:
-        raise Permanent(f"The preview of {name} says nothing about {', '.join(missing)}.")
-    before = {shown: pointed(data, pointer) for shown, pointer in look.table.before.items()}
-    if len(canonical([facts, before])) > bounds.PREVIEW_BYTES:
-        raise Permanent(f"The preview of {name} is longer than {bounds.PREVIEW_BYTES} bytes.")
-    return Preview(checked_facts(name, facts, look.operation.fact_types), before or None)
 
 
 def _server(table: McpTable, reveal: Reveal) -> Server:

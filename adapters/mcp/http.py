@@ -23,7 +23,7 @@ from typing import Final
 
 import aiohttp
 
-from adapters.answers import Senseless, secrets_in
+from adapters.answers import AWAY, Senseless, secrets_in
 from adapters.credentials import Credential
 from adapters.http_client import HttpClient, Received
 from adapters.mcp.conversation import STATELESS, Conversation
@@ -32,7 +32,6 @@ from ledger.bounds import MCP_MESSAGE_BYTES
 from ledger.errors import AdapterError, InDoubt, Transient
 
 _NOT_NOW: Final = frozenset({401, 407, 421, 425, 429})
-_FROM_A_PROXY: Final = frozenset({502, 503, 504})
 _GOODBYE_SECONDS: Final = 1.0  # the answer is known by then; the server forgets the session by itself too
 _EVENTS: Final = "text/event-stream"
 
@@ -109,7 +108,7 @@ class _Wire:
     async def tell(self, method: str) -> None:
         received = await self._post(notification(method), self._headers)
         if not 200 <= received.status <= 299:
-            raise InDoubt(f"The server answered {received.status}.", silent=received.status in _FROM_A_PROXY)
+            raise InDoubt(f"The server answered {received.status}.", silent=received.status in AWAY)
 
     def agreed(self, version: str) -> None:
         self._headers["MCP-Protocol-Version"] = version
@@ -162,10 +161,10 @@ class _Wire:
             message = read(received.body, self._secrets)
         except Senseless as error:
             sentence = f"The MCP server answered {status}, and the answer has no meaning: {error}."
-            raise InDoubt(sentence, silent=status in _FROM_A_PROXY) from None
+            raise InDoubt(sentence, silent=status in AWAY) from None
         if not isinstance(message, Reply) or message.number != request.number:
             sentence = f"The MCP server answered {status}, and nothing to the request."
-            raise InDoubt(sentence, silent=status in _FROM_A_PROXY)
+            raise InDoubt(sentence, silent=status in AWAY)
         if not 200 <= status <= 299 and message.result is not None:
             raise InDoubt(f"The MCP server answered {status} with a result: {one_line(message.result)}.")
         return message

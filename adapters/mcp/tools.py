@@ -9,8 +9,8 @@ and are never read.
 """
 
 import json
-from collections import OrderedDict
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import jsonschema_rs
@@ -24,8 +24,6 @@ _SCHEMAS_BY_NAME: Final = frozenset({"properties", "$defs", "definitions"})
 _SCHEMAS_LISTED: Final = frozenset({"prefixItems", "anyOf", "oneOf", "allOf"})
 _SCHEMA: Final = frozenset({"", "items", "additionalProperties", "contains", "propertyNames", "not"})
 _NOT_PINNED: Final = frozenset({"_meta", "icons"})
-_COMPILED_MAX: Final = 256  # schemas of one process; a server has a few dozen
-_compiled: OrderedDict[str, jsonschema_rs.Validator] = OrderedDict()
 
 
 def pin(definition: JSON) -> str:
@@ -53,7 +51,7 @@ def unusable(tool: str, pinned: str | None, tools: Mapping[str, JSON]) -> str | 
 def misfit(tool: str, definition: JSON, arguments: JSON) -> str | None:
     """Say why the server would not take these arguments, by its own schema; None if it would. Values are not shown."""
     try:
-        validator = _validator(definition["inputSchema"])
+        validator = _validator(canonical(definition["inputSchema"]))
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
         return f"What the tool {tool} takes is not described by a JSON Schema: {_sentence(error)}"
     fault = next(iter(validator.iter_errors(arguments)), None)
@@ -96,15 +94,11 @@ def _bare(keyword: str, value: Any) -> Any:
     return schema
 
 
-def _validator(schema: JSON) -> jsonschema_rs.Validator:
-    text = canonical(schema).decode()
-    if text not in _compiled:
-        _compiled[text] = jsonschema_rs.validator_for(
-            json.loads(text), mask="the value", offline=True, pattern_options=jsonschema_rs.RegexOptions()
-        )
-        if len(_compiled) > _COMPILED_MAX:
-            _compiled.popitem(last=False)
-    return _compiled[text]
+@lru_cache(256)  # schemas of one process; a server has a few dozen
+def _validator(schema: bytes) -> jsonschema_rs.Validator:
+    return jsonschema_rs.validator_for(
+        json.loads(schema), mask="the value", offline=True, pattern_options=jsonschema_rs.RegexOptions()
+    )
 
 
 def _has_key(value: Any, key: str) -> bool:

@@ -37,6 +37,7 @@ from botocore.exceptions import (
 )
 from botocore.loaders import Loader
 
+from adapters.answers import AWAY
 from adapters.credentials import Credential
 from adapters.objects.tables import ObjectsTable
 from ledger import bounds
@@ -48,7 +49,6 @@ _NOT_NOW: Final = (  # as the store names it; an answer without a body is named 
     "AccessDenied AllAccessDisabled AccountProblem ExpiredToken InvalidAccessKeyId InvalidToken NoSuchBucket "
     "RequestTimeTooSkewed SignatureDoesNotMatch SlowDown TokenRefreshRequired 401 403 429"
 )
-_AWAY: Final = frozenset({502, 503, 504})  # said by what stands before the store
 _IDLE_SECONDS: Final = 3  # shorter than stores wait, so that they seldom close what we are about to use
 _VERSIONS_WALKED: Final = 50  # of one object, above the one that was seen; more writers at once are not told apart
 _UPLOADS_SHOWN: Final = 50  # of one object; each takes a request
@@ -326,7 +326,7 @@ def _refused(error: ClientError) -> Exception:
         return Transient(f"{words}; nothing was changed.")
     if 400 <= status <= 499 and code != "RequestTimeout":
         return StoreRefused(status, code, f"{words}.")
-    return InDoubt(f"{words}.", silent=status in _AWAY)
+    return InDoubt(f"{words}.", silent=status in AWAY)
 
 
 @cache

@@ -21,7 +21,7 @@ from typing import Any, Final
 import stripe
 from stripe import RequestOptions
 
-from adapters.answers import Senseless, parse, pointed, secrets_in
+from adapters.answers import AWAY, Senseless, parse, pointed, secrets_in
 from adapters.contract import Call
 from adapters.credentials import Credential
 from adapters.http_client import HttpClient
@@ -36,7 +36,6 @@ _ACTION: Final = "intent_ledger_action"
 _PAGE: Final = 100  # the most that Stripe lists at once
 _PAGES: Final = 10
 _ANSWER_BYTES: Final = 2 * 1024 * 1024  # of a page of the largest objects; what is kept of it is a few fields
-_PROXY: Final = frozenset({502, 503, 504})
 _SENT: Final = ("authorization", "content-type", "idempotency-key", "stripe-account", "stripe-version")
 _HEARD: Final = ("date", "idempotent-replayed", "request-id")
 
@@ -70,12 +69,12 @@ class Exchange(stripe.HTTPClient):
         try:
             data = parse(received.body, secrets_in([headers["Authorization"]]))
         except Senseless as error:
-            silent = received.status in _PROXY  # in front of Stripe, which was not heard
+            silent = received.status in AWAY  # in front of Stripe, which was not heard
             said = f"Stripe answered {received.status} with what has no meaning: {error}."
             raise InDoubt(said, silent=silent) from error
         if received.status >= HTTPStatus.MULTIPLE_CHOICES and not isinstance(pointed(data, "/error/type"), str):
             said = f"{received.status} was answered, not in Stripe's form: it is somebody else's."
-            raise InDoubt(said, silent=received.status in _PROXY)
+            raise InDoubt(said, silent=received.status in AWAY)
         heard = {name: received.headers[name] for name in _HEARD if name in received.headers}
         return canonical(data), received.status, heard
 
