@@ -84,6 +84,11 @@ async def committed(door: Doorway, one: str) -> bool:
     return (await door.get(f"/v1/intents/{one}"))[1]["phase"] == "committed"
 
 
+async def found_silent(door: Doorway, submitted: list[str]) -> bool:
+    found = standing(door)
+    return found.state != "closed" and found.held_back > len(submitted) / 4
+
+
 async def slowed(dsn: str) -> float:
     """Return how many times as long others take beside a silent system, and see it come back."""
     hole, submitted = BlackHole(), []
@@ -91,11 +96,10 @@ async def slowed(dsn: str) -> float:
         await latencies(door, 100)  # warm
         alone = await latencies(door)
         async with flooded(door, submitted):
-            beside = await latencies(door)
+            opening = await latencies(door)
+            await eventually(lambda: found_silent(door, submitted))
+            beside = sorted([*opening, *await latencies(door)])
         assert beside[-1] < HANGING / 2, "somebody waited behind a call to the silent system"
-        found = standing(door)
-        assert found.state != "closed", "the silent system was never found silent"
-        assert found.held_back > len(submitted) / 4, "nothing was held back"
         hole.gate.set()
 
         for one in submitted:
