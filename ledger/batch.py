@@ -24,6 +24,7 @@ from ledger.store import (
     Change,
     Due,
     EpochCurrent,
+    Erase,
     Finished,
     GrantAlive,
     Guard,
@@ -33,7 +34,9 @@ from ledger.store import (
     Parked,
     PolicyActive,
     Restore,
+    Resume,
     Revoke,
+    Suspend,
     Take,
     Unlike,
     Verdict,
@@ -226,8 +229,14 @@ def _change(change: Change | None, append: Append) -> dict[str, Any] | None:
             }
         case Revoke(grant):
             return {"verb": "revoke", "grant_id": grant}
+        case Suspend(grant):
+            return {"verb": "suspend", "grant_id": grant}
+        case Resume(grant):
+            return {"verb": "resume", "grant_id": grant}
         case Activate(policy_set):
             return {"verb": "activate", "policy_set": policy_set}
+        case Erase(key_id):
+            return {"verb": "erase", "key_id": key_id}
         case None:
             return None
         case _:

@@ -220,4 +220,4 @@ def _standing(row: Any) -> StandingGrant:
     issued = decode(GrantIssued.__name__, row["issued"])
     if not isinstance(issued, GrantIssued):
         raise Corrupt("A grant does not say how it was issued. Nothing was read; a person must look.")
-    return StandingGrant(issued, row["revoked"])
+    return StandingGrant(issued, row["revoked"], row["suspended"])

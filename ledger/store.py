@@ -109,13 +109,31 @@ class Revoke(msgspec.Struct, frozen=True):
     grant: str
 
 
+class Suspend(msgspec.Struct, frozen=True):
+    """Change: as `Revoke`, until it is lifted. The grant itself is not suspended already; the caller sees to that."""
+
+    grant: str
+
+
+class Resume(msgspec.Struct, frozen=True):
+    """Change: the grant is no longer suspended; what is, above or below it, stays so."""
+
+    grant: str
+
+
 class Activate(msgspec.Struct, frozen=True):
     """Change: the policy set is the active one; None: the built-in one is again."""
 
     policy_set: str | None
 
 
-Change = Issue | Revoke | Activate
+class Erase(msgspec.Struct, frozen=True):
+    """Change: the key of a data subject is destroyed, and nothing that is sealed under it can be opened any more."""
+
+    key_id: str
+
+
+Change = Issue | Revoke | Suspend | Resume | Activate | Erase
 
 
 class Restore(msgspec.Struct, frozen=True):
@@ -190,10 +208,11 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 class StandingGrant(msgspec.Struct, frozen=True):
-    """A grant as it was issued, and whether it, or a grant above it, was revoked."""
+    """A grant as it was issued, and whether it, or a grant above it, was revoked or is suspended."""
 
     issued: GrantIssued
     revoked: bool
+    suspended: bool = False
 
 
 class Store(Protocol):
