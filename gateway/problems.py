@@ -63,6 +63,7 @@ PROBLEMS: Final[Mapping[type[e.LedgerError], Row]] = {
     # a person must look
     e.Misconfigured: Row("misconfigured", 500, "The service is misconfigured"),
     e.Corrupt: Row("corrupt", 500, "The ledger holds what cannot be true"),
+    e.Tampered: Row("tampered", 500, "What was signed was changed"),
     e.IllegalTransition: Row("illegal-transition", 500, "An event stands where it is not allowed"),
     e.UnknownEventType: Row("unknown-event-type", 500, "An event has an unknown type"),
     e.InvariantViolation: Row("invariant-violation", 500, "A law of the protocol would be broken"),

@@ -33,6 +33,7 @@
     │   └── NotReady             likewise: what is needed to answer is not there yet
     ├── Misconfigured            the operator's settings or files cannot be used; nothing was started
     └── Corrupt                  what we hold cannot be true; a person must look
+        ├── Tampered             what was signed, or what it covers, was changed afterwards
         ├── IllegalTransition    an event that its state does not allow
         ├── UnknownEventType     an event written by a newer release, or by nobody we know
         └── InvariantViolation   a law of the protocol would be broken by going on
@@ -202,6 +203,10 @@ class Misconfigured(LedgerError):
 
 class Corrupt(LedgerError):
     """What the ledger holds cannot be true. It stopped rather than guess; a person must look."""
+
+
+class Tampered(Corrupt):
+    """What was signed, or what the signature covers, was changed afterwards. Nothing of it can be believed."""
 
 
 class IllegalTransition(Corrupt):

@@ -1,0 +1,33 @@
+"""The entry of an event in the ledger's log: the bytes that one leaf of the Merkle tree is the hash of.
+
+An entry is the RFC 8785 form of one recorded event with everything that says where it stands:
+
+    {"at":"2026-11-23T00:49:29.123456Z","body":{…},"ledger":"main","position":7,"stream":"…","type":"…","version":1}
+
+It is put together from the stored canonical body without reading it. No two records have the same entry, whatever
+stands in their bodies: the time in front has a fixed length, and what follows the body can be read from the end.
+The leaf of position n has the index n - 1, and a tree of size n covers the events up to position n.
+"""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+_string = msgspec.json.Encoder().encode  # for one string the same bytes as RFC 8785
+
+
+def entry(  # noqa: PLR0917  the columns of an event
+    ledger: str, position: int, stream: str, version: int, type_name: str, at: datetime, body: bytes
+) -> bytes:
+    """Return the entry of a recorded event. `body` are its canonical bytes as stored, `at` knows its time zone."""
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return b'{"at":"%bZ","body":%b,"ledger":%b,"position":%d,"stream":%b,"type":%b,"version":%d}' % (
+        at.isoformat(timespec="microseconds")[:26].encode(),
+        body,
+        _string(ledger),
+        position,
+        _string(stream),
+        _string(type_name),
+        version,
+    )
