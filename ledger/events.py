@@ -10,7 +10,7 @@ Rules of this file:
 4. No event holds a secret: credentials, tokens and connection strings stay in the operator's configuration.
 
 The events of grants, policies and tasks stand in `ledger/authority_events.py`, those of undo plans in
-`ledger/undo_events.py`; they are members of the same union.
+`ledger/undo_events.py`, those of reconciliation in `ledger/reconcile_events.py`; they are members of the same union.
 
 The stored form of an event is its type name beside the canonical bytes of its fields.
 """
@@ -35,6 +35,8 @@ from ledger.errors import Corrupt, UnknownEventType
 from ledger.event import Event
 from ledger.grants import Charge
 from ledger.intents import JSON, ActionPlan, Mode, Subject, Verb
+from ledger.reconcile_events import DivergenceFound, DivergenceGone  # noqa: F401
+from ledger.note_events import NoteAdded  # noqa: F401
 from ledger.tasks import Check, TaskContract
 from ledger.undo_events import (  # noqa: F401
     UndoListed,

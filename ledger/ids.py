@@ -9,6 +9,8 @@ from uuid import UUID
 
 _STREAM_OF_INTENT = "intent/"
 _STREAM_OF_UNDO_PLAN = "undo-plan/"
+_STREAM_OF_NOTES = "notes/"
+_STREAM_OF_RECONCILIATION = "reconcile/"
 
 
 def intent_id(now: datetime, entropy: bytes) -> str:
@@ -33,6 +35,11 @@ def intent_of(stream: str) -> str | None:
     return stream.removeprefix(_STREAM_OF_INTENT) if stream.startswith(_STREAM_OF_INTENT) else None
 
 
+def notes_stream(intent: str) -> str:
+    """Name the stream that holds the notes about an intent."""
+    return _STREAM_OF_NOTES + intent
+
+
 def undo_plan_stream(plan: str) -> str:
     """Name the stream that holds the events of an undo plan."""
     return _STREAM_OF_UNDO_PLAN + plan
@@ -41,6 +48,16 @@ def undo_plan_stream(plan: str) -> str:
 def undo_plan_of(stream: str) -> str | None:
     """Return the undo plan whose stream this is, or None for any other stream."""
     return stream.removeprefix(_STREAM_OF_UNDO_PLAN) if stream.startswith(_STREAM_OF_UNDO_PLAN) else None
+
+
+def reconciliation_stream(intent: str) -> str:
+    """Name the stream that holds what reconciliation found about an intent."""
+    return _STREAM_OF_RECONCILIATION + intent
+
+
+def reconciled_intent_of(stream: str) -> str | None:
+    """Return the intent about which reconciliation found what is in this stream, or None for any other stream."""
+    return stream.removeprefix(_STREAM_OF_RECONCILIATION) if stream.startswith(_STREAM_OF_RECONCILIATION) else None
 
 
 def flight_of(stream: str) -> str | None:

@@ -21,6 +21,8 @@ import msgspec
 from ledger.errors import IllegalTransition
 from ledger.events import (
     EVENT_TYPES,
+    DivergenceFound,
+    DivergenceGone,
     Event,
     GrantIssued,
     GrantRevoked,
@@ -47,7 +49,10 @@ EVENTS_OF_AUTHORITY: Final[frozenset[type[Event]]] = frozenset(
 EVENTS_OF_UNDO_PLANS: Final[frozenset[type[Event]]] = frozenset(
     {UndoPlanned, UndoListed, UndoPlanApproved, UndoPlanAdvanced, UndoPlanHalted, UndoPlanFinished}
 )
-EVERY_EVENT_OF_AN_INTENT: Final = frozenset(EVENT_TYPES.values()) - EVENTS_OF_AUTHORITY - EVENTS_OF_UNDO_PLANS
+EVENTS_OF_RECONCILIATION: Final[frozenset[type[Event]]] = frozenset({DivergenceFound, DivergenceGone})
+EVERY_EVENT_OF_AN_INTENT: Final = (
+    frozenset(EVENT_TYPES.values()) - EVENTS_OF_AUTHORITY - EVENTS_OF_UNDO_PLANS - EVENTS_OF_RECONCILIATION
+)
 
 
 class Row(Value, frozen=True):
