@@ -24,7 +24,9 @@ import msgspec
 
 from ledger.authority_events import (  # noqa: F401  members of the union, found here like all others
     GrantIssued,
+    GrantResumed,
     GrantRevoked,
+    GrantSuspended,
     PolicySetActivated,
     PolicySetAdded,
     TaskDefined,
@@ -35,8 +37,8 @@ from ledger.errors import Corrupt, UnknownEventType
 from ledger.event import Event
 from ledger.grants import Charge
 from ledger.intents import JSON, ActionPlan, Mode, Subject, Verb
-from ledger.reconcile_events import DivergenceFound, DivergenceGone  # noqa: F401
 from ledger.note_events import NoteAdded  # noqa: F401
+from ledger.reconcile_events import DivergenceFound, DivergenceGone  # noqa: F401
 from ledger.tasks import Check, TaskContract
 from ledger.undo_events import (  # noqa: F401
     UndoListed,

@@ -25,7 +25,10 @@ from ledger.events import (
     DivergenceGone,
     Event,
     GrantIssued,
+    GrantResumed,
     GrantRevoked,
+    GrantSuspended,
+    IntentSubmitted,
     PolicySetActivated,
     PolicySetAdded,
     Recorded,
@@ -44,14 +47,14 @@ from ledger.phases import Phase
 from ledger.transitions import PHASES
 
 EVENTS_OF_AUTHORITY: Final[frozenset[type[Event]]] = frozenset(
-    {GrantIssued, GrantRevoked, TokenRefused, PolicySetAdded, PolicySetActivated, TaskDefined}
+    {GrantIssued, GrantRevoked, GrantSuspended, GrantResumed, TokenRefused, PolicySetAdded, PolicySetActivated, TaskDefined}
 )
 EVENTS_OF_UNDO_PLANS: Final[frozenset[type[Event]]] = frozenset(
     {UndoPlanned, UndoListed, UndoPlanApproved, UndoPlanAdvanced, UndoPlanHalted, UndoPlanFinished}
 )
 EVENTS_OF_RECONCILIATION: Final[frozenset[type[Event]]] = frozenset({DivergenceFound, DivergenceGone})
-EVERY_EVENT_OF_AN_INTENT: Final = (
-    frozenset(EVENT_TYPES.values()) - EVENTS_OF_AUTHORITY - EVENTS_OF_UNDO_PLANS - EVENTS_OF_RECONCILIATION
+EVERY_EVENT_OF_AN_INTENT: Final = frozenset(
+    {IntentSubmitted, *(EVENT_TYPES[name.partition(":")[0]] for _, name in PHASES)}
 )
 
 
