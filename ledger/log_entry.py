@@ -10,24 +10,29 @@ The leaf of position n has the index n - 1, and a tree of size n covers the even
 """
 
 from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
-_string = msgspec.json.Encoder().encode  # for one string the same bytes as RFC 8785
+_encode = (
+    msgspec.json.Encoder().encode
+)  # of one string the same bytes as RFC 8785; a time is seldom without microseconds
+_TIME_BYTES: Final = len('"2026-11-23T00:49:29.123456Z"')
 
 
 def entry(  # noqa: PLR0917  the columns of an event
     ledger: str, position: int, stream: str, version: int, type_name: str, at: datetime, body: bytes
 ) -> bytes:
     """Return the entry of a recorded event. `body` are its canonical bytes as stored, `at` knows its time zone."""
-    if at.tzinfo is not UTC:
-        at = at.astimezone(UTC)
-    return b'{"at":"%bZ","body":%b,"ledger":%b,"position":%d,"stream":%b,"type":%b,"version":%d}' % (
-        at.isoformat(timespec="microseconds")[:26].encode(),
+    when = _encode(at)
+    if len(when) != _TIME_BYTES:  # another time zone, or a whole second
+        when = f'"{at.astimezone(UTC).isoformat(timespec="microseconds")[:26]}Z"'.encode()
+    return b'{"at":%b,"body":%b,"ledger":%b,"position":%d,"stream":%b,"type":%b,"version":%d}' % (
+        when,
         body,
-        _string(ledger),
+        _encode(ledger),
         position,
-        _string(stream),
-        _string(type_name),
+        _encode(stream),
+        _encode(type_name),
         version,
     )

@@ -4,8 +4,8 @@
                           (number · 256 + i) · 256^level. At level 0 they are the hashes of the leaves themselves.
 
 Only the last tile of each level is partial, and no hash of a partial tile is in the level above. A proof takes three
-steps: which ranges of leaves it names (`inclusion_ranges`, `consistency_ranges`), which tiles those are made of (`tiles_of`),
-and what their hashes are (`range_hash`).
+steps: which ranges of leaves it names (`inclusion_ranges`, `consistency_ranges`), which tiles those are made of
+(`tiles_of`), and what their hashes are (`range_hash`).
 
 Pure: knows neither events nor where tiles are kept. Leaves are counted from 0; a range is (first leaf, leaf behind).
 """

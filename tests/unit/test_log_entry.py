@@ -45,3 +45,8 @@ def test_the_time_is_that_of_utc_with_six_digits_wherever_it_was_taken():
 def test_what_a_body_pretends_is_another_entry():
     honest = entry("main", 7, "s", 1, "T", AT, b'{},"ledger":"main","position":8,"stream":"s","type":"T","version":1}')
     assert honest != entry("main", 8, "s", 1, "T", AT, b"{}")
+
+
+def test_no_time_zone_is_mistaken_for_utc():
+    at = datetime(2026, 11, 23, 2, 49, 29, 123456, tzinfo=timezone(timedelta(hours=2, seconds=1)))
+    assert b'"2026-11-23T00:49:28.123456Z"' in entry("main", 1, "s", 1, "T", at, b"{}")
