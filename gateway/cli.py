@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 from cyclopts import App, CycloptsError
 
 from gateway.cli_adapters import adapters
-from gateway.cli_authority import approve, grant, grants, reject, revoke
+from gateway.cli_authority import approve, grant, grants, reject, resume, revoke, suspend
 from gateway.cli_policy import policy, verify
 from gateway.cli_undo import undo
+from gateway.cli_witness import witness
 from gateway.command import (
     BAD_USAGE,
     FOUND_WRONG,
@@ -58,7 +59,7 @@ app = App(
 )
 app.command(grant, version_flags=())  # --version is the agent's there
 app.command(adapters)
-for one in (grants, revoke, approve, reject, undo, policy, verify):
+for one in (grants, revoke, suspend, resume, approve, reject, undo, policy, verify, witness):
     app.command(one)
 
 

@@ -76,6 +76,12 @@ UNDO_AT_ONCE: Final = 16  # intents of one plan under way at an adapter: what ag
 UNDO_RECORDED: Final = 50  # intents that came to rest, kept until they are recorded together,
 UNDO_RECORD_SECONDS: Final = 1.0  # and for how long
 
+# Reconciliation with the outside.
+RECONCILE_INTENTS: Final = 100_000  # looked at in one pass; some 100 MB of what they touched
+RECONCILE_CALLS_PER_SECOND: Final = 5.0  # asked of outside systems that have other work
+RECONCILE_WINDOW_SECONDS: Final = 7 * 86_400.0  # older effects are asked about only while they are known to diverge
+RECONCILE_CALL_SECONDS: Final = 60.0  # in which a call must have left; no lease stands behind it
+
 # Retry and lease.
 LEASE_SECONDS: Final = 15.0  # how long a dead process delays its intents
 CLAIM_POLL_SECONDS: Final = 0.25  # how late a due intent may be noticed
@@ -155,3 +161,23 @@ VIEW_RETRY_SECONDS: Final = 1.0  # between attempts of a view that cannot go on
 VIEW_DIGEST_RATIO: Final = 50.0  # a digest stands for that many times the seconds it took: at most 2 % of a core
 REPLAY_BATCH_EVENTS: Final = 10_000
 REPLAY_SWAP_SECONDS: Final = 3_600.0  # for one statement over a whole view, in which every row may have changed
+
+# What proofs and witnesses take on.
+PROOF_HASHES: Final = 63  # C2SP tlog-witness; a tree of 2^63 leaves needs no more
+WITNESS_BODY_BYTES: Final = 64 * 1024  # 63 hashes and a checkpoint with more signatures than anybody needs
+WITNESS_BODY_SECONDS: Final = 10.0  # a log sends it in one piece
+
+# What the timeline and telemetry take on.
+NOTES_PER_INTENT: Final = 1_000  # what an agent says of one intent; more is a log, and belongs into one
+NOTE_TEXT_LENGTH: Final = 4_000
+NOTE_DATA_BYTES: Final = 16 * 1024
+PATH_STEPS: Final = 200  # of one intent's path; one that goes round in circles longer says no more
+RUN_INTENTS: Final = 50  # of one run, shown and compared
+PATHS_INTENTS: Final = 5_000  # grouped by path at once, the newest ones; some 50 ms
+COMPARED_VALUES: Final = 50  # that differ between two runs
+EXPORT_BATCH_EVENTS: Final = 2_000  # looked at by the exporter of spans in one go
+EXPORT_SPANS: Final = 512  # sent at once, the usual batch of OpenTelemetry
+EXPORT_LEASE_SECONDS: Final = 30.0  # above EXPORT_SECONDS; how long a dead exporter delays spans
+EXPORT_SECONDS: Final = 10.0  # for one request to a collector, OpenTelemetry's default
+EXPORT_RETRY_SECONDS: Final = 5.0  # between attempts to reach one
+CENSUS_SECONDS: Final = 5.0  # between two counts of what waits in a ledger, for metrics
