@@ -47,13 +47,22 @@ from ledger.phases import Phase
 from ledger.transitions import PHASES
 
 EVENTS_OF_AUTHORITY: Final[frozenset[type[Event]]] = frozenset(
-    {GrantIssued, GrantRevoked, GrantSuspended, GrantResumed, TokenRefused, PolicySetAdded, PolicySetActivated, TaskDefined}
+    {
+        GrantIssued,
+        GrantRevoked,
+        GrantSuspended,
+        GrantResumed,
+        TokenRefused,
+        PolicySetAdded,
+        PolicySetActivated,
+        TaskDefined,
+    }
 )
 EVENTS_OF_UNDO_PLANS: Final[frozenset[type[Event]]] = frozenset(
     {UndoPlanned, UndoListed, UndoPlanApproved, UndoPlanAdvanced, UndoPlanHalted, UndoPlanFinished}
 )
 EVENTS_OF_RECONCILIATION: Final[frozenset[type[Event]]] = frozenset({DivergenceFound, DivergenceGone})
-EVERY_EVENT_OF_AN_INTENT: Final = frozenset(
+EVERY_EVENT_OF_AN_INTENT: Final[frozenset[type[Event]]] = frozenset(
     {IntentSubmitted, *(EVENT_TYPES[name.partition(":")[0]] for _, name in PHASES)}
 )
 
