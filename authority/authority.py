@@ -27,13 +27,21 @@ from authority.policy import PolicySet, parse, places
 from authority.policy_sets import KeptPolicySet, PolicySets
 from authority.record import record
 from authority.schema import OperationShape, check
+from authority.suspension import change, suspend_for
 from authority.tasks import Tasks
 from authority.tokens import Tokens
 from authority.turns import Turns
 from authority.verdict import evaluate, foregone
 from ledger import bounds
 from ledger.errors import Forbidden, InvalidPolicy, InvalidRequest, InvariantViolation, NotFound, WiderThanParent
-from ledger.events import GrantIssued, GrantRevoked, IntentSubmitted, PolicyEvaluated
+from ledger.events import (
+    GrantIssued,
+    GrantResumed,
+    GrantRevoked,
+    GrantSuspended,
+    IntentSubmitted,
+    PolicyEvaluated,
+)
 from ledger.intents import JSON
 from ledger.store import Append, Appended, GrantAlive, Issue, Revoke, StandingGrant, Store
 from ledger.tasks import TaskContract
@@ -188,9 +196,31 @@ class Authority:
                 change=Revoke(grant),
             )
             await record(self._store, append, f"grant {grant} was revoked")
+        return await self._stopped(grant)
+
+    async def suspend(self, principal: Principal, grant: str, reason: str) -> Revoked:
+        """Suspend a grant below the principal's own, with all below it, until it is resumed. Again is harmless.
+
+        Once this returns, no decision is made under any of them. Raises as `authority.suspension.change` does.
+        """
+        by, custody = principal.subject.name, principal.custody
+        await change(self._store, principal, GrantSuspended(grant=grant, reason=reason, by=by, custody=custody))
+        return await self._stopped(grant)
+
+    async def suspend_for(self, grant: str, anomaly: str, reason: str) -> bool:
+        """Suspend a grant because of an anomaly, once for each; False if nothing is left to do about that anomaly."""
+        done = await suspend_for(self._store, grant, anomaly, reason)
         self._tokens.forget(grant)
-        dead = await self._all_below(grant)
-        return Revoked(dead, tuple(await self._store.in_flight_under(grant)))
+        return done
+
+    async def resume(self, principal: Principal, grant: str, reason: str) -> StandingGrant:
+        """Lift the suspension of a grant below the principal's own; return it as it stands. Again is harmless.
+
+        Raises as `authority.suspension.change` does.
+        """
+        by, custody = principal.subject.name, principal.custody
+        await change(self._store, principal, GrantResumed(grant=grant, reason=reason, by=by, custody=custody))
+        return await self.grant(principal, grant)
 
     async def grants(self, principal: Principal, after: str | None, limit: int) -> Sequence[StandingGrant]:
         """Return the principal's own grant and all below it, by id, at most `limit` after the id `after`."""
@@ -202,6 +232,11 @@ class Authority:
         if principal.grant not in {one.issued.grant for one in standing}:
             raise NotFound(f"There is no grant {grant} at or below yours.")
         return standing[-1]
+
+    async def _stopped(self, grant: str) -> Revoked:
+        self._tokens.forget(grant)
+        dead = await self._all_below(grant)
+        return Revoked(dead, tuple(await self._store.in_flight_under(grant)))
 
     async def _all_below(self, grant: str) -> tuple[str, ...]:
         found: list[str] = []

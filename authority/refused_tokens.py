@@ -17,7 +17,7 @@ from ledger.store import Append, Appended, Store
 
 log = structlog.get_logger(__name__)
 
-Cause = Literal["expired", "revoked", "unknown"]
+Cause = Literal["expired", "revoked", "unknown", "suspended"]
 _Kind = tuple[Cause, tuple[str, ...]]  # the cause, and the custody chain of the grant; empty if it is not known
 
 

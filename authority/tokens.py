@@ -3,6 +3,7 @@
 Rules of this file:
 
 1. Expired, revoked and unknown are one answer to the caller, three causes in the audit (`authority/refused_tokens.py`).
+   Who holds the token of a suspended grant is told so: it will be good again when a person says so.
 2. A token is found by its SHA-256, never compared with another: how long an answer takes tells at most something about
    a digest that the caller can compute anyway, and nothing about a token they do not have.
 3. Only `authenticate(fresh=False)` may answer from memory. That is for submitting an intent, whose append checks the
@@ -17,6 +18,7 @@ from authority.grants import Principal, fingerprint, principal_of
 from authority.recent import Recent
 from authority.record import NOT_ALIVE
 from authority.refused_tokens import Cause, Refusals
+from authority.suspension import suspended
 from ledger.errors import Unauthenticated
 from ledger.events import GrantIssued
 from ledger.store import StandingGrant, Store
@@ -45,7 +47,7 @@ class Tokens:
         if cause is not None:
             self._living.drop(lambda one: one.chain[-1].token_sha256 == name)
             self._refusals.note(cause, tuple(one.issued.grant for one in standing))
-            raise Unauthenticated(NOT_ALIVE)
+            raise Unauthenticated(_refused(cause, standing))
         principal = known or principal_of([one.issued for one in standing])
         self._living.put(name, principal)
         self._chains.put(principal.grant, principal.chain)
@@ -79,7 +81,18 @@ def _cause(standing: Sequence[StandingGrant], now: datetime) -> Cause | None:
         return "unknown"
     if any(one.revoked for one in standing):
         return "revoked"
-    return "expired" if _expired([one.issued for one in standing], now) else None
+    if _expired([one.issued for one in standing], now):
+        return "expired"
+    return "suspended" if suspended(standing) is not None else None
+
+
+def _refused(cause: Cause, standing: Sequence[StandingGrant]) -> str:
+    if cause != "suspended":
+        return NOT_ALIVE
+    return (
+        f"Grant {suspended(standing)} is suspended, and with it this token. Nothing was recorded; it is alive again "
+        "once a person whose grant is above it has resumed it."
+    )
 
 
 def _expired(chain: Sequence[GrantIssued], now: datetime) -> bool:

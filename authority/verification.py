@@ -45,6 +45,7 @@ class Verification:
         self.decisions = 0
         self._grants: dict[str, e.GrantIssued] = {}
         self._revoked: set[str] = set()
+        self._suspended: set[str] = set()
         self._sets: dict[str, PolicySet] = {DEFAULT.digest: DEFAULT}
         self._active = DEFAULT.digest
         self._intents: dict[str, IntentState] = {}  # those that are not over, by stream
@@ -52,6 +53,8 @@ class Verification:
         self._checks: Mapping[type[e.Event], Callable[[e.Recorded, Any], str | None]] = {
             e.GrantIssued: self._issued,
             e.GrantRevoked: self._revoke,
+            e.GrantSuspended: self._suspend,
+            e.GrantResumed: self._resume,
             e.PolicySetAdded: self._added,
             e.PolicySetActivated: self._activated,
             e.IntentSubmitted: self._submitted,
@@ -101,6 +104,18 @@ class Verification:
         self._revoked.add(event.grant)
         return None
 
+    def _suspend(self, _recorded: e.Recorded, event: e.GrantSuspended) -> str | None:
+        if event.grant not in self._grants or event.grant in self._suspended:
+            return f"Grant {event.grant} was never issued, or was suspended before."
+        self._suspended.add(event.grant)
+        return None
+
+    def _resume(self, _recorded: e.Recorded, event: e.GrantResumed) -> str | None:
+        if event.grant not in self._suspended:
+            return f"Grant {event.grant} was not suspended."
+        self._suspended.remove(event.grant)
+        return None
+
     def _added(self, _recorded: e.Recorded, event: e.PolicySetAdded) -> str | None:
         try:
             found = parse(event.cedar)
@@ -136,6 +151,8 @@ class Verification:
         for one in chain:
             if one.grant in self._revoked:
                 return f"grant {one.grant} was revoked before."
+            if one.grant in self._suspended:
+                return f"grant {one.grant} was suspended."
             if one.expires_at is not None and one.expires_at <= at:
                 return f"grant {one.grant} had expired at {one.expires_at.isoformat()}."
         return None

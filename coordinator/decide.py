@@ -31,7 +31,7 @@ from ledger.phases import TERMINAL, UNDECIDED, Phase
 from ledger.state import IntentState
 from ledger.store import GrantAlive, GuardFailed, PolicyActive, WithinLimits
 
-_DEAD: Final = "The grant under which it was submitted, or one above it, was revoked or has expired."
+_DEAD: Final = "The grant under which it was submitted, or one above it, was revoked or suspended, or has expired."
 
 
 def decide(state: IntentState, now: datetime, *, alive: bool = True) -> Move:

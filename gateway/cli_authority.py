@@ -124,6 +124,44 @@ def revoke(grant: str, *, reach: Reach = NO_REACH, reason: str, json: Json = Fal
     return OK
 
 
+def suspend(grant: str, *, reach: Reach = NO_REACH, reason: str, json: Json = False) -> int:
+    """Suspend a grant and everything below it, until somebody resumes it; it must be below your own.
+
+    Parameters
+    ----------
+    grant
+        Its id.
+    reason
+        For whoever reads the audit.
+    """
+    from gateway.client import part  # noqa: PLC0415
+
+    done = ask(reach, lambda client: client.post(f"/v1/grants/{part(grant)}/suspend", {"reason": reason}))
+    words = [f"Suspended {_listed(done['suspended'])}. Nothing is decided under {_them(done['suspended'])} for now."]
+    if done["aborting"]:
+        words.append(f"Undecided, and aborting now: {_listed(done['aborting'])}.")
+    answer(done, "\n".join(words), json)
+    return OK
+
+
+def resume(grant: str, *, reach: Reach = NO_REACH, reason: str, json: Json = False) -> int:
+    """Lift the suspension of a grant below your own.
+
+    Parameters
+    ----------
+    grant
+        Its id.
+    reason
+        For whoever reads the audit.
+    """
+    from gateway.client import part  # noqa: PLC0415
+    from gateway.grant_words import described  # noqa: PLC0415
+
+    done = ask(reach, lambda client: client.post(f"/v1/grants/{part(grant)}/resume", {"reason": reason}))
+    answer(done, f"Resumed {described(done)}", json)
+    return OK
+
+
 def approve(
     intent: str,
     *,

@@ -99,6 +99,7 @@ def described(shown: Mapping[str, Any]) -> str:
         *([f"until {shown['expires_at']}"] if shown.get("expires_at") else []),
         *(["may delegate"] if shown["may_delegate"] else []),
         *(["REVOKED"] if shown.get("revoked") else []),
+        *(["SUSPENDED"] if shown.get("suspended") else []),
     ]
     return visible(f"{shown['id']}: {name} ({subject['kind']}{role}) {' | '.join(parts)}")
 

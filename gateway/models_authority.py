@@ -113,6 +113,12 @@ class RevokeGrant(Body):
     reason: Reason
 
 
+class SuspendGrant(Body):
+    """Suspend a grant and every grant below it, or lift that again."""
+
+    reason: Reason
+
+
 class PageQuery(Query):
     """Which page of a list."""
 

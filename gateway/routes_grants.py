@@ -1,4 +1,4 @@
-"""The routes of grants: delegate, look at what was delegated, revoke.
+"""The routes of grants: delegate, look at what was delegated, revoke, suspend, resume.
 
 Rule: nothing is decided here. What may be delegated, and by whom a grant may be revoked, is for `authority/`.
 """
@@ -9,10 +9,19 @@ from typing import Final
 from aiohttp import web
 
 from gateway.door import Caller, Route, Visit
-from gateway.models_authority import NewGrant, PageQuery, RevokeGrant, order_of
+from gateway.models_authority import NewGrant, PageQuery, RevokeGrant, SuspendGrant, order_of
 from gateway.render import encode
-from gateway.shapes_authority import GrantPage, IssuedGrant, Revocation, StandingShown, show_grant, show_issued
+from gateway.shapes_authority import (
+    GrantPage,
+    IssuedGrant,
+    Revocation,
+    StandingShown,
+    Suspension,
+    show_grant,
+    show_issued,
+)
 from ledger.errors import (
+    Conflict,
     Forbidden,
     InvalidRequest,
     NotFound,
@@ -49,6 +58,21 @@ async def revoke(visit: Visit) -> web.Response:
     aborting, decided = await visit.service.coordinator.classify(revoked.in_flight)
     shown = Revocation(revoked=revoked.revoked, aborting=tuple(aborting), already_decided=tuple(decided))
     return visit.answer(shown)
+
+
+async def suspend(visit: Visit) -> web.Response:
+    """Suspend a grant and all below it, and say what that stopped and what was decided before."""
+    said, _ = await visit.body(SuspendGrant)
+    stopped = await visit.service.authority.suspend(visit.principal, visit.id, said.reason)
+    aborting, decided = await visit.service.coordinator.classify(stopped.in_flight)
+    shown = Suspension(suspended=stopped.revoked, aborting=tuple(aborting), already_decided=tuple(decided))
+    return visit.answer(shown)
+
+
+async def resume(visit: Visit) -> web.Response:
+    """Lift the suspension of a grant."""
+    said, _ = await visit.body(SuspendGrant)
+    return visit.answer(show_grant(await visit.service.authority.resume(visit.principal, visit.id, said.reason)))
 
 
 GRANT_ROUTES: Final = (
@@ -97,5 +121,29 @@ GRANT_ROUTES: Final = (
         answers={200: Revocation},
         errors=(NotFound, InvalidRequest, Forbidden),
         caller=Caller.HOLDER,
+    ),
+    Route(
+        method="POST",
+        path="/v1/grants/{id}/suspend",
+        name="suspend_grant",
+        summary="Suspend a grant and every grant below it, until a person resumes it",
+        notes="As a revocation that can be lifted: after the answer no decision is made under these grants, by any "
+        "process, and their tokens are refused with a sentence that says so. The first grant cannot be suspended.",
+        handler=suspend,
+        body=SuspendGrant,
+        answers={200: Suspension},
+        errors=(NotFound, InvalidRequest, Forbidden, Conflict),
+    ),
+    Route(
+        method="POST",
+        path="/v1/grants/{id}/resume",
+        name="resume_grant",
+        summary="Lift the suspension of a grant",
+        notes="Only a person whose grant is above it may. `suspended` in the answer stays true while another grant "
+        "above it is suspended.",
+        handler=resume,
+        body=SuspendGrant,
+        answers={200: StandingShown},
+        errors=(NotFound, InvalidRequest, Forbidden, Conflict),
     ),
 )

@@ -115,7 +115,8 @@ def _caller_token(visit: Visit, form: oauth.TokenOnlyForm) -> str | None:
 
 def _alive(standing: Sequence[StandingGrant], now: datetime) -> bool:
     return bool(standing) and not any(
-        one.revoked or (one.issued.expires_at is not None and one.issued.expires_at <= now) for one in standing
+        one.revoked or one.suspended or (one.issued.expires_at is not None and one.issued.expires_at <= now)
+        for one in standing
     )
 
 

@@ -33,9 +33,10 @@ class ShownGrant(Shown, frozen=True):
 
 
 class StandingShown(ShownGrant, frozen=True):
-    """A grant, and whether it, or one above it, was revoked."""
+    """A grant, and whether it, or one above it, was revoked or is suspended."""
 
     revoked: bool
+    suspended: bool
 
 
 class IssuedGrant(ShownGrant, frozen=True):
@@ -55,6 +56,14 @@ class Revocation(Shown, frozen=True):
     """What a revocation stopped: no decision is made any more under these grants."""
 
     revoked: tuple[str, ...]
+    aborting: tuple[str, ...]
+    already_decided: tuple[str, ...]
+
+
+class Suspension(Shown, frozen=True):
+    """What a suspension stopped: no decision is made under these grants until it is lifted."""
+
+    suspended: tuple[str, ...]
     aborting: tuple[str, ...]
     already_decided: tuple[str, ...]
 
@@ -161,7 +170,7 @@ class TaskPage(Shown, frozen=True):
 
 def show_grant(standing: StandingGrant) -> StandingShown:
     """Show a grant as it stands."""
-    return StandingShown(**_grant(standing.issued), revoked=standing.revoked)
+    return StandingShown(**_grant(standing.issued), revoked=standing.revoked, suspended=standing.suspended)
 
 
 def show_issued(issued: GrantIssued, token: str) -> IssuedGrant:

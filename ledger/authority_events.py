@@ -35,10 +35,29 @@ class GrantRevoked(Event, frozen=True):
     custody: tuple[str, ...] = ()  # of who did it
 
 
+class GrantSuspended(Event, frozen=True):
+    """Nothing is decided under this grant or any below it until somebody resumes it."""
+
+    grant: str
+    reason: str
+    by: str | None  # None: the watch over behaviour, because of `anomaly`
+    anomaly: str | None = None
+    custody: tuple[str, ...] = ()  # of who did it
+
+
+class GrantResumed(Event, frozen=True):
+    """A person lifted the suspension of this grant; what else is suspended above or below it stays so."""
+
+    grant: str
+    reason: str
+    by: str
+    custody: tuple[str, ...] = ()  # of who did it
+
+
 class TokenRefused(Event, frozen=True):
     """Somebody showed a token that is not alive. At most one such event a minute for each cause and grant."""
 
-    cause: Literal["expired", "revoked", "unknown"]
+    cause: Literal["expired", "revoked", "unknown", "suspended"]
     grant: str | None
     times: int  # since the last one
     custody: tuple[str, ...] = ()  # of that grant

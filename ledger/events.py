@@ -39,6 +39,7 @@ from ledger.grants import Charge
 from ledger.intents import JSON, ActionPlan, Mode, Subject, Verb
 from ledger.note_events import NoteAdded  # noqa: F401
 from ledger.reconcile_events import DivergenceFound, DivergenceGone  # noqa: F401
+from ledger.subject_events import SubjectErased  # noqa: F401
 from ledger.tasks import Check, TaskContract
 from ledger.undo_events import (  # noqa: F401
     UndoListed,

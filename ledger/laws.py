@@ -13,9 +13,12 @@ from ledger.store import (
     Append,
     Change,
     EpochCurrent,
+    Erase,
     Issue,
     KeyUnused,
+    Resume,
     Revoke,
+    Suspend,
     Unlike,
     WithinLimits,
 )
@@ -55,8 +58,14 @@ def _says(change: Change) -> Callable[[e.Event], bool]:
         match change, event:
             case Issue(issued), e.GrantIssued():
                 return issued == event
-            case Revoke(grant), e.GrantRevoked():
+            case (
+                (Revoke(grant), e.GrantRevoked())
+                | (Suspend(grant), e.GrantSuspended())
+                | (Resume(grant), e.GrantResumed())
+            ):
                 return grant == event.grant
+            case Erase(key_id), e.SubjectErased():
+                return key_id == event.key
             case Activate(policy_set), e.PolicySetActivated():
                 return policy_set in (event.policy_set, None)  # None: the built-in one, which has a digest as well
         return False

@@ -26,7 +26,11 @@ def opened(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> AuditRow:
         case e.GrantIssued() as issued:
             return _entry(recorded, Act.ISSUED, **_issued(issued))
         case e.GrantRevoked() as revoked:
-            return _entry(recorded, Act.REVOKED, **_revoked(rows, revoked))
+            return _entry(recorded, Act.REVOKED, **_stopped(rows, revoked))
+        case e.GrantSuspended() as suspended:
+            return _entry(recorded, Act.SUSPENDED, **_stopped(rows, suspended))
+        case e.GrantResumed() as resumed:
+            return _entry(recorded, Act.RESUMED, **_stopped(rows, resumed))
         case e.PolicySetAdded(policy_set=digest, policies=policies, by=by, custody=custody):
             named = {"policies": policies, "policy_set": digest}
             return _entry(recorded, Act.POLICY_ADDED, by=by, **named, **_under(custody))
@@ -67,14 +71,16 @@ def _issued(issued: e.GrantIssued) -> dict[str, Any]:
     }
 
 
-def _revoked(rows: tuple[AuditRow, ...], revoked: e.GrantRevoked) -> dict[str, Any]:
-    known = {"by": revoked.by, "reason": plain(revoked.reason) or None, "detail": _json({"grant": revoked.grant})}
+def _stopped(rows: tuple[AuditRow, ...], said: e.GrantRevoked | e.GrantSuspended | e.GrantResumed) -> dict[str, Any]:
+    anomaly = getattr(said, "anomaly", None)
+    detail = {"grant": said.grant, **({"anomaly": anomaly} if anomaly is not None else {})}
+    known = {"by": said.by, "reason": plain(said.reason) or None, "detail": _json(detail)}
     issued = next((row for row in rows if row.kind is Kind.ISSUE), None)
     if issued is None:
-        return known | _under(revoked.custody or (revoked.grant,))
+        return known | _under(said.custody or (said.grant,))
     names = ("agent_kind", "agent", "agent_version", "task", "commissioned_by", "operations")
     whose = {name: getattr(issued, name) for name in names}
-    return known | whose | _under(revoked.custody or issued.custody)
+    return known | whose | _under(said.custody or issued.custody)
 
 
 def _under(custody: tuple[str, ...]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ class Kind(StrEnum):
     RESOLVE = "resolve"
     ISSUE = "issue"
     REVOKE = "revoke"
+    SUSPEND = "suspend"
+    RESUME = "resume"
     ADD_POLICY = "add_policy"
     ACTIVATE_POLICY = "activate_policy"
     DEFINE_TASK = "define_task"
@@ -31,6 +33,7 @@ class Kind(StrEnum):
     APPROVE_UNDO = "approve_undo"
     HALT_UNDO = "halt_undo"
     FINISH_UNDO = "finish_undo"
+    RECONCILE = "reconcile"
 
 
 class Act(StrEnum):
@@ -44,16 +47,21 @@ class Act(StrEnum):
     NOT_APPLIED = "not_applied"
     ISSUED = "issued"
     REVOKED = "revoked"
+    SUSPENDED = "suspended"
+    RESUMED = "resumed"
     POLICY_ADDED = "policy_added"
     POLICY_ACTIVATED = "policy_activated"
     TASK_DEFINED = "task_defined"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105
     TOKEN_REVOKED = "token_revoked"  # noqa: S105
     TOKEN_UNKNOWN = "token_unknown"  # noqa: S105
+    TOKEN_SUSPENDED = "token_suspended"  # noqa: S105
     UNDO_PLANNED = "undo_planned"
     UNDO_APPROVED = "undo_approved"
     UNDO_HALTED = "undo_halted"
     UNDO_FINISHED = "undo_finished"
+    DIVERGENCE_FOUND = "divergence_found"
+    DIVERGENCE_GONE = "divergence_gone"
 
 
 class Verification(StrEnum):
@@ -73,16 +81,21 @@ KIND_OF: Final[Mapping[Act, Kind]] = {
     Act.NOT_APPLIED: Kind.RESOLVE,
     Act.ISSUED: Kind.ISSUE,
     Act.REVOKED: Kind.REVOKE,
+    Act.SUSPENDED: Kind.SUSPEND,
+    Act.RESUMED: Kind.RESUME,
     Act.POLICY_ADDED: Kind.ADD_POLICY,
     Act.POLICY_ACTIVATED: Kind.ACTIVATE_POLICY,
     Act.TASK_DEFINED: Kind.DEFINE_TASK,
     Act.TOKEN_EXPIRED: Kind.REFUSE_TOKEN,
     Act.TOKEN_REVOKED: Kind.REFUSE_TOKEN,
     Act.TOKEN_UNKNOWN: Kind.REFUSE_TOKEN,
+    Act.TOKEN_SUSPENDED: Kind.REFUSE_TOKEN,
     Act.UNDO_PLANNED: Kind.PLAN_UNDO,
     Act.UNDO_APPROVED: Kind.APPROVE_UNDO,
     Act.UNDO_HALTED: Kind.HALT_UNDO,
     Act.UNDO_FINISHED: Kind.FINISH_UNDO,
+    Act.DIVERGENCE_FOUND: Kind.RECONCILE,
+    Act.DIVERGENCE_GONE: Kind.RECONCILE,
 }
 
 

@@ -44,7 +44,7 @@ def whom(entry: AuditRow) -> tuple[str, ...]:
     With an intent, for each action what its summary says after the last " to ", or else the outside system; with a
     grant, whose it is.
     """
-    if entry.kind in {Kind.ISSUE, Kind.REVOKE} and entry.agent is not None:
+    if entry.kind in {Kind.ISSUE, Kind.REVOKE, Kind.SUSPEND, Kind.RESUME} and entry.agent is not None:
         return (subject(entry),)
     return tuple(
         summary.rpartition(" to ")[2] if " to " in summary else operation.partition(".")[0]
@@ -86,8 +86,8 @@ def _actor(entry: AuditRow) -> dict[str, Any] | None:
     """Return who did it; None for a token that nobody alive may show."""
     if entry.by is not None:
         return {"kind": actor_kind(entry), "name": entry.by}
-    if entry.agent is None or entry.kind in UNDO_PLAN:
-        return None
+    if entry.agent is None or entry.kind in {*UNDO_PLAN, Kind.SUSPEND, Kind.RECONCILE}:
+        return None  # nobody, the watch over behaviour, or a look outside
     return {"kind": entry.agent_kind, "name": entry.agent, "version": entry.agent_version}
 
 

@@ -23,7 +23,7 @@ from ledger.money import money
 from ledger.phases import TERMINAL, Phase
 from ledger.tasks import Criterion, FailureMode, TaskContract
 from ledger.undo_plans import Selection
-from projections.entry import UNDO_PLAN, AuditRow, Kind, Verification, one_line
+from projections.entry import UNDO_PLAN, Act, AuditRow, Kind, Verification, one_line
 
 
 class GrantTerms(Value, frozen=True):
@@ -59,6 +59,8 @@ def _sentence(entry: AuditRow) -> str:
             return _of_refusal(entry)
         case kind if kind in UNDO_PLAN:
             return _of_undo_plan(entry)
+        case Kind.RECONCILE:
+            return _of_divergence(entry)
         case _:
             return _of_authority(entry)
 
@@ -147,6 +149,19 @@ def _did(entry: AuditRow) -> str:
             return entry.outcome
 
 
+def _of_divergence(entry: AuditRow) -> str:
+    what = f"what {subject(entry)} did: {_list(entry.summaries)}"
+    if entry.outcome == Act.DIVERGENCE_GONE:
+        return f"The outside no longer differs from {what}{_because(entry)}"
+    terms = msgspec.json.decode(entry.detail or "{}")
+    shown, expected = _terms_of(terms.get("found")), _terms_of(terms.get("expected"))
+    return f"The outside differs from {what}, where {entry.operations[0]} shows {shown}, not {expected}"
+
+
+def _terms_of(fields: Any) -> str:
+    return _list([f"{name} {_scalar(value)}" for name, value in (fields or {}).items()])
+
+
 # ── authority itself ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -160,6 +175,11 @@ def _of_authority(entry: AuditRow) -> str:
             return f"{who} issued {entry.grant_id} to {subject(entry)}{task}: {_terms(entry)}"
         case Kind.REVOKE:
             return f"{who} revoked {_grant(entry)} and everything below it{_because(entry)}"
+        case Kind.SUSPEND:
+            watch = "The watch over behaviour" if entry.by is None else who
+            return f"{watch} suspended {_grant(entry)} and everything below it{_because(entry)}"
+        case Kind.RESUME:
+            return f"{who} resumed {_grant(entry)}{_because(entry)}"
         case Kind.ADD_POLICY:
             return f"{who} added policy set {_short(entry.policy_set or '')}: {_list(entry.policies)}"
         case Kind.ACTIVATE_POLICY:
@@ -173,7 +193,7 @@ def _of_refusal(entry: AuditRow) -> str:
     times = msgspec.json.decode(entry.detail or "{}").get("times", 1)
     of = f" of {_grant(entry)}" if entry.grant_id is not None else ""
     often = "once" if times == 1 else f"{times} times"
-    return f"{'A' if cause == 'revoked' else 'An'} {cause} token{of} was shown {often}"
+    return f"{'A' if cause in {'revoked', 'suspended'} else 'An'} {cause} token{of} was shown {often}"
 
 
 # ── undo plans ───────────────────────────────────────────────────────────────────────────────────────────────────

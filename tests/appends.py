@@ -17,8 +17,10 @@ from ledger.store import (
     Guard,
     Issue,
     KeyUnused,
+    Resume,
     Revoke,
     Store,
+    Suspend,
     Take,
     Unlike,
     Verdict,
@@ -75,6 +77,16 @@ def revoking(grant: str) -> Append:
 
 async def revoke(store: Store, grant: str) -> Verdict:
     return await store.append(revoking(grant))
+
+
+def suspending(grant: str, version: int = 1) -> Append:
+    event = e.GrantSuspended(grant=grant, reason="it is odd", by="dana")
+    return Append(stream=f"grant/{grant}", expected_version=version, events=(event,), change=Suspend(grant))
+
+
+def resuming(grant: str, version: int = 2) -> Append:
+    event = e.GrantResumed(grant=grant, reason="it was not", by="dana")
+    return Append(stream=f"grant/{grant}", expected_version=version, events=(event,), change=Resume(grant))
 
 
 async def activate(store: Store, policy_set: str | None, version: int) -> Verdict:

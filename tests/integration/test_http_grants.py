@@ -53,7 +53,7 @@ async def test_a_grant_is_shown_with_its_token_once_and_then_never_again(door):
     assert issued["limits"] == [{**LIMIT, "currency": None, "each": "grant"}]
     assert issued["expires_at"].endswith("Z")
     _, shown, one = await door.get(f"/v1/grants/{issued['id']}")
-    assert shown == {**issued, "revoked": False}
+    assert shown == {**issued, "revoked": False, "suspended": False}
     _, _, page = await door.get("/v1/grants")
     _, _, feed = await door.get("/v1/events")
     for answer in (one, page):

@@ -12,7 +12,7 @@ import msgspec
 from ledger.errors import InvariantViolation
 from ledger.events import GrantIssued
 from ledger.grants import Charge
-from ledger.store import Activate, Change, Issue, Restore, Revoke, StandingGrant, Unlike
+from ledger.store import Activate, Change, Issue, Restore, Resume, Revoke, StandingGrant, Suspend, Unlike
 
 FOR_EVER = datetime.max.replace(tzinfo=UTC)
 ALWAYS = datetime.min.replace(tzinfo=UTC)
@@ -23,6 +23,7 @@ class Grant(msgspec.Struct):
 
     issued: GrantIssued
     revoked: bool
+    suspensions: int  # of it and those above it
     expires_at: datetime  # the earliest of its own and those above it
 
 
@@ -38,7 +39,7 @@ class Standing:
 
     def is_alive(self, grant: str, at: datetime) -> bool:
         row = self.grants.get(grant)
-        return row is not None and not row.revoked and row.expires_at > at
+        return row is not None and not row.revoked and not row.suspensions and row.expires_at > at
 
     def change(self, change: Change) -> frozenset[str]:
         """Change authority; returns the grants that are dead by it."""
@@ -50,9 +51,19 @@ class Standing:
                 for one in dead:
                     self.grants[one].revoked = True
                 return dead
+            case Suspend(grant):
+                return self._suspend(grant, 1)
+            case Resume(grant):
+                self._suspend(grant, -1)
             case Activate(policy_set):
                 self.policy_set = policy_set
         return frozenset()
+
+    def _suspend(self, grant: str, by: int) -> frozenset[str]:
+        below = frozenset(self._subtree(grant))
+        for one in below:
+            self.grants[one].suspensions += by
+        return below
 
     def _issue(self, issued: GrantIssued) -> None:
         tokens = {row.issued.token_sha256 for row in self.grants.values()}
@@ -63,6 +74,7 @@ class Standing:
         self.grants[issued.grant] = Grant(
             issued,
             revoked=above.revoked if above else False,
+            suspensions=above.suspensions if above else 0,
             expires_at=min(expires_at, above.expires_at) if above else expires_at,
         )
 
@@ -81,7 +93,7 @@ class Standing:
 
     def _shown(self, grant: str) -> StandingGrant:
         row = self.grants[grant]
-        return StandingGrant(row.issued, row.revoked)
+        return StandingGrant(row.issued, row.revoked, row.suspensions > 0)
 
     def _subtree(self, grant: str) -> Iterator[str]:
         if grant in self.grants:

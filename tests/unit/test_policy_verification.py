@@ -369,3 +369,17 @@ def test_an_event_that_its_state_does_not_allow_is_found():
 def test_an_event_that_is_missing_is_found():
     told = story().recorded
     assert found(told[:8] + told[9:]) == (10, "Position 9 is missing; this one comes in its place.")
+
+
+def test_nothing_is_decided_under_a_suspended_grant_and_again_once_it_is_resumed():
+    ledger = Ledger()
+    ledger.say(f"grant/{AGENT.grant}", e.GrantSuspended(grant=AGENT.grant, reason="odd", by=None, anomaly="a-1"))
+    ledger.submit("intent/1", refund(100))
+    wrong = verify(ledger.recorded)
+    assert wrong is not None
+    assert "was suspended" in wrong.sentence
+    ledger = Ledger()
+    ledger.say(f"grant/{AGENT.grant}", e.GrantSuspended(grant=AGENT.grant, reason="odd", by=None, anomaly="a-1"))
+    ledger.say(f"grant/{AGENT.grant}", e.GrantResumed(grant=AGENT.grant, reason="fine", by="dana"))
+    ledger.submit("intent/1", refund(100))
+    assert verify(ledger.recorded) is None
