@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench faults lock clean env env-dev servers
+.PHONY: help demo test check bench bench-behaviour faults lock clean env env-dev servers
 help:
 	@echo "make demo   see the whole thing work, and survive kill -9"
 	@echo "make test   every test"
 	@echo "make check  lint, types, architecture"
 	@echo "make bench  measure it, beside another durable engine"
+	@echo "make bench-behaviour  how soon, how surely and how wrongly anomalies are found"
 	@echo "make faults play the fault matrix, beside four published packages"
 	@echo "make lock   pin dependencies anew"
 
@@ -18,8 +19,10 @@ $(VENV)/env: requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-$(VENV)/env-dev: $(VENV)/env requirements-dev.txt fence/pyproject.toml
+$(VENV)/env-dev: $(VENV)/env requirements-dev.txt tests/verifiers/requirements.txt fence/pyproject.toml
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.txt
+	@# asks for Python 3.12 and runs in 3.11
+	$(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python --require-hashes -r tests/verifiers/requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e ./fence
 	@touch $@
 
@@ -49,6 +52,9 @@ check: env-dev
 
 bench: env-dev
 	$(BIN)/python -m bench
+
+bench-behaviour: env-dev
+	$(BIN)/python -m bench.behaviour
 
 faults: env-dev
 	$(BIN)/python -m bench.faults --page docs/faults.md
