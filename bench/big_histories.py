@@ -209,8 +209,17 @@ def _templates(story: _Story) -> Iterator[Told]:
     at, recorded = BEGIN, []
     for version, (delay, event) in enumerate(story, 1):
         at += timedelta(seconds=delay)
-        place = {"ledger": "main", "position": version, "stream": intent_stream("@intent@"), "version": version}
-        recorded.append(e.Recorded(**place, at=at, event=event, body=e.encode(event)))
+        recorded.append(
+            e.Recorded(
+                ledger="main",
+                position=version,
+                stream=intent_stream("@intent@"),
+                version=version,
+                at=at,
+                event=event,
+                body=e.encode(event),
+            )
+        )
     fold(recorded)
     for one, (delay, _) in zip(recorded, story, strict=True):
         body = one.body.replace(b"%", b"%%").replace(str(AMOUNT).encode(), b"%(amount)b")

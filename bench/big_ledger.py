@@ -160,7 +160,7 @@ def _intents(chance: random.Random, events: int) -> Iterator[_Due]:
 def _busy(seconds: float) -> float:
     """Return how busy an hour of the week is, 1 on average: offices are open from eight to six."""
     hour, day = seconds / 3600 % 24, int(seconds // 86_400) % 7
-    return 2.6 if 8 <= hour < 18 and day < 5 else 0.4  # noqa: PLR2004
+    return 2.6 if 8 <= hour < 18 and day < 5 else 0.4
 
 
 def _words(chance: random.Random, now: float, agent: dict[bytes, bytes]) -> tuple[str, dict[bytes, bytes]]:
