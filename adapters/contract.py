@@ -77,6 +77,7 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     reads: bool = False  # it has no effect, and only ever its preview is called; see `reading.py`
     money: MoneyParameter | None = None  # the integer parameter that moves money; None: by convention; see `money.py`
     summary: str | None = None  # "refund {amount|money} to customer {customer}"; None: the name and parameters
+    shown_by: tuple[str, ...] = ()  # parameters that name the thing whose state its preview shows; (): none is compared
     secret_fields: tuple[str, ...] = ()  # top-level fields of answers that are never stored
 
 

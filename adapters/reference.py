@@ -150,6 +150,7 @@ class ReferenceAdapter:
             facts=("balance",) if facts else (),
             fact_types={"balance": "integer"} if facts else {},
             summary="post {amount} to account {account}",
+            shown_by=("account",),
         )
         self.operations: Mapping[str, Operation] = {post.name: post}
 

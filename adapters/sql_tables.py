@@ -145,6 +145,7 @@ def _recipe(name: str, verb: str, table: SqlOperation, dialect: Dialect) -> Reci
             for index, each in enumerate(tables)
         )
 
+    preview = one("preview", table.preview)
     return Recipe(
         operation=Operation(
             name=f"{name}.{verb}",
@@ -157,11 +158,12 @@ def _recipe(name: str, verb: str, table: SqlOperation, dialect: Dialect) -> Reci
             fact_types=table.fact_types,
             money=table.money,
             summary=table.summary,
+            shown_by=tuple(dict.fromkeys(one.partition(".")[0] for one in preview.names)) if preview else (),
         ),
         do=several("statements", table.statements, params | captured),
         undo=several("undo_statements", table.undo_statements, params | captured | {"returned"}),
         capture=one("capture", table.capture),
-        preview=one("preview", table.preview),
+        preview=preview,
     )
 
 

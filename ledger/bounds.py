@@ -59,6 +59,12 @@ PARAM_FAULTS: Final = 20  # named at once; an agent corrects these first
 SUMMARY_LENGTH: Final = 300  # one line that a person takes in at a glance
 SUMMARY_VALUE_LENGTH: Final = 64  # of one parameter in it
 
+# Personal data.
+ECHO_LENGTH: Final = 3  # a shorter personal value is not looked for within other texts: it would be found by chance,
+ECHO_LENGTH_MAX: Final = 512  # and a longer one is nothing that others repeat word by word
+ECHOES: Final = 64  # values of one intent that are looked for in what is said about it
+NAMED_LENGTH: Final = 6  # a personal value from which on names (idempotency keys, tasks) that contain it are refused
+
 # What one process takes on.
 INTENTS_IN_FLIGHT: Final = 2_000  # beyond it POST answers 503 before acceptance
 APPENDS_QUEUED: Final = 10_000
@@ -181,3 +187,18 @@ EXPORT_LEASE_SECONDS: Final = 30.0  # above EXPORT_SECONDS; how long a dead expo
 EXPORT_SECONDS: Final = 10.0  # for one request to a collector, OpenTelemetry's default
 EXPORT_RETRY_SECONDS: Final = 5.0  # between attempts to reach one
 CENSUS_SECONDS: Final = 5.0  # between two counts of what waits in a ledger, for metrics
+
+# What the log of a ledger takes on.
+LOG_SECONDS: Final = 0.5  # from when an event is noticed to its checkpoint: half of the second that is promised
+LOG_EVENTS: Final = 500  # noticed at once; half of the thousand that is promised
+LOG_POLL_SECONDS: Final = 0.05  # between looks at the head while events come; what comes meanwhile is part of LOG_EVENTS
+LOG_IDLE_SECONDS: Final = 0.25  # while none come, and how late a process notices that another one has let go
+LOG_STEP_EVENTS: Final = 10_000  # hashed for one checkpoint while the log is behind, some 30 ms of Python
+LOG_SLICE_EVENTS: Final = 250  # hashed between two looks at the event loop, under a millisecond
+LOG_REHASHED_EVENTS: Final = 10_000  # compared with the log at each start; `intentledger verify` compares all of them
+LOG_RETRY_SECONDS: Final = 1.0  # between attempts to publish a checkpoint at a place that is away,
+LOG_RETRY_CAP_SECONDS: Final = 60.0  # and at most
+LOG_PLACE_SECONDS: Final = 10.0  # for one checkpoint at one place
+LOG_WITNESS_SECONDS: Final = 1.0  # between two checkpoints for the same witness, which may be somebody else's machine
+LOG_WITNESSES: Final = 16
+LOG_KEYS: Final = 16  # in one file: those that sign, and those that did

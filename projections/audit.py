@@ -24,9 +24,10 @@ from ledger.phases import Phase
 from ledger.tasks import Check
 from ledger.transitions import PHASES, symbol
 from projections.audit_authority import opened
+from projections.audit_reconcile import reconciled
 from projections.audit_undo import TOLD, told
 from projections.entry import KIND_OF, Act, AuditRow, Kind, Verification, plain
-from projections.projection import EVENTS_OF_AUTHORITY, Projection, next_phase
+from projections.projection import EVENTS_OF_AUTHORITY, EVENTS_OF_RECONCILIATION, Projection, next_phase
 from projections.table import as_row
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def apply(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> tuple[AuditRow, .
     """Fold one event into the entries of its stream. Raises `IllegalTransition`."""
     if type(recorded.event) in TOLD:
         return (*rows, told(rows, recorded))
+    if type(recorded.event) in EVENTS_OF_RECONCILIATION:
+        return (*rows, reconciled(rows, recorded))
     if intent_of(recorded.stream) is None:
         return (*rows, opened(rows, recorded))
     if not rows:
@@ -229,7 +232,7 @@ AUDIT: Final = Projection(
     name="audit",
     row=AuditRow,
     key=("stream", "version"),
-    reads=_MOVES | _OTHERS | EVENTS_OF_AUTHORITY | TOLD,
+    reads=_MOVES | _OTHERS | EVENTS_OF_AUTHORITY | EVENTS_OF_RECONCILIATION | TOLD,
     apply=apply,
     revision=2,  # 1 knew intents only
     subject=_stream,

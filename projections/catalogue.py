@@ -3,11 +3,12 @@
 from typing import Any, Final
 
 from projections.audit import AUDIT
+from projections.divergences import DIVERGENCES
 from projections.exposure import EXPOSURE
 from projections.intents import INTENTS
 from projections.projection import Projection
 
-PROJECTIONS: Final[tuple[Projection[Any], ...]] = (INTENTS, AUDIT, EXPOSURE)
+PROJECTIONS: Final[tuple[Projection[Any], ...]] = (INTENTS, AUDIT, EXPOSURE, DIVERGENCES)
 
 
 def chosen(names: tuple[str, ...]) -> tuple[Projection[Any], ...]:
