@@ -169,6 +169,8 @@ REPLAY_BATCH_EVENTS: Final = 10_000
 REPLAY_SWAP_SECONDS: Final = 3_600.0  # for one statement over a whole view, in which every row may have changed
 
 # What proofs and witnesses take on.
+RECEIPT_EVENTS: Final = 2_000  # some 5 MB, made in a second; an intent that has more was retried for days
+RECEIPT_BYTES: Final = 32 * 1024 * 1024
 PROOF_HASHES: Final = 63  # C2SP tlog-witness; a tree of 2^63 leaves needs no more
 WITNESS_BODY_BYTES: Final = 64 * 1024  # 63 hashes and a checkpoint with more signatures than anybody needs
 WITNESS_BODY_SECONDS: Final = 10.0  # a log sends it in one piece
@@ -191,7 +193,9 @@ CENSUS_SECONDS: Final = 5.0  # between two counts of what waits in a ledger, for
 # What the log of a ledger takes on.
 LOG_SECONDS: Final = 0.5  # from when an event is noticed to its checkpoint: half of the second that is promised
 LOG_EVENTS: Final = 500  # noticed at once; half of the thousand that is promised
-LOG_POLL_SECONDS: Final = 0.05  # between looks at the head while events come; what comes meanwhile is part of LOG_EVENTS
+LOG_POLL_SECONDS: Final = (
+    0.05  # between looks at the head while events come; what comes meanwhile is part of LOG_EVENTS
+)
 LOG_IDLE_SECONDS: Final = 0.25  # while none come, and how late a process notices that another one has let go
 LOG_STEP_EVENTS: Final = 10_000  # hashed for one checkpoint while the log is behind, some 30 ms of Python
 LOG_SLICE_EVENTS: Final = 250  # hashed between two looks at the event loop, under a millisecond

@@ -52,7 +52,7 @@ class Tree:
         self.size = size
         stored = {(tile.level, tile.number): tile.hashes for tile in edge}
         self._edge: list[bytearray] = []
-        for level, number, width in _edge_of(size):
+        for level, number, width in edge_of(size):
             hashes = stored.get((level, number), b"")[: width * HASH_BYTES]
             if len(hashes) != width * HASH_BYTES:
                 raise Corrupt(
@@ -74,7 +74,7 @@ class Tree:
     def edge(self) -> list[Tile]:
         """Return the partial tiles, lowest level first: what a tree of this size needs to go on."""
         return [
-            Tile(level, number, bytes(self._edge[level])) for level, number, width in _edge_of(self.size) if width > 0
+            Tile(level, number, bytes(self._edge[level])) for level, number, width in edge_of(self.size) if width > 0
         ]
 
     def root(self) -> bytes:
@@ -236,7 +236,7 @@ def _perfect_parts(leaves: Range) -> Iterator[tuple[int, int]]:
         first += 1 << height
 
 
-def _edge_of(size: int) -> Iterator[tuple[int, int, int]]:
+def edge_of(size: int) -> Iterator[tuple[int, int, int]]:
     """Name the last tile of each level of a tree: its level, number and how many hashes it has, which may be none."""
     level = 0
     while size:

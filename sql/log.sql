@@ -1,0 +1,60 @@
+-- The Merkle log: ledger/log_tree.py.
+
+-- name: keep
+select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('log of ' || $1, 0));
+
+-- name: newest
+select size, at, note
+from intent_ledger.log_checkpoints
+where ledger = $1
+order by size desc
+limit 1;
+
+-- name: covering
+select size, at, note
+from intent_ledger.log_checkpoints
+where
+    ledger = $1
+    and size >= $2
+order by size
+limit 1;
+
+-- name: tiles
+select tile.level, tile.number, tile.hashes
+from unnest($2::integer[], $3::bigint[]) as wanted (level, number)
+join intent_ledger.log_tiles as tile
+    on
+        tile.ledger = $1
+        and tile.level = wanted.level
+        and tile.number = wanted.number;
+
+-- name: entries
+select position, stream, version, type, at, body
+from intent_ledger.events
+where
+    ledger = $1
+    and position > $2
+order by position
+limit $3;
+
+-- name: extend
+with tiles as (
+    insert into intent_ledger.log_tiles (ledger, level, number, hashes)
+    select $1, tile.level, tile.number, tile.hashes
+    from unnest($2::integer[], $3::bigint[], $4::bytea[]) as tile (level, number, hashes)
+    on conflict (ledger, level, number) do update set hashes = excluded.hashes
+)
+
+insert into intent_ledger.log_checkpoints (ledger, size, note)
+values ($1, $5, $6)
+on conflict (ledger, size) do update set note = excluded.note
+returning at;
+
+-- name: cosign
+update intent_ledger.log_checkpoints
+set note = note || $3
+where
+    ledger = $1
+    and size = $2
+    and pg_catalog.strpos(note, $3) = 0
+returning note;
