@@ -10,6 +10,7 @@ from gateway.routes_intents import INTENT_ROUTES
 from gateway.routes_oauth import OAUTH_ROUTES
 from gateway.routes_policies import POLICY_ROUTES
 from gateway.routes_tasks import TASK_ROUTES
+from gateway.routes_timeline import TIMELINE_ROUTES
 from gateway.routes_undo_plans import UNDO_PLAN_ROUTES
 from gateway.routes_views import VIEW_ROUTES
 
@@ -22,5 +23,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     *TASK_ROUTES,
     *UNDO_PLAN_ROUTES,
     *VIEW_ROUTES,
+    *TIMELINE_ROUTES,
     *HEALTH_ROUTES,
 )

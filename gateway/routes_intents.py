@@ -49,7 +49,7 @@ _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{
 async def submit(visit: Visit) -> web.Response:
     """Record an intent; answer at once, or when it has come to rest within `Prefer: wait`."""
     headers = visit.request.headers
-    key = _idempotency_key(visit.request)
+    key = idempotency_key(visit.request)
     new, value = await visit.body(NewIntent)
     if new.follows is not None:
         await _handed_over(visit, new.follows, new.task)
@@ -179,7 +179,7 @@ def _request(new: NewIntent, key: str, request_digest: str, traceparent: str | N
     )
 
 
-def _idempotency_key(request: BaseRequest) -> str:
+def idempotency_key(request: BaseRequest) -> str:
     """Return the key, quoted (RFC 8941 §3.3.3) or bare: both spellings name the same key."""
     shown = request.headers.getall("Idempotency-Key", ())
     if len(shown) > 1:

@@ -7,8 +7,9 @@ from projections.divergences import DIVERGENCES
 from projections.exposure import EXPOSURE
 from projections.intents import INTENTS
 from projections.projection import Projection
+from projections.timeline import TIMELINE
 
-PROJECTIONS: Final[tuple[Projection[Any], ...]] = (INTENTS, AUDIT, EXPOSURE, DIVERGENCES)
+PROJECTIONS: Final[tuple[Projection[Any], ...]] = (INTENTS, AUDIT, EXPOSURE, DIVERGENCES, TIMELINE)
 
 
 def chosen(names: tuple[str, ...]) -> tuple[Projection[Any], ...]:

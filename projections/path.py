@@ -6,15 +6,18 @@ from a choice: attempts, doubts that were settled, waiting. Votes, and releases,
 order of the actions; effects stand in the order in which they became known.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Final, TypeVar
 
 from ledger import events as e
 from ledger.bounds import PATH_STEPS
 from ledger.intents import Mode
 
 MORE: Final = "…"
-_IN_ANY_ORDER: Final = ("prepare ", "release ", "abort ")
+_IN_ANY_ORDER: Final = frozenset({"prepare", "release", "abort"})
+
+T = TypeVar("T")
 
 
 def began(submitted: e.IntentSubmitted) -> str:
@@ -33,13 +36,28 @@ def extended(path: tuple[str, ...], step: str, operations: Sequence[str]) -> tup
     """Return the path with one more milestone; `operations` are those of the intent's actions, in their order."""
     if len(path) >= PATH_STEPS:
         return path if path[-1] == MORE else (*path, MORE)
-    verb = step.partition(" ")[0] + " "
+    verb = _verb(step)
     if verb not in _IN_ANY_ORDER:
         return (*path, step)
     begin = len(path)
-    while begin and path[begin - 1].startswith(verb):
+    while begin and _verb(path[begin - 1]) == verb:
         begin -= 1
     return (*path[:begin], *sorted((*path[begin:], step), key=lambda one: _place(one, operations)))
+
+
+def arranged(steps: Iterable[tuple[str, T]], operations: Sequence[str]) -> list[tuple[str, T]]:
+    """Put milestones, each with what belongs to it, into the order of the path; at most PATH_STEPS."""
+    found: list[tuple[str, T]] = []
+    for verb, group in groupby(steps, key=lambda step: _verb(step[0])):
+        together = list(group)
+        if verb in _IN_ANY_ORDER:
+            together.sort(key=lambda step: _place(step[0], operations))
+        found += together
+    return found[:PATH_STEPS]
+
+
+def _verb(step: str) -> str:
+    return step.partition(" ")[0]
 
 
 def _place(step: str, operations: Sequence[str]) -> int:

@@ -1,0 +1,38 @@
+"""What people and agents may send about timelines, as strict models."""
+
+from pydantic import Field
+
+from gateway.models import Body, Cursor, IntentId, JSONObject, Moment, Position, Query, Word
+from ledger import bounds
+
+
+class NewNote(Body):
+    """Something to remember beside an intent."""
+
+    text: str = Field(min_length=1, max_length=bounds.NOTE_TEXT_LENGTH, description="A developer will read it.")
+    data: JSONObject = Field(default_factory=dict, description="Kept and shown, never interpreted.")
+
+
+class TimelineQuery(Query):
+    """When to look."""
+
+    min_position: Position | None = Field(default=None, description="Wait until the ledger has this position.")
+
+
+class CompareQuery(Query):
+    """Which two runs."""
+
+    left: IntentId = Field(description="An intent; its run is the left one.")
+    right: IntentId = Field(description="An intent; its run is the right one.")
+    min_position: Position | None = Field(default=None, description="Wait until the view has this position.")
+
+
+class PathsQuery(Query):
+    """Which runs."""
+
+    task: Word | None = None
+    agent: Word | None = None
+    since: Moment | None = Field(default=None, description="Submitted at or after this time.")
+    until: Moment | None = Field(default=None, description="Submitted before this time.")
+    after: Cursor | None = Field(default=None, description="The `next` of the page before.")
+    min_position: Position | None = Field(default=None, description="Wait until the view has this position.")
