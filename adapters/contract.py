@@ -79,6 +79,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     summary: str | None = None  # "refund {amount|money} to customer {customer}"; None: the name and parameters
     shown_by: tuple[str, ...] = ()  # parameters that name the thing whose state its preview shows; (): none is compared
     secret_fields: tuple[str, ...] = ()  # top-level fields of answers that are never stored
+    data_subject: str | None = None  # JSON pointer to the parameter that names the person whose data these are
+    personal_fields: tuple[str, ...] = ()  # members of answers that are personal too; parameters: see `personal.py`
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):

@@ -47,6 +47,9 @@ _PARAMS: Final[dict[str, Any]] = {
         "text": {"type": "string", "pattern": _TEXT, "minLength": 1, "maxLength": 50_000},
     },
 }
+_PERSONAL_PARAMS: Final = _PARAMS | {
+    "properties": {name: schema | {"personal": True} for name, schema in _PARAMS["properties"].items()}
+}
 _FIELD: Final = re.compile(r"\{(to|subject|text)\}")
 
 
@@ -69,6 +72,8 @@ class EmailTable(Table):
     sender: Annotated[str, Field(pattern=_LINE, max_length=320)]
     allowed_domains: list[Annotated[str, Field(pattern=r"^[a-z0-9.-]+$")]] | None = None
     follow_up: FollowUpTable | None = None
+    personal: bool = True
+    """Whether address, subject and text are personal data of whoever has the address (`adapters/personal.py`)."""
     timeout_seconds: TimeoutSeconds = TIMEOUT_SECONDS_DEFAULT
 
     @model_validator(mode="after")
@@ -94,10 +99,12 @@ class EmailAdapter:
         self._sender = Address(display, addr_spec=address)
         send = Operation(
             name=f"{name}.send",
-            params=_PARAMS,
+            params=_PERSONAL_PARAMS if table.personal else _PARAMS,
             guarantee=Guarantee.BLIND,
             undo=Undo.SEMANTIC if table.follow_up else Undo.NONE,
             summary="mail {subject} to {to}",
+            data_subject="/to" if table.personal else None,
+            personal_fields=("to", "subject") if table.personal else (),
         )
         self.operations: Mapping[str, Operation] = {send.name: send}
 

@@ -18,8 +18,9 @@ import msgspec
 
 from adapters.contract import Adapter, Operation
 from adapters.money import money_of, money_parameter
+from adapters.personal import PersonalData, personal_data
 from adapters.reading import Reader
-from adapters.summary import Summarise, compile_template
+from adapters.summary import Summarise, Veil, compile_template
 from adapters.tables import CallLimits
 from ledger.bounds import ERROR_LENGTH, PARAM_FAULTS
 from ledger.errors import LedgerError, Misconfigured
@@ -35,6 +36,7 @@ class _Offer(msgspec.Struct, frozen=True):
     adapter: Adapter
     validator: jsonschema_rs.Draft202012Validator
     summarise: Summarise
+    personal: PersonalData | None
 
 
 class Registry:
@@ -82,7 +84,7 @@ class Registry:
         money = money_parameter(key, operation.money, operation.params)
         operation = msgspec.structs.replace(operation, money=money)
         offering: Adapter = Reader(adapter) if operation.reads else adapter
-        self._offers[key] = _Offer(operation, offering, validator, summarise)
+        self._offers[key] = _Offer(operation, offering, validator, summarise, personal_data(operation))
 
     def configured(self, operation: str) -> bool:
         """Tell whether an operation is offered, or may be once what is wrong with its adapter is mended."""
@@ -104,9 +106,16 @@ class Registry:
             faults.append({"path": _pointer(error.instance_path), "message": _sentence(error.message)})
         return faults
 
-    def summary(self, operation: str, params: JSON) -> str:
-        """Say in one bounded line, harmless to show, what an action with these valid parameters does."""
-        return self._offers[operation].summarise(params)
+    def summary(self, operation: str, params: JSON, veil: Veil | None = None) -> str:
+        """Say in one bounded line, harmless to show, what an action with these valid parameters does.
+
+        `veil` is given the name of each parameter that is shown, and how, and says what is shown instead.
+        """
+        return self._offers[operation].summarise(params, veil)
+
+    def personal(self, operation: str) -> PersonalData | None:
+        """Return what of an offered operation is personal; None if nothing is."""
+        return self._offers[operation].personal
 
     def money(self, operation: str, params: JSON) -> tuple[int, str] | None:
         """Return the minor units and the currency that an action with these valid parameters moves, if it does."""

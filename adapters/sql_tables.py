@@ -158,6 +158,8 @@ def _recipe(name: str, verb: str, table: SqlOperation, dialect: Dialect) -> Reci
             fact_types=table.fact_types,
             money=table.money,
             summary=table.summary,
+            data_subject=table.data_subject,
+            personal_fields=table.personal_fields,
             shown_by=tuple(dict.fromkeys(one.partition(".")[0] for one in preview.names)) if preview else (),
         ),
         do=several("statements", table.statements, params | captured),
@@ -171,7 +173,12 @@ def _reading(name: str, verb: str, table: SqlReading, dialect: Dialect) -> Recip
     where, params = f"[adapters.{name}.reads.{verb}] query", set(table.params.get("properties", {}))
     return Recipe(
         operation=reading(
-            f"{name}.{verb}", table.params, facts=table.facts, fact_types=table.fact_types, summary=table.summary
+            f"{name}.{verb}",
+            table.params,
+            facts=table.facts,
+            fact_types=table.fact_types,
+            summary=table.summary,
+            personal=table,
         ),
         preview=compile_statement(where, table.query, params, dialect=dialect),
     )

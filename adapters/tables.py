@@ -61,7 +61,14 @@ class Secret(Table):
         return self
 
 
-class ReadingTable(Table):
+class PersonalTable(Table):
+    """What every configured operation says about personal data beside the marks in its schema; see `personal.py`."""
+
+    data_subject: Pointer | None = None
+    personal_fields: tuple[Annotated[str, Field(min_length=1, max_length=128)], ...] = ()
+
+
+class ReadingTable(PersonalTable):
     """What every configured operation says that only reads; the adapter adds how."""
 
     params: dict[str, Any]  # the whole JSON Schema
@@ -77,7 +84,7 @@ def offered_once(operations: Mapping[str, Any], reads: Mapping[str, Any]) -> Non
         raise ValueError(f"{verb} stands under operations and under reads; an operation is one of them")
 
 
-class OperationTable(Table):
+class OperationTable(PersonalTable):
     """What every configured operation says about itself; the adapter adds what it does."""
 
     params: dict[str, Any]  # the whole JSON Schema

@@ -322,7 +322,7 @@ def _named(part: str) -> str:
         name = unquote(part, errors="strict")
     except UnicodeDecodeError:
         name = "\0"
-    if "\0" in name or len(name) > bounds.NAME_LENGTH:
+    if "\0" in name or len(name) > bounds.SUBJECT_LENGTH:
         raise NotFound("There is no such thing in this ledger.")
     return name
 

@@ -59,6 +59,7 @@ PROBLEMS: Final[Mapping[type[e.LedgerError], Row]] = {
     e.AdapterError: Row("adapter-error", 502, "An outside system did not do what was asked"),
     e.Transient: Row("adapter-transient", 502, "An outside system could not be used"),
     e.Permanent: Row("adapter-permanent", 502, "An outside system refused"),
+    e.Erased: Row("personal-data-erased", 502, "The personal data are gone"),
     e.InDoubt: Row("adapter-in-doubt", 502, "An outside system may or may not have acted"),
     # a person must look
     e.Misconfigured: Row("misconfigured", 500, "The service is misconfigured"),

@@ -60,6 +60,7 @@ SUMMARY_LENGTH: Final = 300  # one line that a person takes in at a glance
 SUMMARY_VALUE_LENGTH: Final = 64  # of one parameter in it
 
 # Personal data.
+SUBJECT_LENGTH: Final = 256  # of the name of a data subject: an address of mail is one, and it stands in a URL
 ECHO_LENGTH: Final = 3  # a shorter personal value is not looked for within other texts: it would be found by chance,
 ECHO_LENGTH_MAX: Final = 512  # and a longer one is nothing that others repeat word by word
 ECHOES: Final = 64  # values of one intent that are looked for in what is said about it
@@ -86,6 +87,7 @@ UNDO_RECORD_SECONDS: Final = 1.0  # and for how long
 RECONCILE_INTENTS: Final = 100_000  # looked at in one pass; some 100 MB of what they touched
 RECONCILE_CALLS_PER_SECOND: Final = 5.0  # asked of outside systems that have other work
 RECONCILE_WINDOW_SECONDS: Final = 7 * 86_400.0  # older effects are asked about only while they are known to diverge
+RECONCILE_VIEW_SECONDS: Final = 300.0  # for the views to come as far as the ledger is; a first replay takes long
 RECONCILE_CALL_SECONDS: Final = 60.0  # in which a call must have left; no lease stands behind it
 
 # Retry and lease.

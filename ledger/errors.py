@@ -27,6 +27,7 @@
     ├── AdapterError             an outside system did not do what was asked
     │   ├── Transient            certainly nothing happened; the same call may succeed later
     │   ├── Permanent            certainly nothing happened; the same call will never succeed
+    │   │   └── Erased           nothing was sent: the personal data that it needs were erased
     │   └── InDoubt              something may have happened
     ├── Unavailable              we cannot answer now; what was asked may or may not have been recorded
     │   ├── Overloaded           refused before acceptance; certainly nothing was recorded
@@ -177,6 +178,10 @@ class Transient(AdapterError):
 
 class Permanent(AdapterError):
     """Nothing happened in the outside system, and the same call will never succeed."""
+
+
+class Erased(Permanent):
+    """The personal data that this needs were erased. Nothing was sent."""
 
 
 class InDoubt(AdapterError):

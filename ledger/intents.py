@@ -60,6 +60,13 @@ class Subject(Value, frozen=True):
     role: str | None = None
 
 
+class Personal(Value, frozen=True):
+    """Whose personal data an action has: the key under which they are sealed, by its id (`ledger/sealing.py`)."""
+
+    key: str
+    fields: tuple[str, ...] = ()  # members of answers that are personal, wherever they stand in one
+
+
 class ActionPlan(Value, frozen=True):
     """One action as it was accepted, with the promises of its operation and its keys."""
 
@@ -80,6 +87,7 @@ class ActionPlan(Value, frozen=True):
     facts: bool = False  # policy needs facts from the system of record first
     amount_minor: int | None = None  # the money that it moves, in minor units of `currency`
     currency: str | None = None
+    personal: Personal | None = None  # None: nothing about it is personal
 
 
 def has_hold(plan: ActionPlan) -> bool:

@@ -200,7 +200,12 @@ def looks(name: str, table: HttpTable) -> dict[str, Look]:
         f"{name}.{verb}": _look(
             f"[adapters.{name}.reads.{verb}]",
             reading(
-                f"{name}.{verb}", one.params, facts=tuple(one.facts), fact_types=one.fact_types, summary=one.summary
+                f"{name}.{verb}",
+                one.params,
+                facts=tuple(one.facts),
+                fact_types=one.fact_types,
+                summary=one.summary,
+                personal=one,
             ),
             one,
         )
@@ -261,4 +266,6 @@ def _operation(name: str, table: HttpOperation) -> Operation:
         money=table.money,
         summary=table.summary,
         secret_fields=table.secret_fields,
+        data_subject=table.data_subject,
+        personal_fields=table.personal_fields,
     )

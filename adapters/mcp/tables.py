@@ -255,7 +255,7 @@ def looks(name: str, table: McpTable) -> dict[str, Look]:
     found = {}
     for verb, one in table.reads.items():
         key, facts = f"{name}.{verb}", tuple(one.facts)
-        operation = reading(key, one.params, facts=facts, fact_types=one.fact_types, summary=one.summary)
+        operation = reading(key, one.params, facts=facts, fact_types=one.fact_types, summary=one.summary, personal=one)
         found[key] = _look(f"[adapters.{name}.reads.{verb}]", operation, one)
     return found
 
@@ -311,4 +311,6 @@ def _operation(name: str, table: McpOperation) -> Operation:
         money=table.money,
         summary=table.summary,
         secret_fields=table.secret_fields,
+        data_subject=table.data_subject,
+        personal_fields=table.personal_fields,
     )

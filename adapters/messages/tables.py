@@ -158,7 +158,14 @@ def looks(name: str, table: MessagesTable) -> dict[str, Look]:
     """Compile what only reads; raises `Misconfigured`, naming the place."""
     found = {}
     for verb, one in table.reads.items():
-        offered = reading(f"{name}.{verb}", one.params, facts=one.known, fact_types=one.fact_types, summary=one.summary)
+        offered = reading(
+            f"{name}.{verb}",
+            one.params,
+            facts=one.known,
+            fact_types=one.fact_types,
+            summary=one.summary,
+            personal=one,
+        )
         found[offered.name] = _look(f"[adapters.{name}.reads.{verb}]", offered, one)
     return found
 
@@ -176,6 +183,8 @@ def _publication(name: str, verb: str, table: MessagesTable, one: MessagesOperat
         fact_types=one.fact_types,
         money=one.money,
         summary=one.summary,
+        data_subject=one.data_subject,
+        personal_fields=one.personal_fields,
     )
     known = parameters(where, one.params) | {"params", "key"}
     follow_up = one.follow_up

@@ -1,0 +1,203 @@
+"""The seal of one intent: what is personal in it is sealed before it is recorded, and opened before it leaves.
+
+Sealed is:
+
+  * each parameter that its operation's schema marks, and each member of an answer that the operation names;
+  * the same text wherever else it stands: in a reason, in another parameter, in what an outside system answered or
+    complained about. Spelled as it is, in any case, or as in an address (%40) or a JSON text.
+
+Names stay as they are (`_NAMES`): they are compared. Whoever lets a new intent in sees to it that none holds anything
+personal. Pure; made of an intent's events and the keys that are left.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from ledger import bounds
+from ledger.errors import Erased
+from ledger.event import Event
+from ledger.events import IntentSubmitted
+from ledger.intents import Personal
+from ledger.sealing import MARK, TOKEN, DataKey, each_text, is_sealed, open_text
+
+T = TypeVar("T")
+
+_NAMES: Final = frozenset(
+    {
+        *("intent", "action", "key", "grant", "custody", "agent", "by", "approved_by", "approvers", "escalated_to"),
+        *("digest", "policy_set", "policies", "charges", "effect", "cause", "outcome", "verb", "failure_mode", "plan"),
+    }
+)
+_ANSWERS: Final = frozenset({"receipt", "preview", "result"})  # of the event's action
+_BY_ACTION: Final = frozenset({"facts", "previews"})
+_GONE: Final = "The personal data of its subject were erased, and it cannot be without them. Nothing was sent."
+
+
+def is_personal(submitted: IntentSubmitted) -> bool:
+    """Tell whether anything in an intent is sealed."""
+    return any(plan.personal is not None for plan in submitted.actions)
+
+
+class IntentSeal:
+    """What seals and opens the personal data of one intent."""
+
+    def __init__(
+        self, ledger: str, intent: str, personal: Mapping[str, Personal], keys: Mapping[str, DataKey], values: Any = ()
+    ) -> None:
+        """`personal` by action; `keys` those that are left, by id; `values` (text, key id): what is looked for."""
+        self._ledger = ledger
+        self._intent = intent
+        self._personal = personal
+        self._keys = {one.key: keys[one.key] for one in personal.values() if one.key in keys}
+        self._known: dict[str, str] = dict(values)
+        self._echo = _pattern(self._known)
+
+    @classmethod
+    def of(cls, ledger: str, submitted: IntentSubmitted, keys: Mapping[str, DataKey]) -> Self:
+        """Return the seal of an intent that is on record."""
+        personal = {plan.id: plan.personal for plan in submitted.actions if plan.personal is not None}
+        seal = cls(ledger, submitted.intent, personal, keys)
+        for plan in submitted.actions:
+            if plan.personal is not None and plan.personal.key in seal._keys:
+                seal.learn(seal.opened(_tokens_under(plan.params, plan.personal.key)), plan.personal.key)
+        return seal
+
+    @property
+    def erased(self) -> bool:
+        """Tell whether some of its personal data are gone."""
+        return any(one.key not in self._keys for one in self._personal.values())
+
+    def learn(self, value: Any, key: str) -> None:
+        """Look for the texts in a personal value, from now on, wherever something is sealed."""
+        for text in _texts(value):
+            if text and (text not in self._known):
+                self._known[text] = key
+        self._echo = _pattern(self._known)
+
+    def seal(self, value: Any, key: str) -> str:
+        """Return the token of a personal value; one that is sealed already stays as it is. Raises `Erased`."""
+        if is_sealed(value):
+            return str(value)
+        if key not in self._keys:
+            raise Erased(_GONE)
+        return self._keys[key].seal(self._ledger, self._intent, value)
+
+    def text(self, text: str) -> str:
+        """Return a text in which what is known to be personal is sealed."""
+        known = self._known.get(text)
+        if known is not None:
+            return self.seal(text, known)
+        if self._echo is None or self._echo.search(text) is None:
+            return text
+        return self._echo.sub(self._echoed, text)
+
+    def texts(self, value: T) -> T:
+        """Return a JSON value or struct in which what is known to be personal is sealed."""
+        sealed: T = each_text(value, self.text)
+        return sealed
+
+    def sealed(self, event: Event) -> Event:
+        """Return an event about the intent as it may be recorded."""
+        action = getattr(event, "action", None)
+        changed: dict[str, Any] = {}
+        for name in event.__struct_fields__:
+            value = getattr(event, name)
+            if name in _NAMES:
+                continue
+            if name in _ANSWERS:
+                value = self._answer(value, action)
+            elif name in _BY_ACTION:
+                value = {one: self._answer(answer, one) for one, answer in value.items()}
+            changed[name] = self.texts(value)
+        return msgspec.structs.replace(event, **changed)
+
+    def opened(self, value: T) -> T:
+        """Return a JSON value or struct with what was sealed in this intent opened. Raises `Erased`."""
+        found: T = each_text(value, lambda text: open_text(text, self._open))
+        return found
+
+    def keyed(self, digest: str) -> str:
+        """Return a digest that can neither be computed nor guessed at once a key is gone. Raises `Erased`."""
+        if self.erased:
+            raise Erased(_GONE)
+        for key in sorted(self._keys):
+            digest = self._keys[key].fingerprint(digest).hex()
+        return f"hmac-sha256:{digest}"
+
+    def _answer(self, value: Any, action: str | None) -> Any:
+        personal = None if action is None else self._personal.get(action)
+        return value if personal is None or not personal.fields else self._members(value, personal)
+
+    def _members(self, value: Any, personal: Personal) -> Any:
+        if isinstance(value, dict):
+            return {
+                name: self.seal(member, personal.key)
+                if name in personal.fields and member is not None
+                else self._members(member, personal)
+                for name, member in value.items()
+            }
+        return [self._members(one, personal) for one in value] if isinstance(value, list) else value
+
+    def _echoed(self, match: re.Match[str]) -> str:
+        found = match[0]
+        if found[: len(MARK)].lower() == MARK:
+            return found
+        key = self._known.get(found) or self._spelled(found)
+        return self.seal(found, key)
+
+    def _spelled(self, found: str) -> str:
+        """Return the key of a value that is spelled otherwise here."""
+        return next(key for text, key in self._known.items() if found.lower() in _spellings(text))
+
+    def _open(self, match: re.Match[str]) -> Any:
+        key, intent, blob = match.groups()
+        if intent != self._intent or all(one.key != key for one in self._personal.values()):
+            return match[0]
+        if key not in self._keys:
+            raise Erased(_GONE)
+        try:
+            return self._keys[key].open(self._ledger, intent, blob)
+        except ValueError:  # it only looks like a token
+            return match[0]
+
+
+def _tokens_under(value: Any, key: str) -> list[str]:
+    """Return the tokens of one key that are whole values."""
+    found = [text for text in _texts(value) if is_sealed(text)]
+    return [text for text in found if TOKEN.fullmatch(text)[1] == key]  # type: ignore[index]
+
+
+def _texts(value: Any) -> Iterable[str]:
+    """Yield every text in a JSON value, and whole numbers as they are written."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield str(value)
+    elif isinstance(value, dict):
+        for member in value.values():
+            yield from _texts(member)
+    elif isinstance(value, list | tuple):
+        for member in value:
+            yield from _texts(member)
+
+
+def _pattern(known: Mapping[str, str]) -> re.Pattern[str] | None:
+    """Return what finds personal values within a text, the longest first; tokens are found too, to be left alone."""
+    sought = [text for text in known if bounds.ECHO_LENGTH <= len(text) <= bounds.ECHO_LENGTH_MAX]
+    sought = sorted(sought, key=len, reverse=True)[: bounds.ECHOES]
+    if not sought:
+        return None
+    spelled = dict.fromkeys(spelling for text in sought for spelling in _spellings(text))
+    words = "|".join(map(re.escape, spelled))
+    return re.compile(rf"{TOKEN.pattern}|(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
+
+
+def _spellings(text: str) -> tuple[str, ...]:
+    """Return how a text stands in a sentence, in an address and in a JSON text, in small letters."""
+    in_json = msgspec.json.encode(text).decode()[1:-1]
+    escaped = text.encode("ascii", "backslashreplace").decode().replace("\\x", "\\u00")
+    return tuple(dict.fromkeys(one.lower() for one in (text, quote(text, safe=""), in_json, escaped)))
