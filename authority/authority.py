@@ -208,7 +208,7 @@ class Authority:
         return await self._stopped(grant)
 
     async def suspend_for(self, grant: str, anomaly: str, reason: str) -> bool:
-        """Suspend a grant because of an anomaly, once for each; False if nothing is left to do about that anomaly."""
+        """Suspend a grant because of an anomaly, once for each; tell whether it was suspended for it, now or before."""
         done = await suspend_for(self._store, grant, anomaly, reason)
         self._tokens.forget(grant)
         return done

@@ -8,7 +8,6 @@ it could lift that.
 """
 
 from collections.abc import Sequence
-from typing import assert_never
 
 from authority.grants import Principal, grant_stream
 from authority.record import record
@@ -18,9 +17,10 @@ from ledger.store import Append, Appended, GrantAlive, Resume, StandingGrant, St
 
 
 async def suspend_for(store: Store, grant: str, anomaly: str, reason: str) -> bool:
-    """Suspend a grant because of an anomaly; False if there is nothing left to do about that anomaly.
+    """Suspend a grant because of an anomaly; tell whether it was suspended for it, now or before.
 
-    Doing it again is harmless, whoever did it before. Raises `Unavailable` if it is not known whether it was recorded.
+    False for a grant that is dead, suspended for something else, or the first one. Doing it again is harmless, whoever
+    did it before. Raises `Unavailable` if it is not known whether it was recorded.
     """
     event = GrantSuspended(grant=grant, reason=reason, by=None, anomaly=anomaly)
     while True:
@@ -28,8 +28,9 @@ async def suspend_for(store: Store, grant: str, anomaly: str, reason: str) -> bo
         if not standing or len(standing) == 1 or standing[-1].revoked:
             return False
         past = await store.read(grant_stream(standing[-1].issued))
-        known = any(isinstance(one.event, GrantSuspended) and one.event.anomaly == anomaly for one in past)
-        if known or is_suspended(past):
+        if any(isinstance(one.event, GrantSuspended) and one.event.anomaly == anomaly for one in past):
+            return True
+        if is_suspended(past):
             return False
         append = Append(stream=past[-1].stream, expected_version=len(past), events=(event,), change=Suspend(grant))
         if isinstance(await record(store, append, f"grant {grant} was suspended"), Appended):
@@ -44,16 +45,11 @@ async def change(store: Store, principal: Principal, event: GrantSuspended | Gra
     """
     standing = await store.chain(grant=event.grant)
     _may(principal, standing, event.grant)
-    match event:
-        case GrantSuspended():
-            wanted, verb = Suspend(event.grant), "suspended"
-        case GrantResumed():
-            wanted, verb = Resume(event.grant), "resumed"
-        case _:
-            assert_never(event)
+    suspends = isinstance(event, GrantSuspended)
+    wanted = Suspend(event.grant) if suspends else Resume(event.grant)
     while True:
         past = await store.read(grant_stream(standing[-1].issued))
-        if is_suspended(past) == isinstance(event, GrantSuspended):
+        if is_suspended(past) == suspends:
             return
         append = Append(
             stream=past[-1].stream,
@@ -62,7 +58,8 @@ async def change(store: Store, principal: Principal, event: GrantSuspended | Gra
             guards=(GrantAlive(principal.grant),),
             change=wanted,
         )
-        if isinstance(await record(store, append, f"grant {event.grant} was {verb}"), Appended):
+        what = f"grant {event.grant} was {'suspended' if suspends else 'resumed'}"
+        if isinstance(await record(store, append, what), Appended):
             return
         standing = await store.chain(grant=event.grant)
         _may(principal, standing, event.grant)
