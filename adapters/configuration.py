@@ -2,7 +2,8 @@
 
 Every sentence names the file, the line, the table and the thing. An adapter that cannot be used does not keep others
 from being used. The environment comes as an argument, and no other settings are read; which `type` is which adapter is
-known by `kinds.py`, and where secrets lie by `credentials.py`. What stands under [verify] is read by `laws/`.
+known by `kinds.py`, and where secrets lie by `credentials.py`. What stands under [verify] is read by `laws/`, and
+under [reconcile] by the process that does it.
 """
 
 import json
@@ -46,7 +47,7 @@ def load_sound(path: Path, environment: Mapping[str, str]) -> Registry:
     """
     text = _text(path)
     tables = _parsed(path, text)
-    unknown = sorted(tables.keys() - {"adapters", "verify"})
+    unknown = sorted(tables.keys() - {"adapters", "verify", "reconcile"})
     if unknown:
         raise Misconfigured(
             f"{path}, line {line_of(text, unknown[:1])}: [{unknown[0]}] is not known here; "

@@ -94,8 +94,8 @@ class Coordinator:
         self._registry = registry
         self._authority = authority
         self._entropy = entropy
-        self._calls = Calls(store, registry)
-        runner = Runner(store, self._calls, authority, notify=notify)
+        self.calls = Calls(store, registry)
+        runner = Runner(store, self.calls, authority, notify=notify)
         self._worker = Worker(store, runner, UndoRunner(store, registry), worker_name, lease_seconds)
         self.undo_plans = UndoPlans(store, registry, authority, entropy, self._worker.wake)
 
@@ -106,7 +106,7 @@ class Coordinator:
 
     def standings(self) -> Sequence[AdapterStanding]:
         """Tell how this process finds each adapter now."""
-        return self._calls.standings()
+        return self.calls.standings()
 
     def start(self) -> None:
         """Begin to work on what is due, left behind or not."""

@@ -24,12 +24,14 @@ from adapters.configuration import load_sound
 from adapters.registry import Registry
 from authority.authority import Authority
 from coordinator.coordinator import Coordinator
+from coordinator.reconciler import Changed, Reconciler
 from gateway.data_directory import token_file
 from gateway.database import database, patiently
 from gateway.door import Door, Limits, Service
 from gateway.metrics import Metrics
 from gateway.openapi import document
 from gateway.operator_token import ensure_operator
+from gateway.reconciliation import Reconciliation, reconcile_table
 from gateway.render import encode
 from gateway.routes import ROUTES
 from gateway.server import listening
@@ -202,6 +204,9 @@ async def _reach(parts: AsyncExitStack, settings: Settings, registry: Registry, 
 def _begin(parts: AsyncExitStack, service: Service, settings: Settings, metrics: Metrics) -> None:
     service.coordinator.start()
     parts.push_async_callback(service.coordinator.drain, bounds.DRAIN_SECONDS)
+    reconciliation = _reconciliation(service, settings)
+    reconciliation.start()
+    parts.push_async_callback(reconciliation.stop)
     if settings.receiver is not None:
         outbox = Outbox(service.pool, settings.ledger)
         sender = Sender(outbox, service.store, settings.receiver, metrics.told)
@@ -209,7 +214,18 @@ def _begin(parts: AsyncExitStack, service: Service, settings: Settings, metrics:
         parts.push_async_callback(sender.stop)  # before the coordinator: what it still does is told by the next start
 
 
+def _reconciliation(service: Service, settings: Settings) -> Reconciliation:
+    """Make what compares the ledger with the outside, through the same calls as the coordinator's."""
+
+    def reconciler(moved: Changed) -> Reconciler:
+        return Reconciler(service.store, service.registry, service.coordinator.calls, moved)
+
+    table = reconcile_table(settings.config)
+    return Reconciliation(service.pool, service.store, service.follower, reconciler, table)
+
+
 def _registry(settings: Settings) -> Registry:
+    reconcile_table(settings.config)  # what is wrong there is said before anything is served
     return load_sound(settings.config, os.environ) if settings.config else Registry([])
 
 

@@ -21,6 +21,7 @@ from cyclopts import App, CycloptsError
 from gateway.cli_adapters import adapters
 from gateway.cli_authority import approve, grant, grants, reject, resume, revoke, suspend
 from gateway.cli_policy import policy, verify
+from gateway.cli_reconcile import reconcile
 from gateway.cli_undo import undo
 from gateway.cli_witness import witness
 from gateway.command import (
@@ -59,7 +60,7 @@ app = App(
 )
 app.command(grant, version_flags=())  # --version is the agent's there
 app.command(adapters)
-for one in (grants, revoke, suspend, resume, approve, reject, undo, policy, verify, witness):
+for one in (grants, revoke, suspend, resume, approve, reject, undo, policy, reconcile, verify, witness):
     app.command(one)
 
 

@@ -3,6 +3,7 @@
 from typing import Final
 
 from gateway.door import Route
+from gateway.routes_divergences import DIVERGENCE_ROUTES
 from gateway.routes_feed import FEED_ROUTES
 from gateway.routes_grants import GRANT_ROUTES
 from gateway.routes_health import HEALTH_ROUTES
@@ -23,6 +24,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *TASK_ROUTES,
     *UNDO_PLAN_ROUTES,
     *VIEW_ROUTES,
+    *DIVERGENCE_ROUTES,
     *TIMELINE_ROUTES,
     *HEALTH_ROUTES,
 )

@@ -54,7 +54,8 @@ set
     begun_at = clock_timestamp()
 where
     ledger = $1
-    and due_at <= clock_timestamp();
+    and (due_at <= clock_timestamp() or $3)
+returning true;
 
 -- name: keep
 update intent_ledger.reconciliations

@@ -1,0 +1,164 @@
+"""Reconciliation as a part of a process: when it runs, over what window, and where what it needs comes from.
+
+    [reconcile]
+    every_seconds = 3600          how long after one pass began the next one does; left out: only on demand
+    window_seconds = 604800       asked about is what came to rest within it, and whatever is known to diverge
+    calls_per_second = 5          of all adapters together
+
+Any number of processes may be so configured: one of them runs a pass, the others find that it is not due. Nothing of
+the ledger rests on that schedule; two passes at once would only ask twice.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import structlog
+from pydantic import Field, PositiveInt, ValidationError
+
+import sql
+from adapters.configuration import read
+from adapters.tables import Table
+from coordinator.reconciler import Passed, Reconciler
+from ledger import bounds
+from ledger.database import connection
+from ledger.errors import Misconfigured, NotReady, Unavailable
+from ledger.state import IntentState
+from ledger.store import Store
+from projections.acted import acted
+from projections.divergences import diverging
+from projections.follower import Follower
+
+if TYPE_CHECKING:
+    from ledger.database import Pool
+
+_SCHEDULE: Final = sql.query("reconcile.schedule")
+_BEGIN: Final = sql.query("reconcile.begin")
+_KEEP: Final = sql.query("reconcile.keep")
+_END: Final = sql.query("reconcile.end")
+_POLL_SECONDS: Final = 0.02
+_LOOK_SECONDS: Final = 15.0  # between two looks whether a pass is due; what runs one says so as often
+
+log = structlog.get_logger(__name__)
+
+
+class ReconcileTable(Table):
+    """`[reconcile]` of the adapters' file."""
+
+    every_seconds: Annotated[int, Field(ge=1, le=366 * 86_400)] | None = None
+    window_seconds: PositiveInt = int(bounds.RECONCILE_WINDOW_SECONDS)
+    calls_per_second: Annotated[float, Field(gt=0, le=1_000)] = bounds.RECONCILE_CALLS_PER_SECOND
+
+
+def reconcile_table(config: Path | None) -> ReconcileTable:
+    """Read what the adapters' file says about reconciliation. Raises `Misconfigured`."""
+    table = read(config).get("reconcile", {}) if config is not None else {}
+    try:
+        return ReconcileTable.model_validate_json(json.dumps(table))
+    except (TypeError, ValidationError) as error:
+        faults = error.errors(include_url=False, include_input=False) if isinstance(error, ValidationError) else []
+        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in faults) or "it must be a table"
+        raise Misconfigured(f"{config}, [reconcile] cannot be used: {said}. Nothing was started.") from None
+
+
+class Reconciliation:
+    """Runs passes over one ledger: when they are due, or at once."""
+
+    def __init__(
+        self,
+        pool: "Pool",
+        store: Store,
+        follower: Follower,
+        reconciler: Callable[..., Reconciler],
+        table: ReconcileTable,
+    ) -> None:
+        """`reconciler` makes one of what tells which intents have moved since a time."""
+        self._pool = pool
+        self._store = store
+        self._follower = follower
+        self._reconciler = reconciler(self._moved)
+        self._table = table
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to look whether a pass is due, if the configuration says how often."""
+        if self._table.every_seconds is not None:
+            self._task = asyncio.create_task(self._run(self._table.every_seconds), name="reconciliation")
+
+    async def stop(self) -> None:
+        """Let go. What a pass has recorded stays; the next one begins anew."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def now(
+        self,
+        since: datetime | None = None,
+        calls_per_second: float | None = None,
+        progress: Callable[[int, int], None] = lambda _done, _all: None,
+    ) -> Passed:
+        """Run a pass now, over what came to rest since then, or in the configured window. Raises `Unavailable`."""
+        async with connection(self._pool) as writer:
+            await writer.execute(_SCHEDULE, self._store.ledger)
+            await writer.fetchval(_BEGIN, self._store.ledger, self._table.every_seconds or 0, True)
+        return await self._passed(since, calls_per_second, progress)
+
+    async def _run(self, every: int) -> None:
+        while True:
+            try:
+                async with connection(self._pool) as writer:
+                    await writer.execute(_SCHEDULE, self._store.ledger)
+                    is_due = await writer.fetchval(_BEGIN, self._store.ledger, every, False)
+                if is_due:
+                    async with asyncio.TaskGroup() as tasks:
+                        keeping = tasks.create_task(self._keep(every))
+                        await self._passed(None, None)
+                        keeping.cancel()
+            except* Unavailable as group:
+                log.warning("reconciliation_interrupted", reason=str(group.exceptions[0]))
+            except* Exception:
+                log.exception("reconciliation_failed")
+            await asyncio.sleep(min(every, _LOOK_SECONDS))
+
+    async def _keep(self, every: int) -> None:
+        """Say that a pass is being run here, so that no other process begins one."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            async with connection(self._pool) as writer:
+                await writer.execute(_KEEP, self._store.ledger, max(every, 2 * _LOOK_SECONDS))
+
+    async def _passed(
+        self,
+        since: datetime | None,
+        calls_per_second: float | None,
+        progress: Callable[[int, int], None] = lambda _done, _all: None,
+    ) -> Passed:
+        ledger, table = self._store.ledger, self._table
+        await self._views_have(await self._store.head())
+        async with connection(self._pool) as reader:
+            known = await diverging(reader, ledger)
+        began = since or self._store.now() - timedelta(seconds=table.window_seconds)
+        passed = await self._reconciler.run(began, calls_per_second or table.calls_per_second, known, progress)
+        async with connection(self._pool) as writer:
+            counts = (passed.intents, passed.calls, passed.agreed, passed.diverged, passed.untold)
+            await writer.execute(_END, ledger, *counts)
+        return passed
+
+    async def _moved(self, since: datetime) -> AsyncIterator[Sequence[IntentState]]:
+        """Yield what has moved since a time, once the views know all of it."""
+        await self._views_have(await self._store.head())
+        async for states in acted(self._pool, self._store.ledger, since):
+            yield states
+
+    async def _views_have(self, position: int) -> None:
+        try:
+            async with asyncio.timeout(bounds.RECONCILE_VIEW_SECONDS):
+                while self._follower.position < position:
+                    if self._follower.failure is not None:
+                        raise NotReady(f"The views have stopped: {self._follower.failure} Nothing was compared.")
+                    await asyncio.sleep(_POLL_SECONDS)
+        except TimeoutError:
+            raise NotReady(f"The views did not reach position {position} in time. Compare again later.") from None
