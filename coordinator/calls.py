@@ -47,6 +47,7 @@ class _Sending(msgspec.Struct, frozen=True):
     places: Places | None  # None: no configured adapter offers the operation now
     seconds: float
     latest: datetime
+    asks: Verb
     speaks: bool  # whether an answer shows that the outside system was heard
     send: Callable[[], Awaitable[Answer | Preview]]
 
@@ -133,10 +134,13 @@ class Calls:
                 if hindrance is not None:
                     return hindrance
                 ticket = sent[sending.call.action] = places.begin()
+                clock = asyncio.get_running_loop().time
+                left_at = clock()
                 try:
                     return await self._heard(sending, places, ticket)
                 finally:
                     places.end(ticket)
+                    places.took(sending.asks, clock() - left_at)
         finally:
             places.leave()
 
@@ -238,8 +242,9 @@ class Calls:
             traceparent=state.submitted.traceparent,
         )
         speaks = places is not None and _speaks(asks, self._registry.operations[operation])
-        latest = now + half
-        return _Sending(call, places, seconds, latest, speaks, lambda: send(self._registry.adapter(operation), call))
+        return _Sending(
+            call, places, seconds, now + half, asks, speaks, lambda: send(self._registry.adapter(operation), call)
+        )
 
 
 def _speaks(verb: Verb, operation: Operation) -> bool:

@@ -9,6 +9,7 @@ answer lets later ones be told earlier times, so that a system that is only busy
 """
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -19,6 +20,8 @@ from adapters.tables import CallLimits
 from coordinator.circuit import Circuit, CircuitState
 from coordinator.outcome import NotSent
 from ledger import bounds
+from ledger.intents import Verb
+from ledger.tally import Tally
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +41,7 @@ class AdapterStanding(msgspec.Struct, frozen=True):
     answered: int  # calls, since this process began
     unanswered: int
     held_back: int
+    took: Mapping[str, Tally]  # calls that left, by verb
 
 
 class Places:
@@ -57,6 +61,7 @@ class Places:
         self._answered = 0
         self._unanswered = 0
         self._held_back = 0
+        self._took: dict[str, Tally] = {}
 
     def hindrance(self, now: datetime) -> NotSent | None:
         """Say why no call may even wait for a place now; None if one may."""
@@ -99,6 +104,10 @@ class Places:
         self._at_work -= 1
         self._circuit = self._circuit.over(ticket)
 
+    def took(self, verb: Verb, seconds: float) -> None:
+        """Take note of how long a call was under way."""
+        self._took.setdefault(verb.value, Tally()).add(seconds)
+
     def answer(self) -> None:
         """Take note that the outside system answered."""
         self._answered += 1
@@ -136,6 +145,7 @@ class Places:
             answered=self._answered,
             unanswered=self._unanswered,
             held_back=self._held_back,
+            took=self._took,
         )
 
     def _come_back(self, reason: str, earliest: datetime) -> NotSent:

@@ -52,7 +52,7 @@ from ledger.errors import (
     Unauthenticated,
     Unavailable,
 )
-from ledger.store import Store
+from ledger.postgres_store import PostgresStore
 from projections.custody import Custody
 from projections.digest import Standings
 from projections.follower import Follower
@@ -82,7 +82,7 @@ class Caller(StrEnum):
 class Service(msgspec.Struct, frozen=True, kw_only=True):
     """The parts that serve requests, once the database has been reached."""
 
-    store: Store
+    store: PostgresStore
     registry: Registry
     authority: Authority
     coordinator: Coordinator
@@ -241,6 +241,7 @@ class Door:
         self.metrics.watch("feed_followers", "Clients that follow the feed live.", lambda: self.followers)
         self.metrics.watch("intents_in_flight", "Intents this process runs.", lambda: service.coordinator.in_flight)
         self.metrics.watch_adapters(service.coordinator.standings)
+        self.metrics.watch_appends(service.store.took, service.store.appended)
         self.metrics.watch("views_position", "What every view has reached.", lambda: service.follower.position)
         self.metrics.watch("views_stopped", "1 if a view stands still.", lambda: service.follower.failure is not None)
 

@@ -1,18 +1,36 @@
 """What Prometheus may know. Labels have few values: routes by their names in the table, never as they were asked."""
 
-from collections.abc import Callable, Iterator, Sequence
+import importlib.metadata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from coordinator.circuit import CircuitState
 from coordinator.places import AdapterStanding
+from ledger.tally import BUCKETS, Tally
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
-_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BOUNDS: Final = [*(floatToGoString(bound) for bound in BUCKETS), "+Inf"]
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # when a counter began: twice as many lines, and nobody asks
 
@@ -23,6 +41,8 @@ class Metrics:
     def __init__(self) -> None:
         """Begin at nothing."""
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._registry.register(_Build())
         self._requests = Counter(
             "intentledger_requests", "Answered requests.", ("route", "status"), registry=self._registry
         )
@@ -30,7 +50,7 @@ class Metrics:
             "intentledger_request_seconds",
             "Time to answer a request, Prefer: wait included.",
             ("route",),
-            buckets=_BUCKETS,
+            buckets=BUCKETS,
             registry=self._registry,
         )
         self._webhooks = Counter(
@@ -46,6 +66,14 @@ class Metrics:
     def watch_adapters(self, standings: Callable[[], Sequence[AdapterStanding]]) -> None:
         """Add what there is to know of each adapter, read when Prometheus asks."""
         self._registry.register(_Adapters(standings))
+
+    def watch_appends(self, took: Tally, events: Mapping[str, int]) -> None:
+        """Add what this process has appended: how long each append took, and how many events of each type."""
+        self._registry.register(_Appends(took, events))
+
+    def collect(self, collector: Collector) -> None:
+        """Add what a part of the process tells by itself."""
+        self._registry.register(collector)
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count an answered request; `route` is the name of a route, or `none`."""
@@ -90,4 +118,40 @@ class _Adapters(Collector):
             work.add_metric((one.adapter, "wait"), one.waiting)
             for outcome in ("answered", "unanswered", "held_back"):
                 calls.add_metric((one.adapter, outcome), getattr(one, outcome))
-        yield from (circuit, work, calls)
+        seconds = HistogramMetricFamily(
+            "intentledger_call_seconds", "Time of a call that left.", labels=("adapter", "verb")
+        )
+        for one in standings:
+            for verb, took in one.took.items():
+                seconds.add_metric((one.adapter, verb), _buckets(took), took.seconds)
+        yield from (circuit, work, calls, seconds)
+
+
+class _Appends(Collector):
+    """What this process has appended."""
+
+    def __init__(self, took: Tally, events: Mapping[str, int]) -> None:
+        self._took = took
+        self._events = events
+
+    def collect(self) -> Iterator[Metric]:
+        """Tell it as measures, one line for each type of event."""
+        seconds = HistogramMetricFamily("intentledger_append_seconds", "Time until an append was durable.")
+        seconds.add_metric((), _buckets(self._took), self._took.seconds)
+        events = CounterMetricFamily("intentledger_events", "Events that this process appended.", labels=("type",))
+        for name, count in sorted(self._events.items()):
+            events.add_metric((name,), count)
+        yield from (seconds, events)
+
+
+class _Build(Collector):
+    """Which release this is."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Tell the version."""
+        version = importlib.metadata.version("intentledger")
+        yield InfoMetricFamily("intentledger_build", "The release.", value={"version": version})
+
+
+def _buckets(took: Tally) -> list[tuple[str, float]]:
+    return list(zip(_BOUNDS, map(float, accumulate(took.counts)), strict=True))

@@ -6,6 +6,7 @@ and never going back, so that the clocks of several processes cannot disagree ab
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,7 @@ from ledger.store import (
     Verdict,
     too_long,
 )
+from ledger.tally import Tally
 
 if TYPE_CHECKING:
     from ledger.database import Pool
@@ -65,6 +67,8 @@ class PostgresStore:
         self._database_time = datetime.min.replace(tzinfo=UTC)
         self._read_at = 0.0  # on the monotonic clock
         self._latest = self._database_time
+        self.took = Tally()  # until an append was durable
+        self.appended: Counter[str] = Counter()  # events, by type
 
     async def start(self) -> None:
         """Open the ledger, making it if there is none of its name, and begin to take appends. Raises `Unavailable`."""
@@ -85,7 +89,13 @@ class PostgresStore:
 
     async def append(self, append: Append) -> Verdict:
         """Append durably together with whatever else is appended now. Raises `Overloaded`, `InvariantViolation`."""
-        return await self._appender.append(append)
+        began = time.monotonic()
+        verdict = await self._appender.append(append)
+        if isinstance(verdict, Appended):
+            self.took.add(time.monotonic() - began)
+            for event in append.events:
+                self.appended[type(event).__name__] += 1
+        return verdict
 
     async def read(self, stream: str, after_version: int = 0) -> Sequence[Recorded]:
         """Return the events of one stream after a version, oldest first. Raises `Corrupt` beyond STREAM_EVENTS."""
