@@ -168,6 +168,7 @@ VIEW_BUSY_SECONDS: Final = 0.0005  # a turn of the event loop that takes longer 
 VIEW_RETRY_SECONDS: Final = 1.0  # between attempts of a view that cannot go on
 VIEW_DIGEST_RATIO: Final = 50.0  # a digest stands for that many times the seconds it took: at most 2 % of a core
 REPLAY_BATCH_EVENTS: Final = 10_000
+REPLAY_ROWS_KEPT: Final = 20_000  # of each view, in memory while it is rebuilt: some 30 MB of the widest
 REPLAY_SWAP_SECONDS: Final = 3_600.0  # for one statement over a whole view, in which every row may have changed
 
 # What proofs and witnesses take on.
@@ -206,5 +207,27 @@ LOG_RETRY_SECONDS: Final = 1.0  # between attempts to publish a checkpoint at a 
 LOG_RETRY_CAP_SECONDS: Final = 60.0  # and at most
 LOG_PLACE_SECONDS: Final = 10.0  # for one checkpoint at one place
 LOG_WITNESS_SECONDS: Final = 1.0  # between two checkpoints for the same witness, which may be somebody else's machine
+LOG_ASK_SECONDS: Final = 2.0  # for what a place outside knows, at start-up; one that is away delays it no longer
+LOG_LATE_SECONDS: Final = 10.0  # without a checkpoint, until it is said at /readyz
 LOG_WITNESSES: Final = 16
 LOG_KEYS: Final = 16  # in one file: those that sign, and those that did
+
+# What the watch over behaviour takes for granted. Changing one of these, or the model, raises the revision of the view.
+BEHAVIOUR_COUNT_MIN: Final = 10  # fewer in a window are never odd: somebody tries something out
+BEHAVIOUR_QUIET_MINUTES: Final = 60  # what goes on is told once an hour
+BEHAVIOUR_CAPS: Final = (100, 300, 600, 1_200)  # in 1, 5, 15, 60 minutes, for whom nobody knows yet: a busy agent's
+BEHAVIOUR_DENIED_CAPS: Final = (10, 15, 20, 30)  # the same for attempts that were denied
+BEHAVIOUR_AMOUNTS_MIN: Final = 30  # amounts, before any of them can be odd
+BEHAVIOUR_USES_MIN: Final = 200  # actions of an agent, before its first use of an operation is odd,
+BEHAVIOUR_AGE_MINUTES: Final = 7 * 1_440  # and how long it has been known by then
+BEHAVIOUR_ROLE_USES: Final = 20  # of an operation by others of the same role, which make it ordinary
+BEHAVIOUR_TARGETS: Final = 32  # who reaches more of them with an operation reaches anybody
+BEHAVIOUR_TARGET_USES: Final = 300  # in a row without a new target, before one is odd
+BEHAVIOUR_READING_SECONDS: Final = (2, 1)  # nobody reads a question in less, and so much more for each action in it
+BEHAVIOUR_FAST_ANSWERS: Final = 3  # of the last 10, before it is odd: a person may have seen one before
+BEHAVIOUR_APPROVALS: Final = 50  # in a row without a single no, before it is odd
+BEHAVIOUR_GRANTS: Final = 8  # under which an agent acted lately, named in an anomaly
+BEHAVIOUR_FINDINGS: Final = 32  # kept of an agent and operation; those of more than a day
+BEHAVIOUR_WATCH_SECONDS: Final = 0.2  # between two looks at what was found
+BEHAVIOUR_FRESH_SECONDS: Final = 86_400  # what was found longer ago was history when the watch began: told to nobody
+BEHAVIOUR_STANDING: Final = 1_000  # anomalies that stand at once, as policy sees them; the newest ones

@@ -6,7 +6,7 @@ to say at which position it stopped, and it does not pay for decoding events tha
 
 import asyncio
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 from asyncpg import Record
@@ -31,8 +31,29 @@ class Batch(msgspec.Struct, frozen=True):
     failure: str | None = None  # why it ends there, if the next one cannot be understood
 
 
+class Source(Protocol):
+    """Where events are read: a connection, or one that is shared."""
+
+    async def fetch(self, query: str, /, *args: Any) -> list[Record]:
+        """Run a query and return its rows."""
+
+
+class Shared:
+    """A connection on which several read, one after the other."""
+
+    def __init__(self, connection: "Connection") -> None:
+        """Share this connection among those who read through this object only."""
+        self._connection = connection
+        self._turn = asyncio.Lock()
+
+    async def fetch(self, query: str, /, *args: Any) -> list[Record]:
+        """Wait for a turn, run a query and return its rows."""
+        async with self._turn:
+            return await self._connection.fetch(query, *args)
+
+
 async def read_batch(
-    connection: "Connection",
+    source: Source,
     ledger: str,
     reads: Collection[type[Event]],
     *,
@@ -47,7 +68,7 @@ async def read_batch(
     passed = EVENT_TYPES.keys() - {event.__name__ for event in reads} - UPCAST.keys()
     found: dict[str, list[Recorded]] = {}
     end = after
-    records = await connection.fetch(_READ, ledger, after, limit)
+    records = await source.fetch(_READ, ledger, after, limit)
     for count, record in enumerate(records):
         position, stream, type_name = record["position"], record["stream"], record["type"]
         if until is not None and position > until:
@@ -65,11 +86,11 @@ async def read_batch(
 
 
 class ReadAhead:
-    """Reads the next batch of events while the last one is folded, on a connection of its own."""
+    """Reads the next batch of events while the last one is folded."""
 
-    def __init__(self, connection: "Connection", ledger: str, reads: Collection[type[Event]], limit: int) -> None:
+    def __init__(self, source: Source, ledger: str, reads: Collection[type[Event]], limit: int) -> None:
         """Read nothing yet; at most `limit` events at a time."""
-        self._connection = connection
+        self._source = source
         self._ledger = ledger
         self._reads = reads
         self._limit = limit
@@ -94,7 +115,7 @@ class ReadAhead:
             self._next = None
 
     def _begin(self, after: int, until: int) -> "_Reading":
-        batch = read_batch(self._connection, self._ledger, self._reads, after=after, limit=self._limit, until=until)
+        batch = read_batch(self._source, self._ledger, self._reads, after=after, limit=self._limit, until=until)
         return _Reading(after, until, asyncio.create_task(batch))
 
 

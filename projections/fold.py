@@ -7,7 +7,7 @@ how far the view has come and why it stops there. The caller owns the transactio
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -15,14 +15,10 @@ import sql
 from ledger.bounds import VIEW_SLICE_EVENTS
 from ledger.errors import Corrupt
 from ledger.events import Recorded
-from projections.feed import Batch, stopped, understand
+from projections.feed import Batch, Source, stopped, understand
 from projections.projection import Projection, R
-from projections.table import Table, changes
+from projections.rows import OfSubjects, Rows
 
-if TYPE_CHECKING:
-    from ledger.database import Connection
-
-Rows: TypeAlias = dict[str, tuple[R, ...]]  # by subject, each in key order
 Events: TypeAlias = Mapping[str, list[Recorded]]  # by subject, each in order
 
 _EARLIER: Final = sql.query("views.earlier")
@@ -35,11 +31,14 @@ class Reached(msgspec.Struct, frozen=True):
     failure: str | None = None
 
 
-async def bring_up(connection: "Connection", ledger: str, table: Table[R], after: int, batch: Batch) -> Reached:
-    """Bring a view from `after` up to the end of a batch, or to the event that it cannot apply."""
+async def bring_up(source: Source, ledger: str, rows: Rows[R], after: int, batch: Batch) -> Reached:
+    """Bring a view from `after` up to the end of a batch, or to the event that it cannot apply.
+
+    From `source` come the events of subjects whose rows were not kept although they have some.
+    """
     if after > batch.end:
         return Reached(after)
-    projection = table.projection
+    projection = rows.projection
     events = {
         subject: read
         for stream, of_stream in batch.events.items()
@@ -47,25 +46,25 @@ async def bring_up(connection: "Connection", ledger: str, table: Table[R], after
         and (read := [r for r in of_stream if type(r.event) in projection.reads and r.position > after])
     }
     older = [subject for subject, (first, *_) in events.items() if first.version > 1]
-    stored = await table.load(connection, ledger, older)
+    stored = await rows.load(older)
     before = stored
     if projection.forgets and len(stored) < len(older):
-        before = stored | await _forgotten(
-            connection, ledger, projection, {s: events[s] for s in older if s not in stored}
-        )
+        before = stored | await _forgotten(source, ledger, projection, {s: events[s] for s in older if s not in stored})
     reached = Reached(batch.end, batch.failure)
     while isinstance(folded := await _fold(projection, before, events, reached.position), Reached):
         reached = folded
-    await table.save(connection, ledger, changes(projection, stored, folded))
+    await rows.save(stored, folded)
     return reached
 
 
-async def _fold(projection: Projection[R], before: Rows[R], events: Events, until: int) -> Rows[R] | Reached:
+async def _fold(
+    projection: Projection[R], before: OfSubjects[R], events: Events, until: int
+) -> OfSubjects[R] | Reached:
     """Return the rows of the touched subjects after the events up to `until`, or where an event cannot be applied.
 
     Subjects are folded one after the other, so another event may fail at an earlier position: fold again up to there.
     """
-    folded: Rows[R] = {}
+    folded: OfSubjects[R] = {}
     since = 0
     for subject, of_subject in events.items():
         rows = before.get(subject, ())
@@ -84,12 +83,12 @@ async def _fold(projection: Projection[R], before: Rows[R], events: Events, unti
     return folded
 
 
-async def _forgotten(connection: "Connection", ledger: str, projection: Projection[R], events: Events) -> Rows[R]:
+async def _forgotten(source: Source, ledger: str, projection: Projection[R], events: Events) -> OfSubjects[R]:
     """Fold anew the rows that are not stored although their subjects have earlier events."""
     of_stream = {first.stream: subject for subject, (first, *_) in events.items()}
     firsts = [first.version for first, *_ in events.values()]
-    rows: Rows[R] = dict.fromkeys(events, ())
-    for record in await connection.fetch(_EARLIER, ledger, list(of_stream), firsts):
+    rows: OfSubjects[R] = dict.fromkeys(events, ())
+    for record in await source.fetch(_EARLIER, ledger, list(of_stream), firsts):
         recorded = understand(ledger, record)
         if type(recorded.event) in projection.reads:
             subject = of_stream[recorded.stream]

@@ -32,6 +32,7 @@ from projections.feed import read_batch
 from projections.fold import Reached, bring_up
 from projections.projection import Projection
 from projections.replay import Replayed, replay
+from projections.rows import Stored
 from projections.table import Table
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ class Follower:
             after = min(going.values())
             batch = await read_batch(connection, self._ledger, self._reads, after=after, limit=bounds.VIEW_BATCH_EVENTS)
             moved = {
-                name: await bring_up(connection, self._ledger, self._tables[name], position, batch)
+                name: await bring_up(connection, self._ledger, self._rows(connection, name), position, batch)
                 for name, position in going.items()
             }
             await self._move(connection, {n: r for n, r in moved.items() if r != self._reached[n]})
@@ -184,6 +185,9 @@ class Follower:
         await self._move(connection, stuck)
         self._note(stuck)
         return max((one.events for one in replayed), default=0)
+
+    def _rows(self, connection: "Connection", name: str) -> Stored[Any]:
+        return Stored(connection, self._ledger, self._tables[name])
 
     def _goes(self, name: str) -> bool:
         """Tell whether this process may move the view on."""

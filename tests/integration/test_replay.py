@@ -11,7 +11,8 @@ from views import everything, folded, make, stored, write
 from ledger import bounds
 from ledger.errors import Corrupt
 from ledger.ids import intent_of
-from projections import replay as replay_module
+from projections import rebuild as rebuild_module
+from projections import rows as rows_module
 from projections.catalogue import PROJECTIONS, chosen
 from projections.digest import Standings
 from projections.exposure import read_exposure
@@ -41,7 +42,8 @@ FORGED_ENTRY = """
 @pytest.fixture
 def small_batches(monkeypatch):
     monkeypatch.setattr(bounds, "VIEW_BATCH_EVENTS", 37)
-    monkeypatch.setattr(replay_module, "REPLAY_BATCH_EVENTS", 101)
+    monkeypatch.setattr(rebuild_module, "REPLAY_BATCH_EVENTS", 101)
+    monkeypatch.setattr(rows_module, "REPLAY_ROWS_KEPT", 20)
 
 
 @pytest.fixture
@@ -68,7 +70,7 @@ async def test_a_rebuild_equals_the_live_view_byte_for_byte(pool, store, connect
         assert one.position == len(events)
         assert one.digest == one.live_digest == standings[one.name].digest
         assert not one.swapped
-    assert [r.name for r in replayed] == ["intents", "audit", "exposure"]
+    assert [r.name for r in replayed] == [projection.name for projection in PROJECTIONS]
     assert seen[-1] == (len(events), len(events))
     assert len(seen) > 2
     assert seen == sorted(seen)

@@ -1,0 +1,139 @@
+"""Shadows: tables of the shape of the views, in `pg_temp`, into which the events of a ledger are folded anew.
+
+Nobody else sees them, they are not written to the WAL, and a crash leaves nothing to clean. The events are read on one
+connection, a batch ahead of the fold, and each shadow has a connection of its own, so that PostgreSQL and Python work
+at the same time; these connections may lead to another server. Memory is two batches and the rows kept
+(`projections/rows.py`), however long the ledger is.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, Generic
+
+import sql
+from ledger.bounds import REPLAY_BATCH_EVENTS
+from ledger.database import connection as borrowed
+from ledger.errors import Corrupt
+from ledger.events import Event
+from projections.feed import Batch, ReadAhead, Source, read_batch
+from projections.fold import Reached, bring_up
+from projections.projection import Projection, R
+from projections.rows import Kept
+from projections.table import SHADOW, Table
+
+if TYPE_CHECKING:
+    from ledger.database import Connection, Pool
+
+Progress = Callable[[int, int], None]  # events folded so far, events to fold
+
+_LOOK: Final = sql.query("views.checkpoints")
+_HOLD: Final = sql.query("views.hold")
+_SWAPPED: Final = sql.query("views.swapped")
+UNBOUNDED: Final = sql.query("views.unbounded")
+
+
+class Rebuild(Generic[R]):
+    """The shadow of one view and how far it has come."""
+
+    def __init__(self, source: Source, connection: "Connection", ledger: str, projection: Projection[R]) -> None:
+        """Read events from `source`; the shadow is of the session of `connection`."""
+        self.projection = projection
+        self.connection = connection
+        self.live = Table(projection)
+        self.shadow = Table(projection, SHADOW)
+        self.reached = Reached(0)
+        self._source = source
+        self._ledger = ledger
+        self._rows = Kept(connection, ledger, self.shadow)
+
+    async def take(self, batch: Batch) -> None:
+        """Fold a batch into the shadow, unless it has stopped before."""
+        if self.reached.failure is None:
+            self.reached = await bring_up(self._source, self._ledger, self._rows, self.reached.position, batch)
+
+    async def bring_to(self, position: int) -> None:
+        """Bring the shadow exactly to a position, or to the event that it cannot apply. Raises `Corrupt`."""
+        while self.reached.position < position and self.reached.failure is None:
+            after, reads = self.reached.position, self.projection.reads
+            batch = await read_batch(
+                self._source, self._ledger, reads, after=after, limit=REPLAY_BATCH_EVENTS, until=position
+            )
+            if batch.end == after and batch.failure is None:
+                raise Corrupt(
+                    f"The view {self.projection.name} is to be at position {position}, but the ledger ends at {after}. "
+                    "Nothing was changed; find out which of the two is not the newest."
+                )
+            await self.take(batch)
+        await self._rows.flush()
+
+    async def swap(self) -> bool:
+        """Catch up with the live view and put the rebuilt rows in the place of its own, in one transaction.
+
+        False, and nothing changed, if the rebuild could not come as far as the live view.
+        """
+        async with self.connection.transaction():
+            position = await checkpoint(self.connection, self._ledger, self.projection, _HOLD)
+            await self.connection.execute(UNBOUNDED)
+            await self.bring_to(position)
+            if self.reached.position != position:
+                return False
+            await self.replace()
+        return True
+
+    async def replace(self) -> None:
+        """Make the table on the shadow's server what the shadow is, with its checkpoint. The caller has the latter."""
+        await self.live.take_over(self.connection, self._ledger)
+        name, revision = self.projection.name, self.projection.revision
+        await self.connection.execute(_SWAPPED, self._ledger, name, self.reached.position, revision)
+
+    async def end(self) -> None:
+        """Drop the shadow."""
+        await self._rows.stop()
+        if not self.connection.is_closed():
+            await self.shadow.drop_shadow(self.connection)
+
+
+@asynccontextmanager
+async def rebuilds(
+    source: Source, pool: "Pool", ledger: str, projections: Sequence[Projection[Any]]
+) -> AsyncIterator[list[Rebuild[Any]]]:
+    """Make an empty shadow of each view, each on a connection of `pool`, and drop them afterwards."""
+    async with AsyncExitStack() as parts:
+        made = []
+        for projection in projections:
+            connection = await parts.enter_async_context(borrowed(pool))
+            rebuild = Rebuild(source, connection, ledger, projection)
+            parts.push_async_callback(rebuild.end)
+            await rebuild.shadow.create_shadow(connection)
+            made.append(rebuild)
+        yield made
+
+
+async def fold_together(
+    source: Source, ledger: str, rebuilding: Sequence[Rebuild[Any]], until: int, progress: Progress
+) -> int:
+    """Bring all shadows to a position from one reading of the events; return how many were folded."""
+    reads = frozenset[type[Event]]().union(*(rebuild.projection.reads for rebuild in rebuilding))
+    ahead = ReadAhead(source, ledger, reads, REPLAY_BATCH_EVENTS)
+    folded = end = 0
+    try:
+        while end < until:
+            batch = await ahead.batch(end, until)
+            for fault in await asyncio.gather(*(r.take(batch) for r in rebuilding), return_exceptions=True):
+                if fault is not None:  # raised once nobody works on a connection any more
+                    raise fault
+            folded += batch.count
+            progress(batch.end, until)
+            if batch.end == end or batch.failure is not None:
+                break
+            end = batch.end
+    finally:
+        await ahead.end()
+    return folded
+
+
+async def checkpoint(connection: "Connection", ledger: str, projection: Projection[Any], query: str = _LOOK) -> int:
+    """Return where the live view of a server stands."""
+    record = await connection.fetchrow(query, ledger, [projection.name])
+    return record["position"] if record is not None else 0
