@@ -18,10 +18,12 @@ from adapters.registry import Registry
 from coordinator.moves import Invocation
 from coordinator.outcome import Answer, NotSent
 from coordinator.places import AdapterStanding, Places
+from coordinator.seals import Seals
 from coordinator.undecided import deadline
 from ledger import bounds
-from ledger.errors import AdapterError, InDoubt
+from ledger.errors import AdapterError, Erased, InDoubt
 from ledger.ids import action_key
+from ledger.intent_seal import IntentSeal, is_personal
 from ledger.intents import JSON, Guarantee, Verb
 from ledger.phases import UNDECIDED
 from ledger.state import ActionState, IntentState
@@ -55,10 +57,11 @@ class _Sending(msgspec.Struct, frozen=True):
 class Calls:
     """Makes the calls that `decide` asks for. Holds no database connection and no lock while it waits."""
 
-    def __init__(self, store: Store, registry: Registry) -> None:
-        """Call the adapters of `registry` for intents of `store`'s ledger."""
+    def __init__(self, store: Store, registry: Registry, seals: Seals | None = None) -> None:
+        """Call the adapters of `registry` for intents of `store`'s ledger; `seals` open what is personal for them."""
         self._store = store
         self._registry = registry
+        self._seals = seals or Seals(store.ledger, None, registry)
         self._places = {name: Places(name, limits) for name, limits in registry.limits.items()}
 
     def standings(self) -> Sequence[AdapterStanding]:
@@ -82,8 +85,9 @@ class Calls:
         """
         if not invocations:
             return []
+        seal = await self._seals.of(state.submitted) if is_personal(state.submitted) else None
         now = self._store.now()
-        return await self._answers([self._sending(one, state, lease, now) for one in invocations], lease)
+        return await self._answers([self._sending(one, state, lease, now, seal) for one in invocations], lease)
 
     async def look(
         self, state: IntentState, criteria: Sequence[Criterion], lease: Lease
@@ -176,15 +180,17 @@ class Calls:
             return None
         return self._places[self._registry.adapter(operation).name]
 
-    def _sending(self, invocation: Invocation, state: IntentState, lease: Lease, now: datetime) -> _Sending:
-        action = state.action(invocation.action)
+    def _sending(
+        self, invocation: Invocation, state: IntentState, lease: Lease, now: datetime, seal: IntentSeal | None
+    ) -> _Sending:
+        action, erased = _opened(state.action(invocation.action), seal)
         plan = action.plan
         undo = Verb.COMPENSATE in (invocation.verb, invocation.about)
-        return self._bounded(
+        sending = self._bounded(
             state,
             lease,
             now,
-            lambda adapter, call: _dispatch(adapter, invocation, action, call),
+            lambda adapter, call: _dispatch(adapter, invocation, action, call, erased),
             asks=invocation.verb,
             verb=invocation.about or invocation.verb,
             action=plan.id,
@@ -192,6 +198,7 @@ class Calls:
             params=plan.params,
             key=plan.undo_key if undo else action.key,
         )
+        return sending if erased is None else msgspec.structs.replace(sending, speaks=False)
 
     def _looking(self, number: int, criterion: Criterion, state: IntentState, lease: Lease, now: datetime) -> _Sending:
         name = f"criterion-{number}"
@@ -266,7 +273,37 @@ def _not_offered(operation: str, now: datetime) -> NotSent:
     )
 
 
-async def _dispatch(adapter: Adapter, invocation: Invocation, action: ActionState, call: Call) -> Answer | Preview:
+def _opened(action: ActionState, seal: IntentSeal | None) -> tuple[ActionState, Erased | None]:
+    """Return an action as its adapter must see it; where personal data are gone, what is left of it, and the error."""
+    if seal is None:
+        return action, None
+    plan = action.plan
+    try:
+        params, receipt, result = seal.opened((plan.params, action.receipt, action.result))
+    except Erased as error:
+        left = msgspec.structs.replace(plan, params=seal.left(plan.params))
+        return msgspec.structs.replace(action, plan=left, receipt=None, result=None), error
+    plan = msgspec.structs.replace(plan, params=params)
+    return msgspec.structs.replace(action, plan=plan, receipt=receipt, result=result), None
+
+
+async def _dispatch(
+    adapter: Adapter, invocation: Invocation, action: ActionState, call: Call, erased: Erased | None
+) -> Answer | Preview:
+    """Call the verb. Of an action whose personal data are gone only the abort is called, which needs the key alone."""
+    if erased is None:
+        return await _called(adapter, invocation, action, call)
+    if invocation.verb is not Verb.ABORT:
+        raise erased
+    try:
+        return await _called(adapter, invocation, action, call)
+    except AdapterError:
+        raise
+    except Exception:  # noqa: BLE001 - it did need more
+        raise erased from None
+
+
+async def _called(adapter: Adapter, invocation: Invocation, action: ActionState, call: Call) -> Answer | Preview:
     match invocation.verb:
         case Verb.PREVIEW:
             return await adapter.preview(call)

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Literal, assert_never
 
-import msgspec
 import structlog
 
 from adapters.registry import Registry
@@ -17,10 +16,12 @@ from authority.grants import Principal
 from coordinator import people
 from coordinator.backoff import pauses
 from coordinator.calls import Calls
-from coordinator.guards import notable, policy_active
-from coordinator.intake import Fault, Request, faults, likeness, submitted
+from coordinator.guards import notable
+from coordinator.intake import Request
 from coordinator.places import AdapterStanding
 from coordinator.runner import Runner
+from coordinator.seals import Seals
+from coordinator.submissions import Accepted, Submissions
 from coordinator.undo_plans import UndoPlans
 from coordinator.undo_runner import UndoRunner
 from coordinator.worker import Worker
@@ -28,18 +29,12 @@ from ledger import bounds
 from ledger.errors import (
     Conflict,
     Corrupt,
-    Invalid,
-    InvariantViolation,
-    KeyReused,
     NotFound,
-    Overloaded,
-    PossibleDuplicate,
     Unauthenticated,
     Unavailable,
 )
-from ledger.events import Event, GrantIssued, IntentSubmitted, Recorded
-from ledger.ids import intent_id, intent_stream
-from ledger.intents import Mode
+from ledger.events import Event, GrantIssued, Recorded
+from ledger.ids import intent_stream
 from ledger.phases import TERMINAL, UNDECIDED, Phase
 from ledger.state import IntentState, fold
 from ledger.store import (
@@ -47,27 +42,16 @@ from ledger.store import (
     Appended,
     Due,
     GrantAlive,
-    Guard,
     GuardFailed,
-    KeyUnused,
-    PolicyActive,
     Store,
-    Take,
     Unknown,
-    Unlike,
     VersionConflict,
 )
+from ledger.subject_keys import SubjectKeys
 
 log = structlog.get_logger(__name__)
 
-_TRIES: Final = 5  # of a person's word against a worker that keeps appending, of a submission against authority
-
-
-class Accepted(msgspec.Struct, frozen=True):
-    """A durable intent; `hit` when it was there already, under the same key and with the same body."""
-
-    state: IntentState
-    hit: bool
+_TRIES: Final = 5  # of a person's word against a worker that keeps appending
 
 
 class Coordinator:
@@ -83,9 +67,11 @@ class Coordinator:
         *,
         lease_seconds: float = bounds.LEASE_SECONDS,
         notify: bool = False,
+        keys: SubjectKeys | None = None,
     ) -> None:
         """`entropy(n)` gives n random bytes; `worker_name` must differ between processes.
 
+        `keys`: of data subjects; without them no intent with personal data is taken or worked.
         `notify`: somebody wants to be told of questions to people and their answers, through the outbox.
         """
         self._notify = notify
@@ -94,9 +80,13 @@ class Coordinator:
         self._registry = registry
         self._authority = authority
         self._entropy = entropy
-        self.calls = Calls(store, registry)
-        runner = Runner(store, self.calls, authority, notify=notify)
+        self._seals = seals = Seals(store.ledger, keys, registry)
+        self.calls = Calls(store, registry, seals)
+        runner = Runner(store, self.calls, authority, seals, notify=notify)
         self._worker = Worker(store, runner, UndoRunner(store, registry), worker_name, lease_seconds)
+        self._submissions = Submissions(
+            store, registry, authority, entropy, worker=self._worker, seals=seals, look=self.get
+        )
         self.undo_plans = UndoPlans(store, registry, authority, entropy, self._worker.wake)
 
     @property
@@ -117,89 +107,8 @@ class Coordinator:
         await self._worker.drain(seconds)
 
     async def submit(self, principal: Principal, request: Request) -> Accepted:
-        """Record an intent durably and begin to work on it.
-
-        A key that is known is answered by its intent, even where a new one would be refused. Raises `Invalid` with
-        every fault, `KeyReused`, `PossibleDuplicate`, `Unauthenticated` (the grant has died), `Overloaded` (nothing was
-        recorded), or `Unavailable` (it may have been: the same key gives the truth).
-        """
-        found = faults(request, self._registry)
-        if found or self._worker.full:
-            return await self._replay_or_refuse(principal, request, found)
-        contract = await self._authority.task(request.task) if request.task is not None else None
-        intent = intent_id(self._store.now(), self._entropy(10))
-        first = submitted(request, self._registry, principal, self._store.ledger, intent, contract=contract)
-        in_vain: list[str] = []
-        for _ in range(_TRIES):
-            until = self._worker.lease_until()
-            verdict = await self._store.append(await self._first_append(principal, first, in_vain))
-            match verdict:
-                case Appended(recorded, epoch):
-                    state = fold(recorded)
-                    if state is None:
-                        raise InvariantViolation("An accepted intent has no state.")
-                    if epoch is not None:
-                        self._worker.begin(intent, epoch, until, state)
-                    return Accepted(state, hit=False)
-                case GuardFailed():
-                    replayed = await self._refused(verdict, request, in_vain)
-                    if replayed is not None:
-                        return replayed
-                case Unknown(reason):
-                    raise Unavailable(
-                        f"Whether the intent was recorded is not known: {reason} The same key gives the truth."
-                    )
-                case VersionConflict():
-                    raise InvariantViolation(f"The new id {intent} was already in use.")
-                case _:
-                    assert_never(verdict)
-        raise Overloaded("Authority kept changing while this was submitted. Nothing was recorded; retry.")
-
-    async def _refused(self, failed: GuardFailed, request: Request, in_vain: list[str]) -> Accepted | None:
-        """Say why a guard keeps a new intent out, answer it by the one that has its key, or let it try again."""
-        match failed:
-            case GuardFailed(KeyUnused(), used_by, digest):
-                return await self._replay(used_by, digest, request)
-            case GuardFailed(GrantAlive(grant)):
-                self._authority.dead(grant)
-                raise Unauthenticated("This token is not alive. Nothing was recorded.")
-            case GuardFailed(PolicyActive()):
-                await self._authority.refresh_policy()
-            case GuardFailed(Unlike(), str(like)) if like not in in_vain and await self._was_in_vain(like):
-                in_vain.append(like)
-            case GuardFailed(Unlike(), like):
-                raise PossibleDuplicate(intent=like)
-            case _:
-                raise InvariantViolation(f"A submission met the guard {type(failed.guard).__name__}.")
-        return None
-
-    async def _first_append(self, principal: Principal, first: IntentSubmitted, in_vain: Sequence[str]) -> Append:
-        """Return what is recorded at once: the intent, and the verdict where no facts are needed for it."""
-        now = self._store.now()
-        no_facts = first.mode is Mode.EXECUTE and not any(plan.facts for plan in first.actions)
-        authority = self._authority
-        verdict = await (authority.verdict(first, {}, now) if no_facts else authority.foregone(first, now))
-        denied = verdict is not None and verdict.effect == "deny"
-        guards: list[Guard] = [
-            KeyUnused(principal.namespace, first.idempotency_key, first.request_digest),
-            GrantAlive(principal.grant),
-        ]
-        if verdict is not None:
-            guards.append(policy_active(verdict.policy_set))
-        like = likeness(first)
-        if like is not None and not denied:
-            guards.append(Unlike(like, 0 if first.again else bounds.DUPLICATE_SECONDS, tuple(in_vain)))
-        return Append(
-            stream=intent_stream(first.intent),
-            expected_version=0,
-            events=(first,) if verdict is None else (first, verdict),
-            guards=tuple(guards),
-            work=None if denied else Take(self._worker.name, self._lease_seconds),
-        )
-
-    async def _was_in_vain(self, intent: str) -> bool:
-        """Tell whether an intent has ended without leaving any effect: repeating it repeats nothing."""
-        return (await self.get(intent)).phase in {Phase.DENIED, Phase.ABORTED, Phase.COMPENSATED}
+        """Record an intent durably and begin to work on it: see `Submissions.submit`."""
+        return await self._submissions.submit(principal, request)
 
     async def get(self, intent: str, at_position: int | None = None) -> IntentState:
         """Return an intent as it is, or as it was at a position of the ledger. Raises `NotFound`."""
@@ -332,6 +241,9 @@ class Coordinator:
         for _ in range(_TRIES):
             state = await self.get(intent)
             event = await word(state)
+            seal = await self._seals.of(state.submitted)
+            if seal is not None:  # what people write may name whom it is about
+                event = seal.sealed(event)
             verdict = await self._store.append(
                 Append(
                     stream=intent_stream(intent),
@@ -356,22 +268,6 @@ class Coordinator:
                 case _:
                     assert_never(verdict)
         raise Conflict("The intent kept moving while you answered. Nothing was changed; look at it and try again.")
-
-    async def _replay(self, intent: str | None, digest: str | None, request: Request) -> Accepted:
-        if digest != request.request_digest:
-            raise KeyReused(intent=intent)
-        if intent is None:
-            raise InvariantViolation("An idempotency key is in use by no intent.")
-        return Accepted(await self.get(intent), hit=True)
-
-    async def _replay_or_refuse(self, principal: Principal, request: Request, found: Sequence[Fault]) -> Accepted:
-        """Refuse a new intent; one that was accepted long ago is not undone by what has changed since."""
-        known = await self._store.submission(principal.namespace, request.idempotency_key)
-        if known is not None:
-            return await self._replay(known.intent, known.request_digest, request)
-        if found:
-            raise Invalid("The intent does not fit the catalogue. Nothing was recorded.", errors=found)
-        raise Overloaded
 
     async def _legible(self, intent: str) -> IntentState | None:
         try:

@@ -26,7 +26,7 @@ from coordinator.moves import Invocation
 from ledger import bounds
 from ledger import events as e
 from ledger.canonical import canonical
-from ledger.errors import AdapterError, InDoubt, InvariantViolation, Permanent, Transient
+from ledger.errors import AdapterError, Erased, InDoubt, InvariantViolation, Permanent, Transient
 from ledger.intents import JSON, Verb, has_hold
 from ledger.phases import Step
 from ledger.state import ActionState, IntentState
@@ -143,6 +143,8 @@ def _committed(action: ActionState, answer: Answer, now: datetime) -> e.Event:
     match answer:
         case Result(data):
             return e.ActionDone(action=plan.id, result=data)
+        case Erased():  # nothing was sent now, which says nothing about before; nobody can ask any more
+            return e.CommitInDoubt(action=plan.id, reason=_words(answer), retry_at=now)
         case Permanent():
             return e.ActionFailed(action=plan.id, reason=_words(answer))
         case Transient() if exhausted and action.step is not Step.COMMIT_IN_DOUBT:

@@ -19,6 +19,7 @@ Rules of this file:
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
@@ -29,10 +30,12 @@ from coordinator.decide import decide, forbidden
 from coordinator.guards import guards_of, notable, restore_of
 from coordinator.moves import Evaluate, Invocation, Invoke, Record, Rest, Verify, Wait
 from coordinator.outcome import Answer, NotSent, deferred, event_of, not_sent, preview_json, verified
+from coordinator.seals import Seals
 from coordinator.undecided import refusal
 from ledger import events as e
-from ledger.errors import AdapterError, InvariantViolation, Permanent
+from ledger.errors import AdapterError, Erased, InvariantViolation, NotReady, Permanent
 from ledger.ids import intent_stream
+from ledger.intent_seal import IntentSeal, is_personal
 from ledger.intents import JSON, Mode, Verb
 from ledger.phases import TERMINAL, UNDECIDED
 from ledger.state import IntentState, evolve, fold
@@ -63,6 +66,14 @@ class Refused(msgspec.Struct, frozen=True):
 
 Stopped = Lost | Refused
 
+_GONE: Final = "The personal data of somebody whom it is about were erased before it was decided."
+_LOOK_THERE: Final = (
+    "The personal data that the call needs were erased, so it can neither be sent nor asked about. Look there, then "
+    'resolve: "applied" if its effect is in the world, "not_applied" if not.'
+)
+_ONLY_A_PERSON: Final = frozenset({Verb.COMMIT, Verb.INQUIRE})
+"""Verbs of which nobody can tell any more what became of them; the others have an ending of their own."""
+
 
 class _Draft(msgspec.Struct):
     """An intent in our hands: what is durable, what is not yet, and the state that both together would give."""
@@ -70,10 +81,12 @@ class _Draft(msgspec.Struct):
     confirmed: IntentState
     imagined: IntentState
     pending: list[e.Event]
+    seal: IntentSeal | None = None  # of its personal data
 
     def add(self, events: Iterable[e.Event], now: datetime) -> None:
-        """Keep events until the next flush."""
-        for event in events:
+        """Keep events until the next flush, sealed where they must be."""
+        for given in events:
+            event = given if self.seal is None else self.seal.sealed(given)
             self.pending.append(event)
             self.imagined = evolve(
                 self.imagined,
@@ -98,8 +111,11 @@ class _Draft(msgspec.Struct):
 class Runner:
     """Moves intents on until they end, must wait, or are lost."""
 
-    def __init__(self, store: Store, calls: Calls, authority: Authority, *, notify: bool = False) -> None:
+    def __init__(
+        self, store: Store, calls: Calls, authority: Authority, seals: Seals | None = None, *, notify: bool = False
+    ) -> None:
         """Work on the ledger of `store`; `notify`: somebody wants to be told of questions to people."""
+        self._seals = seals
         self._notify = notify
         self._store = store
         self._calls = calls
@@ -107,9 +123,11 @@ class Runner:
 
     async def run(self, state: IntentState, lease: Lease) -> IntentState | Lost:
         """Move one intent on as far as it goes now; returns its durable state, and has given it out of hand."""
-        draft = _Draft(state, state, [])
+        draft = _Draft(state, state, [], await self._seal_of(state))
         while True:
             now = self._store.now()
+            if _is_gone(draft.seal, draft.imagined):
+                draft.add([e.AbortDecided(cause="guard", reason=_GONE)], now)
             stopped: IntentState | Stopped | None
             match decide(draft.imagined, now, alive=lease.alive):
                 case Record(events):
@@ -146,6 +164,8 @@ class Runner:
             if isinstance(answer, Preview):
                 raise InvariantViolation("Only a preview may be answered by a preview.")
             draft.add([event_of(call, draft.imagined.action(call.action), answer, now)], now)
+            if isinstance(answer, Erased) and call.verb in _ONLY_A_PERSON and draft.imagined.attention is None:
+                draft.add([e.AttentionRaised(action=call.action, reason=_LOOK_THERE)], now)
         return None
 
     def _those_that_may_leave(self, draft: _Draft, calls: Sequence[Invocation]) -> Sequence[Invocation]:
@@ -170,7 +190,7 @@ class Runner:
         state = draft.confirmed
         calls = [Invocation(Verb.PREVIEW, action) for action in preview]
         answers = dict(zip(preview, await self._calls.make(state, calls, lease), strict=True))
-        draft.add(await self._verdict(state, answers, dict(facts)), self._store.now())
+        draft.add(await self._verdict(state, draft.seal, answers, dict(facts)), self._store.now())
         return None
 
     async def _verify(
@@ -185,7 +205,11 @@ class Runner:
         return None
 
     async def _verdict(
-        self, state: IntentState, answers: Mapping[str, Answer | Preview], facts: dict[str, JSON]
+        self,
+        state: IntentState,
+        seal: IntentSeal | None,
+        answers: Mapping[str, Answer | Preview],
+        facts: dict[str, JSON],
     ) -> list[e.Event]:
         now = self._store.now()
         dry_run = state.submitted.mode is Mode.DRY_RUN
@@ -207,10 +231,18 @@ class Runner:
                 later.append(deferred(state.action(action), Verb.PREVIEW, answer.message, now))
         if later:
             return later
-        verdict = await self._authority.verdict(state.submitted, facts, now)
+        verdict = await self._judged(state, seal, facts, now)
         if dry_run and verdict.effect != "deny":
             return [verdict, e.IntentSimulated(previews=previews)]
         return [verdict]
+
+    async def _judged(
+        self, state: IntentState, seal: IntentSeal | None, facts: Mapping[str, JSON], now: datetime
+    ) -> e.PolicyEvaluated:
+        """Return the verdict of authority, which judges what was asked for; what it says is sealed when it is kept."""
+        if seal is None:
+            return await self._authority.verdict(state.submitted, facts, now)
+        return await self._authority.verdict(seal.opened(state.submitted), seal.opened(facts), now)
 
     async def asleep(self, state: IntentState, until: datetime | None = None) -> Due | Parked:
         """Return how an intent waits until then, or for a person: while it is undecided no longer than its grant lives.
@@ -236,6 +268,12 @@ class Runner:
         if not draft.pending:
             return None
         state = draft.confirmed
+        commit = _place(draft.pending, e.CommitDecided) if draft.seal is not None else None
+        if commit is not None:
+            draft.seal = await self._seal_of(state)  # it may have been erased while this was on its way
+            if draft.seal is None or draft.seal.erased:
+                draft.keep(commit, self._store.now())
+                return Refused()
         verdict = await self._store.append(
             Append(
                 stream=intent_stream(state.id),
@@ -258,6 +296,14 @@ class Runner:
         draft.pending = []
         return None
 
+    async def _seal_of(self, state: IntentState) -> IntentSeal | None:
+        """Return the seal of an intent with personal data, with the keys that are left. Raises `Unavailable`."""
+        if not is_personal(state.submitted):
+            return None
+        if self._seals is None:
+            raise NotReady("This process cannot open personal data.")
+        return await self._seals.of(state.submitted)
+
     async def _take_back(self, draft: _Draft, failed: GuardFailed) -> Refused:
         """Take back what the guard forbids: to be evaluated anew, or else decided against."""
         now = self._store.now()
@@ -271,6 +317,11 @@ class Runner:
         draft.keep(len(draft.pending) if decision is None else decision, now)
         draft.add([forbidden(draft.imagined, failed)], now)
         return Refused()
+
+
+def _is_gone(seal: IntentSeal | None, state: IntentState) -> bool:
+    """Tell whether an intent cannot be decided for, because whom it is about was erased."""
+    return seal is not None and seal.erased and state.phase in UNDECIDED
 
 
 def _place(events: Sequence[e.Event], *classes: type[e.Event]) -> int | None:

@@ -12,6 +12,7 @@ personal. Pure; made of an intent's events and the keys that are left.
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
 
@@ -21,10 +22,11 @@ from ledger import bounds
 from ledger.errors import Erased
 from ledger.event import Event
 from ledger.events import IntentSubmitted
-from ledger.intents import Personal
-from ledger.sealing import MARK, TOKEN, DataKey, each_text, is_sealed, open_text
+from ledger.intents import JSON, Personal
+from ledger.sealing import ERASED, MARK, TOKEN, DataKey, each_text, is_sealed, open_text
 
 T = TypeVar("T")
+Told = TypeVar("Told", bound=Event)
 
 _NAMES: Final = frozenset(
     {
@@ -73,17 +75,17 @@ class IntentSeal:
 
     def learn(self, value: Any, key: str) -> None:
         """Look for the texts in a personal value, from now on, wherever something is sealed."""
-        for text in _texts(value):
+        for text in texts(value):
             if text and (text not in self._known):
                 self._known[text] = key
         self._echo = _pattern(self._known)
 
     def seal(self, value: Any, key: str) -> str:
-        """Return the token of a personal value; one that is sealed already stays as it is. Raises `Erased`."""
+        """Return the token of a personal value; where the key is gone, nothing of it is kept."""
         if is_sealed(value):
             return str(value)
         if key not in self._keys:
-            raise Erased(_GONE)
+            return ERASED
         return self._keys[key].seal(self._ledger, self._intent, value)
 
     def text(self, text: str) -> str:
@@ -100,7 +102,7 @@ class IntentSeal:
         sealed: T = each_text(value, self.text)
         return sealed
 
-    def sealed(self, event: Event) -> Event:
+    def sealed(self, event: Told) -> Told:
         """Return an event about the intent as it may be recorded."""
         action = getattr(event, "action", None)
         changed: dict[str, Any] = {}
@@ -118,6 +120,14 @@ class IntentSeal:
     def opened(self, value: T) -> T:
         """Return a JSON value or struct with what was sealed in this intent opened. Raises `Erased`."""
         found: T = each_text(value, lambda text: open_text(text, self._open))
+        return found
+
+    def left(self, members: JSON) -> JSON:
+        """Return those members of an object that can still be opened, opened."""
+        found: JSON = {}
+        for name, member in members.items():
+            with suppress(Erased):
+                found[name] = self.opened(member)
         return found
 
     def keyed(self, digest: str) -> str:
@@ -167,11 +177,11 @@ class IntentSeal:
 
 def _tokens_under(value: Any, key: str) -> list[str]:
     """Return the tokens of one key that are whole values."""
-    found = [text for text in _texts(value) if is_sealed(text)]
+    found = [text for text in texts(value) if is_sealed(text)]
     return [text for text in found if TOKEN.fullmatch(text)[1] == key]  # type: ignore[index]
 
 
-def _texts(value: Any) -> Iterable[str]:
+def texts(value: Any) -> Iterable[str]:
     """Yield every text in a JSON value, and whole numbers as they are written."""
     if isinstance(value, str):
         yield value
@@ -179,10 +189,10 @@ def _texts(value: Any) -> Iterable[str]:
         yield str(value)
     elif isinstance(value, dict):
         for member in value.values():
-            yield from _texts(member)
+            yield from texts(member)
     elif isinstance(value, list | tuple):
         for member in value:
-            yield from _texts(member)
+            yield from texts(member)
 
 
 def _pattern(known: Mapping[str, str]) -> re.Pattern[str] | None:
