@@ -54,7 +54,7 @@ class Keyring(msgspec.Struct, frozen=True):
 
 
 def read_keys(file: Path) -> Keyring:
-    """Read the keys; an absent file holds none. Raises `Misconfigured` if others may read it or it holds anything else."""
+    """Read the keys; no file, no keys. Raises `Misconfigured` if others may read it or it holds anything else."""
     try:
         mode = file.stat().st_mode
         with file.open(encoding="utf-8") as opened:
@@ -75,7 +75,7 @@ def read_keys(file: Path) -> Keyring:
 
 
 def write_keys(file: Path, keys: Keyring) -> None:
-    """Replace the file, whole and on disk or not at all; make its directory if there is none. Raises `Misconfigured`."""
+    """Replace the file, whole and on disk or not at all, and make its directory. Raises `Misconfigured`."""
     lines = [*(str(key) for key in keys.retired), *(key.secret for key in keys.signing)]
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -63,11 +63,11 @@ class Log:
             return _signed(await reader.fetchrow(_COVERING, self.ledger, position))
 
     async def inclusion(self, position: int, size: int) -> list[bytes]:
-        """Return the proof that the event at `position` is in the tree of `size`: 1 ≤ position ≤ size ≤ the newest's."""
+        """Prove that the event at `position` is in the tree of `size`: 1 ≤ position ≤ size ≤ the newest's."""
         return await self._hashes(merkle.inclusion_ranges(position - 1, size))
 
     async def consistency(self, old: int, size: int) -> list[bytes]:
-        """Return the proof that the tree of `old` is a prefix of the tree of `size`: 0 ≤ old ≤ size ≤ the newest's."""
+        """Prove that the tree of `old` is a prefix of the tree of `size`: 0 ≤ old ≤ size ≤ the newest's."""
         return await self._hashes(merkle.consistency_ranges(old, size))
 
     async def root(self, size: int) -> bytes:

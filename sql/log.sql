@@ -3,6 +3,9 @@
 -- name: keep
 select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('log of ' || $1, 0));
 
+-- name: let_go
+select pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended('log of ' || $1, 0));
+
 -- name: newest
 select size, at, note
 from intent_ledger.log_checkpoints
