@@ -301,7 +301,7 @@ def test_chosen_names_what_there_is():
     assert chosen(()) == PROJECTIONS
     assert [p.name for p in chosen(("exposure", "audit"))] == ["exposure", "audit"]
     with pytest.raises(LookupError, match="intents, audit, exposure"):
-        chosen(("timeline",))
+        chosen(("horizon",))
 
 
 def test_a_follower_that_never_started_is_nowhere():
