@@ -1,7 +1,7 @@
 """What a witness keeps in its directory: its key, and the checkpoint that it cosigned last for each log.
 
-    witness.key                     the private key, mode 0600; made when the directory is empty
-    <sha256 of origin>/checkpoint   a signed note, with the log's signatures and the witness's cosignature
+    witness.key                     the private key, mode 0600; made while there is no checkpoint
+    <sha256 of origin>.checkpoint   a signed note, with the log's signatures and the witness's cosignature
     lock                            held by the one process that may write here
 
 A checkpoint is on the disk, whole, before anybody is told of it. One that cannot be read or that the witness's own key
@@ -19,6 +19,7 @@ from typing import Final
 from gateway.data_directory import claim
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.errors import Corrupt, Malformed, Misconfigured, Tampered
+from ledger.log_keys import write_whole
 from ledger.signed_note import (
     COSIGNATURE,
     NOTE_BYTES,
@@ -31,7 +32,7 @@ from ledger.signed_note import (
 
 _KEY: Final = "witness.key"
 _LOCK: Final = "lock"
-_CHECKPOINT: Final = "checkpoint"
+_CHECKPOINT: Final = ".checkpoint"
 
 
 def origin_hash(origin: str) -> str:
@@ -68,13 +69,10 @@ class Shelf:
 
     def keep(self, origin: str, note: Note) -> None:
         """Keep a cosigned checkpoint in the place of the one before; it is on the disk when this returns."""
-        path = self._path(origin)
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        _write_durably(path, str(note), 0o644)
-        _sync(self._directory)
+        write_whole(self._path(origin), str(note), 0o644)
 
     def _path(self, origin: str) -> Path:
-        return self._directory / origin_hash(origin) / _CHECKPOINT
+        return self._directory / (origin_hash(origin) + _CHECKPOINT)
 
 
 @contextmanager
@@ -97,8 +95,8 @@ def shelf(directory: Path, name: str, random_bytes: Callable[[int], bytes]) -> I
 def _signing_key(directory: Path, name: str, random_bytes: Callable[[int], bytes]) -> SigningKey:
     path = directory / _KEY
     try:
-        if not path.exists() and not any(one.is_dir() for one in directory.iterdir()):
-            _write_durably(path, SigningKey(name, random_bytes(32), COSIGNATURE).secret + "\n", 0o600)
+        if not path.exists() and not any(directory.glob("*" + _CHECKPOINT)):
+            write_whole(path, SigningKey(name, random_bytes(32), COSIGNATURE).secret + "\n", 0o600)
         key = parse_signing_key(path.read_text().strip())
     except (OSError, UnicodeDecodeError, Malformed) as error:
         raise Misconfigured(
@@ -108,22 +106,3 @@ def _signing_key(directory: Path, name: str, random_bytes: Callable[[int], bytes
     if (key.verifier.name, key.verifier.algorithm) != (name, COSIGNATURE):
         raise Misconfigured(f"The key in {path} is that of {key.verifier.name!r}, not {name!r}. Nothing was started.")
     return key
-
-
-def _write_durably(path: Path, text: str, mode: int) -> None:
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    _sync(path.parent)
-
-
-def _sync(directory: Path) -> None:
-    entry = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(entry)
-    finally:
-        os.close(entry)

@@ -158,6 +158,8 @@ SHEET_VALUE_LENGTH: Final = 300  # of one value that a person is asked to approv
 
 # What views take on, in the same process as the hot path.
 PAGE_EVENTS: Final = 20_000  # folded for one page of intents, some 50 ms of Python; a page of poison intents is shorter
+AUDIT_SEGMENTS: Final = 512  # searched for one page: 17 million events, some 50 ms where nothing at all is found
+AUDIT_PAGE_BYTES: Final = 8 * 1024 * 1024  # of facts and answers of outside systems on one page; else it is shorter
 CUSTODIES_KEPT: Final = 20_000  # custody chains of streams, for the feed; some 200 bytes each
 VIEW_BATCH_EVENTS: Final = 4_000  # one batch of a follower: the more, the fewer rows are written twice
 VIEW_SLICE_EVENTS: Final = 500  # folded between two looks at the event loop, about a millisecond
@@ -172,6 +174,8 @@ REPLAY_ROWS_KEPT: Final = 20_000  # of each view, in memory while it is rebuilt:
 REPLAY_SWAP_SECONDS: Final = 3_600.0  # for one statement over a whole view, in which every row may have changed
 
 # What proofs and witnesses take on.
+VERIFY_PAGE_EVENTS: Final = 64 * 256  # whole tiles; some 10 MB
+VERIFY_SECONDS: Final = 3_600  # for one statement over a whole ledger
 RECEIPT_EVENTS: Final = 2_000  # some 5 MB, made in a second; an intent that has more was retried for days
 RECEIPT_BYTES: Final = 32 * 1024 * 1024
 PROOF_HASHES: Final = 63  # C2SP tlog-witness; a tree of 2^63 leaves needs no more
@@ -190,6 +194,7 @@ EXPORT_BATCH_EVENTS: Final = 2_000  # looked at by the exporter of spans in one 
 EXPORT_SPANS: Final = 512  # sent at once, the usual batch of OpenTelemetry
 EXPORT_LEASE_SECONDS: Final = 30.0  # above EXPORT_SECONDS; how long a dead exporter delays spans
 EXPORT_SECONDS: Final = 10.0  # for one request to a collector, OpenTelemetry's default
+EXPORT_PAUSE_SECONDS: Final = 1.0  # between two batches while little happens; spans are behind by that much
 EXPORT_RETRY_SECONDS: Final = 5.0  # between attempts to reach one
 CENSUS_SECONDS: Final = 5.0  # between two counts of what waits in a ledger, for metrics
 
