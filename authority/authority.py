@@ -95,14 +95,14 @@ class Authority:
         expiries = [one.expires_at for one in await self._tokens.chain(grant) if one.expires_at is not None]
         return min(expiries, default=None)
 
-    def unbounded(self, principal: Principal) -> None:
+    def unbounded(self, principal: Principal, why: str = "Policy binds everybody") -> None:
         """Raise `Forbidden` for anybody but a person who may do everything: what binds all, no one else changes."""
         self.person(principal)
         for grant in principal.chain:
             everything = any(one.operation == "*" and not one.where for one in permissions(grant))
             if not everything or grant.task is not None:
                 raise Forbidden(
-                    f"Policy binds everybody, and grant {grant.grant} does not permit everything: somebody whose whole "
+                    f"{why}, and grant {grant.grant} does not permit everything: somebody whose whole "
                     "chain does must change it. Nothing was recorded."
                 )
 

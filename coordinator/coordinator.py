@@ -35,6 +35,7 @@ from ledger.errors import (
 )
 from ledger.events import Event, GrantIssued, Recorded
 from ledger.ids import intent_stream
+from ledger.intent_seal import IntentSeal
 from ledger.phases import TERMINAL, UNDECIDED, Phase
 from ledger.state import IntentState, fold
 from ledger.store import (
@@ -124,6 +125,10 @@ class Coordinator:
         if not recorded:
             raise NotFound(f"There is no intent {intent} in this ledger.")
         return recorded
+
+    async def seal_of(self, state: IntentState) -> IntentSeal | None:
+        """Return what opens the personal data of an intent, with the keys that are left; None if it has none."""
+        return await self._seals.of(state.submitted)
 
     async def rest(self, intent: str) -> IntentState:
         """Wait until the intent has ended or waits for a person, for as long as the caller lets us."""
@@ -241,7 +246,7 @@ class Coordinator:
         for _ in range(_TRIES):
             state = await self.get(intent)
             event = await word(state)
-            seal = await self._seals.of(state.submitted)
+            seal = await self.seal_of(state)
             if seal is not None:  # what people write may name whom it is about
                 event = seal.sealed(event)
             verdict = await self._store.append(

@@ -190,7 +190,7 @@ class Runner:
         state = draft.confirmed
         calls = [Invocation(Verb.PREVIEW, action) for action in preview]
         answers = dict(zip(preview, await self._calls.make(state, calls, lease), strict=True))
-        draft.add(await self._verdict(state, draft.seal, answers, dict(facts)), self._store.now())
+        draft.add(await self._verdict(state, answers, dict(facts), draft.seal), self._store.now())
         return None
 
     async def _verify(
@@ -207,9 +207,9 @@ class Runner:
     async def _verdict(
         self,
         state: IntentState,
-        seal: IntentSeal | None,
         answers: Mapping[str, Answer | Preview],
         facts: dict[str, JSON],
+        seal: IntentSeal | None = None,
     ) -> list[e.Event]:
         now = self._store.now()
         dry_run = state.submitted.mode is Mode.DRY_RUN

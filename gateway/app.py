@@ -23,11 +23,15 @@ import structlog
 from adapters.configuration import load_sound
 from adapters.registry import Registry
 from authority.authority import Authority
+from authority.subjects import Subjects
 from coordinator.coordinator import Coordinator
 from coordinator.reconciler import Changed, Reconciler
-from gateway.data_directory import token_file
+from gateway import opening
+from gateway.census import Census
+from gateway.data_directory import keyring_file, token_file
 from gateway.database import database, patiently
 from gateway.door import Door, Limits, Service
+from gateway.keyring_file import KeyringFile
 from gateway.metrics import Metrics
 from gateway.openapi import document
 from gateway.operator_token import ensure_operator
@@ -36,12 +40,14 @@ from gateway.render import encode
 from gateway.routes import ROUTES
 from gateway.server import listening
 from gateway.settings import Settings
+from gateway.telemetry import export_spans
 from gateway.webhook_sender import Sender
 from ledger import bounds
 from ledger.database import open_pool
 from ledger.migrations import migrate
 from ledger.outbox import Outbox
 from ledger.postgres_store import PostgresStore
+from ledger.subject_keys import StoredSubjectKeys
 from projections.catalogue import PROJECTIONS
 from projections.custody import Custody
 from projections.digest import Standings
@@ -124,7 +130,7 @@ def stop_on_signals(stop: asyncio.Event) -> None:
 def new_door(limits: Limits) -> Door:
     """Make a door with every route and no service behind it yet."""
     described = encode(document(ROUTES, importlib.metadata.version("intentledger")))
-    return Door(ROUTES, described, limits, Metrics(), secrets.token_hex(4))
+    return Door(ROUTES, described, limits, Metrics(), secrets.token_hex(4), opened=opening.opened)
 
 
 async def open_service(
@@ -135,9 +141,11 @@ async def open_service(
     lease_seconds: float = bounds.LEASE_SECONDS,
     *,
     notify: bool = False,
+    keyring: KeyringFile | None = None,
 ) -> Service:
     """Open every part on a migrated database; `parts` closes them in reverse. Raises `Unavailable`.
 
+    `keyring`: without one nothing personal is taken, sealed or opened.
     `notify`: there is a receiver of webhooks, so that what it must be told goes into the outbox.
     """
     pool = await open_pool(dsn, bounds.POOL_CONNECTIONS)
@@ -150,13 +158,16 @@ async def open_service(
     for adapter, sentences in registry.faults.items():
         for sentence in sentences:
             log.error("adapter_misconfigured", adapter=adapter, reason=sentence)
+    keys = None if keyring is None else await _subject_keys(pool, ledger, keyring)
     authority = Authority(store)
     parts.push_async_callback(authority.close)
     follower = Follower(pool, store, PROJECTIONS)
     await follower.start()
     parts.push_async_callback(follower.stop)
     name = f"{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-    coordinator = Coordinator(store, registry, authority, os.urandom, name, lease_seconds=lease_seconds, notify=notify)
+    coordinator = Coordinator(
+        store, registry, authority, os.urandom, name, lease_seconds=lease_seconds, notify=notify, keys=keys
+    )
     return Service(
         store=store,
         registry=registry,
@@ -165,6 +176,8 @@ async def open_service(
         follower=follower,
         standings=Standings(pool, ledger, PROJECTIONS),
         custody=Custody(pool, ledger),
+        subjects=Subjects(store, authority, keys),
+        subject_keys=keys,
         pool=pool,
     )
 
@@ -176,6 +189,10 @@ async def _open(parts: AsyncExitStack, door: Door, settings: Settings, registry:
     file = token_file(settings.data, settings.ledger)
     known = await patiently(lambda: ensure_operator(service.authority, file, secrets.token_bytes))
     _begin(parts, service, settings, door.metrics)
+    census = Census(service.pool, settings.ledger)
+    census.start()
+    parts.push_async_callback(census.stop)
+    door.metrics.collect(census)
     door.open(service)
     return file if known else None
 
@@ -194,6 +211,7 @@ async def _reach(parts: AsyncExitStack, settings: Settings, registry: Registry, 
                 registry,
                 settings.lease_seconds,
                 notify=settings.receiver is not None,
+                keyring=KeyringFile(settings.keyring or keyring_file(settings.data), os.urandom),
             )
             parts.push_async_exit(opened.pop_all())
             return service
@@ -212,6 +230,7 @@ def _begin(parts: AsyncExitStack, service: Service, settings: Settings, metrics:
         sender = Sender(outbox, service.store, settings.receiver, metrics.told)
         sender.start()
         parts.push_async_callback(sender.stop)  # before the coordinator: what it still does is told by the next start
+    export_spans(parts, service, settings, metrics)
 
 
 def _reconciliation(service: Service, settings: Settings) -> Reconciliation:
@@ -242,6 +261,14 @@ async def _cancelled(*tasks: "asyncio.Task[object]") -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
+
+
+async def _subject_keys(pool: "Pool", ledger: str, keyring: KeyringFile) -> StoredSubjectKeys:
+    """Bind the ledger to its keyring, made now if there never was one. Raises `Misconfigured`, `Unavailable`."""
+    keys = StoredSubjectKeys(pool, ledger, keyring, os.urandom)
+    keyring.ensure(make=not await keys.bound())
+    await keys.start()
+    return keys
 
 
 async def _close(pool: "Pool") -> None:

@@ -28,6 +28,11 @@ def token_file(directory: Path, ledger: str) -> Path:
     return directory / f"operator-{ledger}.token"
 
 
+def keyring_file(directory: Path) -> Path:
+    """Return where the master keys of the personal data of every ledger lie."""
+    return directory / "personal.keyring"
+
+
 def default_data_directory(environment: Mapping[str, str]) -> Path:
     """Return /var/lib/intentledger for root, otherwise intentledger below $XDG_DATA_HOME or ~/.local/share.
 

@@ -33,6 +33,7 @@ from pydantic import BaseModel
 from adapters.registry import Registry
 from authority.authority import Authority
 from authority.grants import Principal
+from authority.subjects import Subjects
 from coordinator.coordinator import Coordinator
 from gateway import gate
 from gateway.metrics import Metrics
@@ -53,6 +54,8 @@ from ledger.errors import (
     Unavailable,
 )
 from ledger.postgres_store import PostgresStore
+from ledger.sealing import MARK
+from ledger.subject_keys import SubjectKeys
 from projections.custody import Custody
 from projections.digest import Standings
 from projections.follower import Follower
@@ -60,6 +63,7 @@ from projections.follower import Follower
 log = structlog.get_logger(__name__)
 
 _BEARER: Final = re.compile(r"bearer +([A-Za-z0-9._~+/-]{1,512}=*)", re.IGNORECASE).fullmatch
+_SEALED: Final = MARK.encode()
 _PLACE: Final = re.compile(r"\{[a-z]+\}")
 _EVERYWHERE: Final[Mapping[str, str]] = {
     "Server": "intentledger",
@@ -89,6 +93,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     follower: Follower
     standings: Standings
     custody: Custody
+    subjects: Subjects
+    subject_keys: SubjectKeys | None  # None: nothing is sealed, and nothing sealed is opened
     pool: Any  # ledger.database.Pool, which exists for type checkers only
 
 
@@ -125,6 +131,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     refusal: type[Forbidden] = Forbidden  # what an agent is told where only a person may call
     guarded: bool = False  # what it appends checks the grant in the ledger, so a grant read a moment ago is enough here
     form: bool = False  # the body is a form, and refusals are written as OAuth clients read them
+    as_stored: bool = False  # it shows the record, byte for byte: what is sealed there stays sealed
     notes: str | None = None  # what a client cannot see from the shapes
 
 
@@ -168,13 +175,27 @@ class Visit:
         return web.Response(body=encode(value), status=status, headers=self.headers())
 
 
+Opener = Callable[[Visit, bytes], Awaitable[bytes]]
+
+
 class Door:
     """One process's door."""
 
     def __init__(
-        self, routes: Sequence[Route], document: bytes, limits: Limits, metrics: Metrics, process_name: str
+        self,
+        routes: Sequence[Route],
+        document: bytes,
+        limits: Limits,
+        metrics: Metrics,
+        process_name: str,
+        *,
+        opened: Opener | None = None,
     ) -> None:
-        """`document` describes the routes; `process_name` begins every request id and must differ between processes."""
+        """`document` describes the routes; `process_name` begins every request id and must differ between processes.
+
+        `opened` opens what is sealed in an answer (`gateway/opening.py`); without it that stays sealed.
+        """
+        self._opened = opened
         self.document = document
         self.limits = limits
         self.metrics = metrics
@@ -274,11 +295,20 @@ class Door:
             raise Malformed("A token does not belong into an address. Nothing was recorded; revoke this one.")
         visit.query = checked_query(route.query, request.query.items()) if asked else None
         try:
-            return await route.handler(visit)
+            return await self._unsealed(route, visit, await route.handler(visit))
         except Rejected:
             if route.guarded:  # nothing was appended, so nobody has asked the ledger whether the grant is alive
                 await _admitted(route, visit, fresh=True)
             raise
+
+    async def _unsealed(self, route: Route, visit: Visit, response: web.StreamResponse) -> web.StreamResponse:
+        """Open what is sealed in an answer in JSON, for who asked; an answer without any costs one look."""
+        body = response.body if isinstance(response, web.Response) else None
+        if self._opened is None or route.as_stored or not isinstance(body, bytes) or _SEALED not in body:
+            return response
+        if isinstance(response, web.Response) and response.content_type == "application/json":
+            response.body = await self._opened(visit, body)
+        return response
 
     def _admit(self) -> Service:
         if self.draining:

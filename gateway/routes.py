@@ -12,6 +12,7 @@ from gateway.routes_oauth import OAUTH_ROUTES
 from gateway.routes_policies import POLICY_ROUTES
 from gateway.routes_tasks import TASK_ROUTES
 from gateway.routes_timeline import TIMELINE_ROUTES
+from gateway.routes_subjects import SUBJECT_ROUTES
 from gateway.routes_undo_plans import UNDO_PLAN_ROUTES
 from gateway.routes_views import VIEW_ROUTES
 
@@ -22,6 +23,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *OAUTH_ROUTES,
     *POLICY_ROUTES,
     *TASK_ROUTES,
+    *SUBJECT_ROUTES,
     *UNDO_PLAN_ROUTES,
     *VIEW_ROUTES,
     *DIVERGENCE_ROUTES,

@@ -193,5 +193,6 @@ FEED_ROUTES: Final = (
         headers=("Accept", "Last-Event-ID"),
         answers={200: EventPage},
         media=(_JSON, _NDJSON, _SSE),
+        as_stored=True,
     ),
 )

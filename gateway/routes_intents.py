@@ -240,6 +240,7 @@ INTENT_ROUTES: Final = (
         name="get_intent_events",
         summary="Read the events of an intent",
         handler=stream,
+        as_stored=True,
         answers={200: EventPage},
         errors=(NotFound,),
         caller=Caller.HOLDER,

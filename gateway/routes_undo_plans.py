@@ -100,6 +100,7 @@ UNDO_PLAN_ROUTES: Final = (
         path="/v1/undo-plans/{id}/events",
         name="get_undo_plan_events",
         summary="Read the events of a plan",
+        as_stored=True,
         handler=stream,
         answers={200: EventPage},
         errors=(NotFound,),

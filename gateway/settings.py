@@ -5,7 +5,8 @@ The rules:
   * A variable that begins with INTENTLEDGER_ and is not known here is refused: a misspelt setting that silently does
     nothing is how a service ends up on the wrong database. So is one that is set and empty.
   * Secrets come by reference. The password inside a DSN may lie in a file that INTENTLEDGER_DSN_FILE names, the keys
-    that sign webhooks lie in the one that INTENTLEDGER_WEBHOOK_SECRET_FILE names, and a person's token in the one that
+    that sign webhooks lie in the one that INTENTLEDGER_WEBHOOK_SECRET_FILE names, what lets spans into a collector in
+    INTENTLEDGER_OTLP_HEADERS_FILE, and a person's token in the one that
     INTENTLEDGER_TOKEN_FILE names. No secret is a flag (others see a command line), and nothing prints one.
   * Adapters are not configured here but in the file that INTENTLEDGER_CONFIG names.
 """
@@ -16,6 +17,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from gateway.collector import Collector, collector
 from gateway.data_directory import default_data_directory
 from gateway.webhook_receiver import Receiver, check_address, keys
 from ledger.bounds import LEASE_SECONDS
@@ -47,10 +49,16 @@ class Settings(BaseModel):
     """Where people's commands reach the service; None: `host` and `port`."""
     token_file: Path | None = None
     """The token of who uses people's commands; None: the operator's, below `data`."""
+    keyring: Path | None = None
+    """The master keys that wrap the keys of data subjects; None: `personal.keyring` below `data`."""
     webhook_url: SecretStr | None = None
     """Who is told of approvals; None: nobody. A secret because such addresses often hold one."""
     webhook_secret: SecretStr | None = None
     """What signs webhooks; from its file only."""
+    otlp_url: SecretStr | None = None
+    """The OpenTelemetry collector to which spans are exported; None: none are."""
+    otlp_headers: SecretStr | None = None
+    """What lets us in there; from its file only."""
     lease_seconds: Annotated[float, Field(ge=1, le=300, allow_inf_nan=False)] = LEASE_SECONDS
     """How long a dead process delays its intents."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -65,11 +73,27 @@ class Settings(BaseModel):
         return Receiver(self.webhook_url.get_secret_value(), keys(self.webhook_secret.get_secret_value()))
 
 
+    @property
+    def collector(self) -> Collector | None:
+        """Return where spans go; None: nowhere. `load` has checked it."""
+        if self.otlp_url is None:
+            return None
+        headers = self.otlp_headers.get_secret_value() if self.otlp_headers else None
+        return collector(self.otlp_url.get_secret_value(), headers)
+
+
+_OTLP_URL: Final = PREFIX + "OTLP_URL"
 _WEBHOOK_URL: Final = PREFIX + "WEBHOOK_URL"
 _WEBHOOK_SECRET_FILE: Final = PREFIX + "WEBHOOK_SECRET_FILE"
-_SECRET_FILES: Final = {PREFIX + "DSN_FILE": "dsn", _WEBHOOK_SECRET_FILE: "webhook_secret"}
+_OTLP_HEADERS_FILE: Final = PREFIX + "OTLP_HEADERS_FILE"
+_SECRET_FILES: Final = {
+    PREFIX + "DSN_FILE": "dsn",
+    _WEBHOOK_SECRET_FILE: "webhook_secret",
+    _OTLP_HEADERS_FILE: "otlp_headers",
+}
+_FROM_FILES_ONLY: Final = frozenset({"webhook_secret", "otlp_headers"})
 _VARIABLES: Final = {
-    PREFIX + field.upper(): field for field in Settings.model_fields if field != "webhook_secret"
+    PREFIX + field.upper(): field for field in Settings.model_fields if field not in _FROM_FILES_ONLY
 } | _SECRET_FILES
 
 
@@ -94,6 +118,7 @@ def load(environment: Mapping[str, str], directory: Path, **flags: Any) -> Setti
     if dsn is not None and not dsn.startswith(("postgresql://", "postgres://")):
         raise Misconfigured(f"{PREFIX}DSN must begin with postgresql://. Nothing was started.")
     _check_receiver(settings)
+    _check_collector(settings)
     return settings
 
 
@@ -110,6 +135,15 @@ def _check_receiver(settings: Settings) -> None:
                 check(value.get_secret_value())
         except ValueError as error:
             raise Misconfigured(f"{name} cannot be used: {error}. Nothing was started.") from None
+
+
+def _check_collector(settings: Settings) -> None:
+    if settings.otlp_headers is not None and settings.otlp_url is None:
+        raise Misconfigured(f"{_OTLP_HEADERS_FILE} is set and {_OTLP_URL} is not. Nothing was started; set both.")
+    try:
+        _ = settings.collector
+    except ValueError as error:
+        raise Misconfigured(f"{_OTLP_URL} cannot be used: {error}. Nothing was started.") from None
 
 
 def _refuse_odd(given: Mapping[str, str]) -> None:

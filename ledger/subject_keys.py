@@ -8,18 +8,21 @@ Rules of this file:
 3. The destruction itself is a change of the store (`ledger.store.Erase`), in the transaction of the event that says so.
 """
 
+import hashlib
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 import sql
 from ledger.database import connection
-from ledger.errors import NotReady
+from ledger.errors import Misconfigured, NotReady
 from ledger.master_keys import Entropy, Keyring, Wrapped
 from ledger.sealing import KEY_BYTES, DataKey
 
 if TYPE_CHECKING:
     from ledger.database import Pool
 
+_BIND: Final = sql.query("subjects.bind")
+_BOUND: Final = sql.query("subjects.bound")
 _MAKE: Final = sql.query("subjects.make")
 _OF_MARKS: Final = sql.query("subjects.of_marks")
 _LIVING: Final = sql.query("subjects.living")
@@ -60,9 +63,24 @@ class StoredSubjectKeys:
         self._keyring = keyring
         self._entropy = entropy
 
+    async def bound(self) -> bool:
+        """Tell whether the ledger is bound to a keyring already, so that a new one would not do."""
+        async with connection(self._pool) as reader:
+            return await reader.fetchval(_BOUND, self._ledger) is not None
+
     async def start(self) -> None:
-        """Destroy again what the events say was destroyed: an old copy of the keys may have been restored."""
+        """Bind the ledger to the keyring, and destroy again what its events say was destroyed.
+
+        An old copy of the keys may have been restored. Raises `Misconfigured` if the ledger is bound to another one.
+        """
+        found = hashlib.sha256(self._keyring().index).digest()
         async with connection(self._pool) as writer:
+            await writer.execute(_BIND, self._ledger, found)
+            if await writer.fetchval(_BOUND, self._ledger) != found:
+                raise Misconfigured(
+                    f"The ledger {self._ledger} is bound to another keyring than this process has. Nothing was sealed "
+                    "or opened; give every process of a ledger the same keyring file."
+                )
             await writer.execute(_ERASE_AGAIN, self._ledger)
 
     async def of(self, subjects: Collection[str]) -> Mapping[str, DataKey]:

@@ -1,5 +1,15 @@
 -- The keys of data subjects: ledger/subject_keys.py.
 
+-- name: bind
+insert into intent_ledger.keyrings (ledger, index_sha256)
+values ($1, $2)
+on conflict (ledger) do nothing;
+
+-- name: bound
+select index_sha256
+from intent_ledger.keyrings
+where ledger = $1;
+
 -- name: make
 insert into intent_ledger.subject_keys (ledger, key_id, mark, master, wrapped)
 values ($1, $2, $3, $4, $5)

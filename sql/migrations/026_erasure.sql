@@ -31,6 +31,16 @@ create index erased_subjects_mark on intent_ledger.erased_subjects (ledger, mark
 comment on table intent_ledger.erased_subjects is
     'The subjects whose key was destroyed, by their pseudonyms, so that erasing them again is known to be a repetition.';
 
+create table intent_ledger.keyrings (
+    ledger text collate "C" primary key,
+    index_sha256 bytea not null,
+    check (length(index_sha256) = 32)
+);
+
+comment on table intent_ledger.keyrings is
+    'Which keyring a ledger is bound to: with another one the keys of its data subjects would not be found again.';
+
+grant select, insert on intent_ledger.keyrings to intent_ledger_app;
 grant select, insert, delete, update (master, wrapped) on intent_ledger.subject_keys to intent_ledger_app;
 grant select, insert on intent_ledger.erased_subjects to intent_ledger_app;
 

@@ -1,0 +1,79 @@
+"""The file of the master keys: beside the database and never in it, made once, readable by its owner only.
+
+A new one is made only for ledgers that were never bound to one: a keyring that is lost is restored from its copy, and
+never replaced, for nothing that was sealed under it would open again. It is read anew whenever it has changed, so that
+a rotation needs no restart.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from gateway.data_directory import claim
+from ledger.errors import Misconfigured
+from ledger.master_keys import Keyring, new_keyring, parse_keyring
+
+Stamp = tuple[int, int, int]
+
+
+class KeyringFile:
+    """Where a keyring lies; called, it answers with what is in it now. Raises `Misconfigured` if that is nothing."""
+
+    def __init__(self, path: Path, entropy: Callable[[int], bytes]) -> None:
+        """Read nothing yet."""
+        self.path = path
+        self._entropy = entropy
+        self._read: tuple[Stamp, Keyring] | None = None
+
+    def __call__(self) -> Keyring:
+        """Return the keyring."""
+        try:
+            found = self.path.stat()
+            stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+            if self._read is None or self._read[0] != stamp:
+                if found.st_mode & 0o077:
+                    raise Misconfigured(
+                        f"Others may read the master keys in {self.path}. Nothing was opened; if nobody has, forbid it "
+                        f"with: chmod 600 {self.path}"
+                    )
+                self._read = (stamp, parse_keyring(self.path.read_text()))
+        except OSError as error:
+            raise Misconfigured(
+                f"The keyring {self.path} cannot be read: {error.strerror}. Personal data can be neither sealed nor "
+                "opened without it; restore it from its copy, or name it with INTENTLEDGER_KEYRING."
+            ) from None
+        return self._read[1]
+
+    def ensure(self, *, make: bool) -> None:
+        """Make sure that there is a keyring; `make` one if it is not there and may be. Raises `Misconfigured`."""
+        if not self.path.exists() and make:
+            if self.path.parent.name and not self.path.parent.exists():
+                claim(self.path.parent)
+            self._write(new_keyring(self._entropy), fresh=True)
+        self()
+
+    def replace(self, keyring: Keyring) -> None:
+        """Write another keyring in its place, whole and on disk or not at all."""
+        self._write(keyring, fresh=False)
+
+    def _write(self, keyring: Keyring, *, fresh: bool) -> None:
+        unfinished = self.path.with_name(f"{self.path.name}.{os.getpid()}")
+        handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "w") as written:
+            written.write(keyring.text)
+            written.flush()
+            os.fsync(written.fileno())
+        try:
+            if fresh:
+                self.path.hardlink_to(unfinished)  # whoever comes second uses the first one's
+            else:
+                unfinished.replace(self.path)
+        except FileExistsError:
+            return
+        finally:
+            unfinished.unlink(missing_ok=True)
+        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
