@@ -29,6 +29,7 @@ from ledger.phases import UNDECIDED
 from ledger.state import ActionState, IntentState
 from ledger.store import Store
 from ledger.tasks import Criterion
+from ledger.traces import outgoing
 
 log = structlog.get_logger(__name__)
 
@@ -62,6 +63,7 @@ class Calls:
         self._store = store
         self._registry = registry
         self._seals = seals or Seals(store.ledger, None, registry)
+        self.traced = False  # whether the spans of calls are exported, so that they can be named to the outside
         self._places = {name: Places(name, limits) for name, limits in registry.limits.items()}
 
     def standings(self) -> Sequence[AdapterStanding]:
@@ -200,6 +202,14 @@ class Calls:
         )
         return sending if erased is None else msgspec.structs.replace(sending, speaks=False)
 
+    def _traceparent(self, state: IntentState, action: str, verb: Verb) -> str | None:
+        """Return the span under which an outside system is called: ours where it is exported, else the agent's."""
+        theirs = state.submitted.traceparent
+        if not self.traced:
+            return theirs
+        own = any(one.plan.id == action for one in state.actions)  # else it is a criterion of the task
+        return outgoing(state.id, action if own else None, verb, theirs)
+
     def _looking(self, number: int, criterion: Criterion, state: IntentState, lease: Lease, now: datetime) -> _Sending:
         name = f"criterion-{number}"
         return self._bounded(
@@ -246,7 +256,7 @@ class Calls:
             epoch=lease.epoch,
             deadline=now + 2 * half,
             decision_position=state.decision_position,
-            traceparent=state.submitted.traceparent,
+            traceparent=self._traceparent(state, action, verb),
         )
         speaks = places is not None and _speaks(asks, self._registry.operations[operation])
         return _Sending(

@@ -56,6 +56,12 @@ class Metrics:
         self._webhooks = Counter(
             "intentledger_webhooks", "Attempts to tell of an approval.", ("outcome",), registry=self._registry
         )
+        self._spans = Counter(
+            "intentledger_spans",
+            "Spans for a collector, by what became of them.",
+            ("outcome",),
+            registry=self._registry,
+        )
         self._counters: dict[tuple[str, int], Counter] = {}  # the children, found without labels() on the hot path
         self._timers: dict[str, Histogram] = {}
 
@@ -89,6 +95,10 @@ class Metrics:
     def told(self, outcome: str) -> None:
         """Count an attempt to tell of an approval: delivered, failed, given_up."""
         self._webhooks.labels(outcome).inc()
+
+    def exported(self, outcome: str, spans: int) -> None:
+        """Count spans that were exported, postponed or refused by the collector."""
+        self._spans.labels(outcome).inc(spans)
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""

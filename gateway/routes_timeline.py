@@ -32,7 +32,7 @@ from ledger.errors import Conflict, InvalidRequest, KeyReused, NotFound
 from ledger.events import Recorded
 from ledger.state import IntentState, fold
 from ledger.traces import read_traceparent, run_of
-from projections.comparison import compare
+from projections.side_by_side import compare
 from projections.spans import spans_of
 from projections.timeline import PathFilter, list_paths, run_intents
 

@@ -54,15 +54,16 @@ def span_of(intent: str, *what: str) -> str:
     return digest if digest.strip("0") else "0" * 15 + "1"
 
 
-def outgoing(intent: str, action: str, verb: str, traceparent: str | None) -> str:
-    """Return the `traceparent` under which an outside system is called for an action: the action's own span.
+def outgoing(intent: str, action: str | None, verb: str, traceparent: str | None) -> str:
+    """Return the `traceparent` under which an outside system is called: the action's own span, or the intent's.
 
     What the agent's tracing has left out stays left out.
     """
     parent = read_traceparent(traceparent)
     flags = "01" if parent is None or parent.sampled else "00"
     part = UNDOING if verb == "compensate" else ACTING
-    return f"00-{trace_of(intent, traceparent)}-{span_of(intent, part, action)}-{flags}"
+    span = span_of(intent) if action is None else span_of(intent, part, action)
+    return f"00-{trace_of(intent, traceparent)}-{span}-{flags}"
 
 
 ACTING: Final = "action"
