@@ -16,6 +16,7 @@ from ledger import bounds
 from ledger.errors import Invalid, InvalidRequest
 from ledger.phases import Phase
 from projections.audit import OUTCOMES
+from projections.entry import Kind
 
 
 class Body(BaseModel):
@@ -202,6 +203,9 @@ class AuditQuery(Query):
     outcome: Literal[*_OUTCOMES] | None = None  # type: ignore[valid-type]
     since: Moment | None = Field(default=None, description="At or after this time.")
     until: Moment | None = Field(default=None, description="Before this time.")
+    kind: Annotated[Kind, Field(strict=False)] | None = None
+    by: Word | None = Field(default=None, description="The person who did it, or the agent who issued.")
+    grant: Word | None = Field(default=None, description="Anywhere in the custody chain.")
     after: Cursor | None = Field(default=None, description="The `next` of the page before.")
     limit: Limit = bounds.PAGE_LIMIT_DEFAULT
     min_position: Position | None = Field(default=None, description="Wait until the view has this position.")

@@ -20,7 +20,7 @@ from gateway.waiting import views_have
 from ledger.bounds import PAGE_LIMIT_MAX
 from ledger.database import connection
 from ledger.errors import InvalidRequest
-from projections.audit import AuditFilter, list_audit
+from projections.audit_search import AuditFilter, list_audit
 from projections.exposure import read_exposure
 from projections.forms import COLUMNS, csv_lines, csv_row, entry_json
 from projections.intents import IntentFilter, is_cursor, list_intents

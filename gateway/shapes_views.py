@@ -2,6 +2,8 @@
 
 from datetime import datetime
 
+from msgspec import UNSET, UnsetType
+
 from gateway.render import Shown, ShownAgent
 from ledger.intents import JSON
 
@@ -19,6 +21,16 @@ class ShownAuthority(Shown, frozen=True):
     grant: str | None
     policies: tuple[str, ...]
     policy_set: str | None
+
+
+class ShownConfirmation(Shown, frozen=True):
+    """What an outside system said of an action; with `by`, what a person said in its place."""
+
+    outcome: str
+    result: JSON | UnsetType = UNSET
+    undone: JSON | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+    by: str | UnsetType = UNSET
 
 
 class ShownDeed(Shown, frozen=True):
@@ -43,11 +55,16 @@ class ShownEntry(Shown, frozen=True):
     commissioned_by: str | None
     custody: tuple[str, ...]
     authority: ShownAuthority
+    effect: str | None
+    approved_by: tuple[str, ...]
+    facts: dict[str, JSON] | None
     what: tuple[ShownDeed, ...]
     whom: tuple[str, ...]
     outcome: str
     outcome_position: int
     outcome_at: datetime
+    decision_position: int | None
+    confirmed: dict[str, ShownConfirmation] | None
     reason: str | None
     attention: str | None
     digest: str | None

@@ -6,17 +6,17 @@ person on it (approve, reject, cancel, undo, resolve), and one for each act on a
 holds facts; the sentence is made of them when it is read (`projections/sentence.py`), so that better wording needs no
 rebuild.
 
-Order: newest first, by the position of the event that opened the entry; that position is also the cursor.
+An intent's own entry also says what policy saw and said, and what the outside systems confirmed
+(`projections/audit_confirmed.py`). Entries are found by `projections/audit_search.py`.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
-import sql
 from ledger import events as e
+from ledger.canonical import canonical
 from ledger.errors import IllegalTransition
 from ledger.ids import intent_of
 from ledger.intents import JSON
@@ -24,38 +24,11 @@ from ledger.phases import Phase
 from ledger.tasks import Check
 from ledger.transitions import PHASES, symbol
 from projections.audit_authority import opened
+from projections.audit_confirmed import CONFIRMING, confirmed
 from projections.audit_reconcile import reconciled
 from projections.audit_undo import TOLD, told
 from projections.entry import KIND_OF, Act, AuditRow, Kind, Verification, plain
 from projections.projection import EVENTS_OF_AUTHORITY, EVENTS_OF_RECONCILIATION, Projection, next_phase
-from projections.table import as_row
-
-if TYPE_CHECKING:
-    from ledger.database import Connection
-
-_PAGE: Final = sql.query("views.audit")
-_FRESH_PLAN: Final = sql.query("views.fresh_plan")
-
-
-class AuditFilter(msgspec.Struct, frozen=True):
-    """Which entries to read; None does not ask. `since` is included, `until` is not."""
-
-    agent: str | None = None
-    commissioned_by: str | None = None
-    task: str | None = None
-    operation: str | None = None
-    policy: str | None = None
-    outcome: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-
-class AuditPage(msgspec.Struct, frozen=True):
-    """Some entries, newest first, and the cursor of the next page; None where there is none."""
-
-    items: tuple[AuditRow, ...]
-    next: int | None
-
 
 OUTCOMES: Final = frozenset((*Phase, *Act, *Verification))
 _MOVES: Final[frozenset[type[e.Event]]] = frozenset(
@@ -82,6 +55,10 @@ def _updated(entry: AuditRow, recorded: e.Recorded) -> AuditRow:
     """Bring the intent's own entry up to date."""
     keeps = _KEEPS.get(type(recorded.event))
     changed = {} if keeps is None else keeps(recorded.event)
+    if type(recorded.event) in CONFIRMING:
+        changed["confirmed"] = confirmed(entry.confirmed, recorded.event)
+    elif type(recorded.event) in _DECISIONS:
+        changed["decision_position"] = recorded.position
     phase = next_phase(Phase(entry.outcome), symbol(recorded.event), recorded)
     return msgspec.structs.replace(
         entry, **changed, outcome=phase.value, outcome_position=recorded.position, outcome_at=recorded.at
@@ -89,7 +66,12 @@ def _updated(entry: AuditRow, recorded: e.Recorded) -> AuditRow:
 
 
 def _judged(verdict: e.PolicyEvaluated) -> dict[str, Any]:
-    known: dict[str, Any] = {"policies": verdict.policies, "policy_set": verdict.policy_set}
+    known: dict[str, Any] = {
+        "policies": verdict.policies,
+        "policy_set": verdict.policy_set,
+        "effect": verdict.effect,
+        "facts": _json(verdict.facts) if verdict.facts else None,
+    }
     return known | {"reason": plain("; ".join(verdict.reasons)) or None} if verdict.effect == "deny" else known
 
 
@@ -103,7 +85,15 @@ def _setback(decision: e.AbortDecided | e.CompensateDecided) -> dict[str, Any]:
 
 def _contradicted(outcome: e.OutcomeContradicted) -> dict[str, Any]:
     missed = "; ".join([_missed(check) for check in outcome.checks if not check.holds])
-    return {"verification": Verification.CONTRADICTED, "reason": plain(missed) or None}
+    return _verified(Verification.CONTRADICTED, outcome.checks) | {"reason": plain(missed) or None}
+
+
+def _verified(verification: Verification, checks: tuple[Check, ...]) -> dict[str, Any]:
+    return {"verification": verification, "detail": _json({"checks": checks})}
+
+
+def _json(value: object) -> str:
+    return canonical(value).decode()
 
 
 def _missed(check: Check) -> str:
@@ -128,19 +118,20 @@ _KEEPS: Final[Mapping[type[e.Event], Callable[[Any], dict[str, Any]]]] = {
         "policies": event.policies,
         "policy_set": event.policy_set,
         "grant_id": event.grant,
+        "approved_by": event.approved_by,
     },
     e.AbortDecided: lambda event: _setback(event) | {"attention": None},
     e.CompensateDecided: _setback,
     e.IntentMixed: lambda event: {"reason": plain(event.reason)},
     e.AttentionRaised: lambda event: {"attention": plain(event.reason)},
     e.AttentionResolved: lambda _: {"attention": None},
-    e.OutcomeVerified: lambda _: {"verification": Verification.VERIFIED},
+    e.OutcomeVerified: lambda event: _verified(Verification.VERIFIED, event.checks),
     e.OutcomeContradicted: _contradicted,
-    e.OutcomeUnknown: lambda event: {"verification": Verification.UNKNOWN, "reason": plain(event.reason)},
+    e.OutcomeUnknown: lambda event: _verified(Verification.UNKNOWN, event.checks) | {"reason": plain(event.reason)},
 }
 
-
-_OTHERS: Final[frozenset[type[e.Event]]] = frozenset({*_KEEPS, e.IntentSubmitted, e.ApprovalGiven})
+_DECISIONS: Final[frozenset[type[e.Event]]] = frozenset({e.CommitDecided, e.AbortDecided, e.CompensateDecided})
+_OTHERS: Final[frozenset[type[e.Event]]] = frozenset({*_KEEPS, *CONFIRMING, e.IntentSubmitted, e.ApprovalGiven})
 
 
 def _act(entry: AuditRow, recorded: e.Recorded) -> AuditRow | None:
@@ -178,6 +169,12 @@ def _acted(entry: AuditRow, recorded: e.Recorded, act: Act, by: str, note: str |
         verification=None,
         failure_mode=None,
         escalated_to=None,
+        detail=None,
+        effect=None,
+        facts=None,
+        confirmed=None,
+        approved_by=(),
+        decision_position=None,
     )
 
 
@@ -234,20 +231,6 @@ AUDIT: Final = Projection(
     key=("stream", "version"),
     reads=_MOVES | _OTHERS | EVENTS_OF_AUTHORITY | EVENTS_OF_RECONCILIATION | TOLD,
     apply=apply,
-    revision=2,  # 1 knew intents only
+    revision=3,  # 1 knew intents only; 2 neither facts nor what was confirmed
     subject=_stream,
 )
-
-
-# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def list_audit(
-    connection: "Connection", ledger: str, wanted: AuditFilter, after: int | None, limit: int
-) -> AuditPage:
-    """Return one page of entries, at most `limit`; `after` is the `next` of the page before."""
-    async with connection.transaction(readonly=True):
-        await connection.execute(_FRESH_PLAN)
-        records = await connection.fetch(_PAGE, ledger, *msgspec.structs.astuple(wanted), after, limit + 1)
-    items = tuple(as_row(AuditRow, record) for record in records[:limit])
-    return AuditPage(items, items[-1].position if len(records) > limit else None)

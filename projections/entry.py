@@ -34,6 +34,7 @@ class Kind(StrEnum):
     HALT_UNDO = "halt_undo"
     FINISH_UNDO = "finish_undo"
     RECONCILE = "reconcile"
+    CONFIGURE = "configure"
 
 
 class Act(StrEnum):
@@ -62,6 +63,7 @@ class Act(StrEnum):
     UNDO_FINISHED = "undo_finished"
     DIVERGENCE_FOUND = "divergence_found"
     DIVERGENCE_GONE = "divergence_gone"
+    CONFIGURED = "configured"
 
 
 class Verification(StrEnum):
@@ -96,6 +98,7 @@ KIND_OF: Final[Mapping[Act, Kind]] = {
     Act.UNDO_FINISHED: Kind.FINISH_UNDO,
     Act.DIVERGENCE_FOUND: Kind.RECONCILE,
     Act.DIVERGENCE_GONE: Kind.RECONCILE,
+    Act.CONFIGURED: Kind.CONFIGURE,
 }
 
 
@@ -134,6 +137,11 @@ class AuditRow(Row, frozen=True):
     failure_mode: str | None = None  # which foreseen failure it was
     escalated_to: str | None = None  # and the person it went to
     detail: str | None = None  # canonical JSON: a grant's terms, a task's contract, a refusal's count, a plan's counts
+    effect: str | None = None  # of an intent: what policy said
+    facts: str | None = None  # and what it saw, by action, as canonical JSON
+    confirmed: str | None = None  # what the outside systems said of each, likewise
+    approved_by: tuple[str, ...] = ()  # on whose word it was decided to commit
+    decision_position: int | None = None  # of the last decision
 
 
 def plain(text: str) -> str:

@@ -34,6 +34,17 @@ COLUMNS: Final = (
     "digest",
     "verification",
     "escalated_to",
+    "policy_set",
+    "effect",
+    "facts",
+    "approved_by",
+    "confirmed",
+    "decision_position",
+    "outcome_position",
+    "outcome_at",
+    "attention",
+    "failure_mode",
+    "detail",
 )
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")  # what spreadsheets take for the start of a formula
 
@@ -66,11 +77,16 @@ def entry_json(entry: AuditRow) -> dict[str, Any]:
         "commissioned_by": entry.commissioned_by,
         "custody": entry.custody,
         "authority": {"grant": entry.grant_id, "policies": entry.policies, "policy_set": entry.policy_set},
+        "effect": entry.effect,
+        "approved_by": entry.approved_by,
+        "facts": _raw(entry.facts),
         "what": _what(entry),
         "whom": whom(entry),
         "outcome": entry.outcome,
         "outcome_position": entry.outcome_position,
         "outcome_at": entry.outcome_at,
+        "decision_position": entry.decision_position,
+        "confirmed": _raw(entry.confirmed),
         "reason": entry.reason,
         "attention": entry.attention,
         "digest": entry.digest,
@@ -78,8 +94,12 @@ def entry_json(entry: AuditRow) -> dict[str, Any]:
         "verification": entry.verification,
         "failure_mode": entry.failure_mode,
         "escalated_to": entry.escalated_to,
-        "detail": msgspec.Raw(entry.detail.encode()) if entry.detail is not None else None,
+        "detail": _raw(entry.detail),
     }
+
+
+def _raw(canonical: str | None) -> msgspec.Raw | None:
+    return None if canonical is None else msgspec.Raw(canonical.encode())
 
 
 def _actor(entry: AuditRow) -> dict[str, Any] | None:
@@ -133,6 +153,17 @@ def csv_row(entry: AuditRow) -> tuple[object, ...]:
         entry.digest,
         entry.verification,
         entry.escalated_to,
+        entry.policy_set,
+        entry.effect,
+        entry.facts,
+        " ".join(entry.approved_by),
+        entry.confirmed,
+        entry.decision_position,
+        entry.outcome_position,
+        entry.outcome_at.isoformat(),
+        entry.attention,
+        entry.failure_mode,
+        entry.detail,
     )
 
 

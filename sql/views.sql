@@ -70,7 +70,7 @@ join intent_ledger.events as event
     and event.version < wanted.version
 order by event.stream, event.version;
 
--- Reading the views: projections/intents.py, undo_candidates.py, tasks.py, audit.py, exposure.py, custody.py.
+-- Reading the views: projections/intents.py, undo_candidates.py, tasks.py, audit_search.py, exposure.py, custody.py.
 
 -- name: fresh_plan
 set local plan_cache_mode = force_custom_plan;
@@ -199,25 +199,124 @@ join intent_ledger.events as event
     and event.version <= wanted.version
 order by event.stream, event.version;
 
--- name: audit
+-- name: audit_bounds
+-- The positions that two times stand for: times never go back while positions go on.
 select
-    stream, version, position, at, kind, agent_kind, agent, agent_version, by, task, commissioned_by, grant_id, custody,
-    policies, policy_set, actions, operations, summaries, outcome, reason, attention, outcome_position, outcome_at,
-    digest, follows, verification, failure_mode, escalated_to, detail
+    case
+        when $3::timestamptz is null then (
+            select max(position)
+            from intent_ledger.audit
+            where ledger = $1
+        )
+        else (
+            select position
+            from intent_ledger.audit
+            where
+                ledger = $1
+                and at < $3
+            order by at desc, position desc
+            limit 1
+        )
+    end as newest,
+    case
+        when $2::timestamptz is null then 1
+        else (
+            select position
+            from intent_ledger.audit
+            where
+                ledger = $1
+                and at >= $2
+            order by at, position
+            limit 1
+        )
+    end as oldest;
+
+-- name: audit_all
+select
+    position,
+    coalesce(octet_length(facts), 0) + coalesce(octet_length(confirmed), 0) + coalesce(octet_length(detail), 0) as bytes
 from intent_ledger.audit
 where
     ledger = $1
-    and ($2::text is null or agent = $2)
-    and ($3::text is null or commissioned_by = $3)
-    and ($4::text is null or task = $4)
-    and ($5::text is null or operations && array[$5, split_part($5, '.', 1) || '.*', '*']) -- a grant's are patterns
-    and ($6::text is null or $6 = any(policies) or policy_set = $6)
-    and ($7::text is null or outcome = $7 or verification = $7)
-    and ($8::timestamptz is null or at >= $8)
-    and ($9::timestamptz is null or at < $9)
-    and ($10::bigint is null or position < $10)
+    and position between $2 and $3
 order by position desc
-limit $11;
+limit $4;
+
+-- name: audit_found
+-- From segment to segment, newest first, until there are enough. Within one, terms alone choose: `offset 0` keeps other
+-- conditions out, and with them other indexes. What has the same hash by chance is seen through afterwards.
+select
+    found.position,
+    coalesce(octet_length(found.facts), 0)
+    + coalesce(octet_length(found.confirmed), 0)
+    + coalesce(octet_length(found.detail), 0) as bytes
+from generate_series($3::bigint >> 15, $2::bigint >> 15, -1) as segment (number)
+cross join lateral (
+    select
+        intent_ledger.audit_terms(
+            $1, segment.number, $4, $5, $6, $11, $10, $9, null, null, array[$7], array[$8], array[$12]
+        ) as exactly,
+        case
+            when $7::text is not null then intent_ledger.audit_terms(
+                $1, segment.number, $4, $5, $6, $11, $10, $9, null, null, array[split_part($7, '.', 1) || '.*'],
+                array[$8], array[$12]
+            )
+        end as by_adapter, -- a grant's are patterns
+        case
+            when $7::text is not null then intent_ledger.audit_terms(
+                $1, segment.number, $4, $5, $6, $11, $10, $9, null, null, array['*'],
+                array[$8], array[$12]
+            )
+        end as by_any
+    offset 0
+) as wanted
+cross join lateral (
+    select *
+    from (
+        select *
+        from (
+            select
+                *,
+                intent_ledger.audit_terms(
+                    ledger, position >> 15, agent, commissioned_by, task, by, kind, outcome, verification, policy_set,
+                    operations, policies, custody
+                ) as terms
+            from intent_ledger.audit
+        ) as entry
+        where
+            terms @> wanted.exactly
+            or terms @> wanted.by_adapter
+            or terms @> wanted.by_any
+        offset 0
+    ) as alike
+    where
+        ledger = $1
+        and position between $2 and $3
+        and ($4::text is null or agent = $4)
+        and ($5::text is null or commissioned_by = $5)
+        and ($6::text is null or task = $6)
+        and ($7::text is null or operations && array[$7, split_part($7, '.', 1) || '.*', '*'])
+        and ($8::text is null or $8 = any(policies) or policy_set = $8)
+        and ($9::text is null or outcome = $9 or verification = $9)
+        and ($10::text is null or kind = $10)
+        and ($11::text is null or by = $11)
+        and ($12::text is null or $12 = any(custody))
+    order by position desc
+    limit $13
+) as found
+limit $13;
+
+-- name: audit_entries
+select
+    stream, version, position, at, kind, agent_kind, agent, agent_version, by, task, commissioned_by, grant_id, custody,
+    policies, policy_set, actions, operations, summaries, outcome, reason, attention, outcome_position, outcome_at,
+    digest, follows, verification, failure_mode, escalated_to, detail, effect, facts, confirmed, approved_by,
+    decision_position
+from intent_ledger.audit
+where
+    ledger = $1
+    and position = any($2::bigint[])
+order by position desc;
 
 -- name: exposure_groups
 select

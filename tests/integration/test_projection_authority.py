@@ -9,7 +9,7 @@ from ledger import events as e
 from ledger.ids import intent_stream
 from ledger.intents import Subject
 from ledger.tasks import TaskContract
-from projections.audit import AuditFilter, list_audit
+from projections.audit_search import AuditFilter, list_audit
 from projections.entry import Kind
 from projections.intents import IntentFilter, list_intents
 from projections.sentence import sentence
