@@ -83,6 +83,10 @@ UNDO_AT_ONCE: Final = 16  # intents of one plan under way at an adapter: what ag
 UNDO_RECORDED: Final = 50  # intents that came to rest, kept until they are recorded together,
 UNDO_RECORD_SECONDS: Final = 1.0  # and for how long
 
+# Moving a ledger in a file.
+MOVE_EVENTS: Final = 5_000  # held at once: some megabytes
+MOVE_SECONDS: Final = 600.0  # for so many of them to be copied, however slow the disk is
+
 # Reconciliation with the outside.
 RECONCILE_INTENTS: Final = 100_000  # looked at in one pass; some 100 MB of what they touched
 RECONCILE_CALLS_PER_SECOND: Final = 5.0  # asked of outside systems that have other work
