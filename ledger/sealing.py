@@ -126,6 +126,22 @@ def veiled(text: str, veil: str = "[sealed]") -> str:
     return TOKEN.sub(veil, text) if MARK in text else text
 
 
+def shortened(text: str, length: int) -> str:
+    """Return at most so many characters of a text, its tokens left out of account and whole."""
+    if len(text) <= length:
+        return text
+    if MARK not in text:
+        return text[:length]
+    kept, end = "", 0
+    for match in TOKEN.finditer(text):
+        before = text[end : match.start()][:length]
+        kept, end, length = kept + before, match.end(), length - len(before)
+        if not length:
+            return kept
+        kept += match[0]
+    return kept + text[end:][:length]
+
+
 def words(value: Any) -> str:
     """Write a value as it stands within a sentence."""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()

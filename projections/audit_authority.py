@@ -40,6 +40,10 @@ def opened(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> AuditRow:
             scope = {"operations": contract.scope, "detail": _json(contract)}
             whose = {"by": by, "commissioned_by": by, "task": contract.task}
             return _entry(recorded, Act.TASK_DEFINED, **whose, **scope, **_under(custody))
+        case e.SubjectErased(key=key, reason=reason, by=by, custody=custody):
+            return _entry(
+                recorded, Act.ERASED, by=by, reason=plain(reason), detail=_json({"key": key}), **_under(custody)
+            )
         case e.TokenRefused(cause=cause, grant=grant, times=times, custody=custody):
             known = custody or ((grant,) if grant is not None else ())
             detail = _json({"grant": grant, "times": times})

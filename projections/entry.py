@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Final
 
 from ledger.bounds import ERROR_LENGTH
+from ledger.sealing import shortened
 from projections.projection import Row
 
 
@@ -35,6 +36,7 @@ class Kind(StrEnum):
     FINISH_UNDO = "finish_undo"
     RECONCILE = "reconcile"
     CONFIGURE = "configure"
+    ERASE = "erase"
 
 
 class Act(StrEnum):
@@ -64,6 +66,7 @@ class Act(StrEnum):
     DIVERGENCE_FOUND = "divergence_found"
     DIVERGENCE_GONE = "divergence_gone"
     CONFIGURED = "configured"
+    ERASED = "erased"
 
 
 class Verification(StrEnum):
@@ -99,6 +102,7 @@ KIND_OF: Final[Mapping[Act, Kind]] = {
     Act.DIVERGENCE_FOUND: Kind.RECONCILE,
     Act.DIVERGENCE_GONE: Kind.RECONCILE,
     Act.CONFIGURED: Kind.CONFIGURE,
+    Act.ERASED: Kind.ERASE,
 }
 
 
@@ -146,7 +150,7 @@ class AuditRow(Row, frozen=True):
 
 def plain(text: str) -> str:
     """Return outside words as one bounded line: no line breaks, control characters or NUL."""
-    return one_line(text)[:ERROR_LENGTH]
+    return shortened(one_line(text), ERROR_LENGTH)
 
 
 def one_line(text: str) -> str:

@@ -13,8 +13,8 @@ Rules of this file and of every projection:
 A projection does not know how it is stored (`projections/table.py`), followed or rebuilt.
 """
 
-from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -32,6 +32,7 @@ from ledger.events import (
     PolicySetActivated,
     PolicySetAdded,
     Recorded,
+    SubjectErased,
     TaskDefined,
     TokenRefused,
     UndoListed,
@@ -56,6 +57,7 @@ EVENTS_OF_AUTHORITY: Final[frozenset[type[Event]]] = frozenset(
         PolicySetAdded,
         PolicySetActivated,
         TaskDefined,
+        SubjectErased,
     }
 )
 EVENTS_OF_UNDO_PLANS: Final[frozenset[type[Event]]] = frozenset(
@@ -79,6 +81,25 @@ def always(_row: Row) -> bool:
     return True
 
 
+class Across(msgspec.Struct, Generic[R], frozen=True):
+    """How a view folds events that each touch several subjects (`projections/across.py`). Pure, like `apply`.
+
+    What `opened` makes of the rows of a subject is changed by `apply`, which must not raise, and turned back by
+    `closed`. `touches` raises `Corrupt` for an event that cannot stand where it stands.
+    """
+
+    needs_past: Callable[[Event], bool]  # an event is understood only with the earlier ones of its stream,
+    past_types: frozenset[str]  # of which these are looked at
+    touches: Callable[[Recorded, Sequence[Recorded]], tuple[str, ...]]
+    opened: Callable[[Sequence[R]], Any]
+    apply: Callable[[Mapping[str, Any], Recorded, Sequence[Recorded]], None]
+    closed: Callable[[str, Any], tuple[R, ...]]
+
+
+def _unused(_rows: tuple[R, ...], recorded: Recorded) -> tuple[R, ...]:
+    raise IllegalTransition(f"{recorded.type} is folded across subjects only.")
+
+
 class Projection(msgspec.Struct, Generic[R], frozen=True):
     """A view of the ledger. `name` is also the name of its table; `key` begins with the subject."""
 
@@ -86,9 +107,10 @@ class Projection(msgspec.Struct, Generic[R], frozen=True):
     row: type[R]
     key: tuple[str, ...]
     reads: frozenset[type[Event]]  # others go by unread
-    apply: Callable[[tuple[R, ...], Recorded], tuple[R, ...]]
+    apply: Callable[[tuple[R, ...], Recorded], tuple[R, ...]] = _unused
     revision: int = 1  # of what `apply` answers
     subject: Callable[[str], str | None] = intent_of  # whose stream it is, as the key names it; None: not of this view
+    across: Across[R] | None = None  # instead of `apply` and `subject`
     stored: Callable[[R], bool] = always  # rows that are not stored are folded anew from the stream when needed
 
     @property

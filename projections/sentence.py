@@ -180,6 +180,9 @@ def _of_authority(entry: AuditRow) -> str:
             return f"{watch} suspended {_grant(entry)} and everything below it{_because(entry)}"
         case Kind.RESUME:
             return f"{who} resumed {_grant(entry)}{_because(entry)}"
+        case Kind.ERASE:
+            key = msgspec.json.decode(entry.detail or "{}").get("key")
+            return f"{who} erased what is personal of the data subject {key}{_because(entry)}"
         case Kind.ADD_POLICY:
             return f"{who} added policy set {_short(entry.policy_set or '')}: {_list(entry.policies)}"
         case Kind.ACTIVATE_POLICY:
