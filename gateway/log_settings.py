@@ -1,0 +1,105 @@
+"""What the operator says about the log: `[log]` in the adapters' file. Nothing needs to be said.
+
+[log]
+origin = "example.com/ledgers/main"      the log's name for ever, and its keys'; intent-ledger/<ledger> by itself
+keys = "/etc/intentledger/main.key"      <data>/log/<ledger>.key by itself; mode 0600
+directory = "/srv/checkpoints/main"      <data>/log/<ledger>/ by itself; the file in it is called `checkpoint`
+
+[log.objects]                            a bucket that speaks S3, as [adapters.<name>] of type objects has it
+bucket, region, endpoint, credentials, prefix
+
+[[log.witnesses]]                        C2SP tlog-witness
+url = "https://witness.example"          where add-checkpoint lies below
+key = "witness.example/w1+…"             its verifier key, of a cosigner
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import msgspec
+from pydantic import Field, ValidationError
+
+from adapters.configuration import read
+from adapters.objects.tables import ObjectsTable
+from adapters.tables import Table
+from gateway.settings import Settings
+from ledger.bounds import LOG_WITNESSES
+from ledger.errors import Malformed, Misconfigured
+from ledger.signed_note import COSIGNATURE, VerifierKey, parse_verifier_key
+
+_LOG: Final = "log"
+
+
+class ObjectsPlace(ObjectsTable):
+    """`[log.objects]`."""
+
+    type: Literal["objects"] = "objects"
+
+
+class WitnessTable(Table):
+    """`[[log.witnesses]]`."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s?#@]+$", max_length=512)]
+    key: Annotated[str, Field(max_length=512)]
+
+
+class LogTable(Table):
+    """`[log]`."""
+
+    origin: Annotated[str, Field(pattern=r"^[^\s+]{1,200}$")] | None = None
+    keys: Path | None = None
+    directory: Path | None = None
+    objects: ObjectsPlace | None = None
+    witnesses: Annotated[tuple[WitnessTable, ...], Field(max_length=LOG_WITNESSES)] = ()
+
+
+class WitnessPlace(msgspec.Struct, frozen=True):
+    """A witness: where it is, and the key that it cosigns with."""
+
+    url: str  # without a slash at its end
+    key: VerifierKey
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How the log of one ledger is kept."""
+
+    origin: str
+    keys: Path
+    directory: Path
+    objects: ObjectsPlace | None = None
+    witnesses: tuple[WitnessPlace, ...] = ()
+
+
+def log_settings(settings: Settings) -> LogSettings:
+    """Read `[log]` and fill in what it does not say. Raises `Misconfigured`."""
+    home = settings.data.expanduser().absolute() / _LOG
+    table = _table(settings.config)
+    return LogSettings(
+        origin=table.origin or f"intent-ledger/{settings.ledger}",
+        keys=table.keys or home / f"{settings.ledger}.key",
+        directory=table.directory or home / settings.ledger,
+        objects=table.objects,
+        witnesses=tuple(_witness(settings.config, one) for one in table.witnesses),
+    )
+
+
+def _table(config: Path | None) -> LogTable:
+    found: Mapping[str, object] = read(config).get(_LOG, {}) if config is not None else {}
+    try:
+        return LogTable.model_validate_json(json.dumps(found))
+    except (TypeError, ValidationError) as error:
+        faults = error.errors(include_url=False, include_input=False) if isinstance(error, ValidationError) else []
+        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in faults) or "it must be a table"
+        raise Misconfigured(f"{config}, [log] cannot be used: {said}. Nothing was started.") from None
+
+
+def _witness(config: Path | None, table: WitnessTable) -> WitnessPlace:
+    try:
+        key = parse_verifier_key(table.key)
+    except Malformed as error:
+        raise Misconfigured(f"{config}, [[log.witnesses]]: {error.message} Nothing was started.") from None
+    if key.algorithm != COSIGNATURE:
+        raise Misconfigured(f"{config}, [[log.witnesses]]: the key of {key.name!r} is a log's, not a witness's.")
+    return WitnessPlace(table.url.rstrip("/"), key)

@@ -1,0 +1,105 @@
+"""A witness, as the log sees it (C2SP tlog-witness): it is sent each checkpoint with a proof, and gives a cosignature.
+
+A witness that knows a longer log than ours, or one that ours does not go on from, is believed: that is what it is for.
+One that does not answer is asked again later. Nothing of its answers is shown or kept but a cosignature that verifies.
+"""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Final
+
+import aiohttp
+from yarl import URL
+
+from gateway.log_settings import WitnessPlace
+from ledger.bounds import LOG_WITNESS_SECONDS
+from ledger.errors import Corrupt, Malformed, Unavailable
+from ledger.log_tree import Log, Signed
+from ledger.signed_note import NOTE_BYTES, Note, Signature, parse_note, parse_signature
+from ledger.witness_request import WitnessRequest, write_request
+
+_OK, _UNKNOWN_LOG, _OTHER_SIZE, _NO_PROOF = 200, 404, 409, 422
+_TRIES: Final = 2  # the first may be needed to learn what the witness has cosigned last
+
+
+class Witness:
+    """One witness of one log; keeps to `ledger.log_publisher.Place`."""
+
+    cosigns = True
+    pause_seconds = LOG_WITNESS_SECONDS
+
+    def __init__(self, place: WitnessPlace, origin: str, log: Log, session: aiohttp.ClientSession) -> None:
+        """Send nothing yet."""
+        self.name = f"witness {place.key.name}"
+        self._url = place.url
+        self._key = place.key
+        self._origin = origin
+        self._log = log
+        self._session = session
+        self._cosigned_size = 0  # as far as we know
+
+    async def known(self) -> Note | None:
+        """Return the checkpoint that it has cosigned last. Raises `Unavailable`, and `Corrupt` for what is none."""
+        path = f"{sha256(self._origin.encode()).hexdigest()}/checkpoint"
+        status, body = await self._ask("GET", path, None)
+        if status == _UNKNOWN_LOG:
+            return None
+        if status != _OK:
+            raise Unavailable(f"The {self.name} answered {status}.")
+        try:
+            return parse_note(body)
+        except Malformed as error:
+            raise Corrupt(
+                f"What the {self.name} shows is no checkpoint. Nothing was started; ask who runs it."
+            ) from error
+
+    async def publish(self, signed: Signed) -> Sequence[Signature]:
+        """Have a checkpoint cosigned. Raises `Unavailable`, and `Corrupt` if it knows another log of that name."""
+        for _ in range(_TRIES):
+            if self._cosigned_size > signed.size:
+                raise Corrupt(
+                    f"The {self.name} has cosigned {self._cosigned_size} events of this log, which has {signed.size}: "
+                    "it was put back to an older state. A person must look."
+                )
+            proof = await self._log.consistency(self._cosigned_size, signed.size)
+            request = WitnessRequest(self._cosigned_size, tuple(proof), str(signed.note))
+            status, body = await self._ask("POST", "add-checkpoint", write_request(request))
+            if status == _OK:
+                return self._cosignatures(signed, body)
+            if status != _OTHER_SIZE or not body.strip().isdecimal():
+                break
+            self._cosigned_size = int(body)
+        if status == _NO_PROOF:
+            raise Corrupt(f"The {self.name} has cosigned a log that this one does not go on from. A person must look.")
+        raise Unavailable(f"The {self.name} answered {status} and cosigned nothing.")
+
+    def _cosignatures(self, signed: Signed, body: str) -> Sequence[Signature]:
+        try:
+            given = [parse_signature(line) for line in body.splitlines()]
+        except Malformed as error:
+            raise Unavailable(f"The {self.name} answered with what is no signature.") from error
+        ours = [one for one in given if self._key.verifies(signed.note.text, one)]
+        if not ours:
+            raise Unavailable(f"The {self.name} answered without a signature of its key.")
+        self._cosigned_size = signed.size
+        return ours[:1]
+
+    async def _ask(self, method: str, path: str, body: str | None) -> tuple[int, str]:
+        try:
+            async with self._session.request(
+                method, URL(f"{self._url}/{path}", encoded=True), data=body, allow_redirects=False
+            ) as answer:
+                return answer.status, (await answer.content.read(NOTE_BYTES)).decode("utf-8", "replace")
+        except (aiohttp.ClientError, OSError) as error:
+            raise Unavailable(f"The {self.name} does not answer ({type(error).__name__}).") from error
+
+
+def new_session() -> aiohttp.ClientSession:
+    """Make the session that all witnesses of a log share; whoever asks for it closes it."""
+    return aiohttp.ClientSession(
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(),  # one clock, the publisher's
+        headers={"User-Agent": "intentledger", "Content-Type": "text/plain"},
+        auto_decompress=False,
+        trust_env=False,
+    )
