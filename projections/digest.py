@@ -39,6 +39,11 @@ def shown(sha256: "hashlib._Hash") -> str:
     return f"sha256:{sha256.hexdigest()}"
 
 
+def sha256_of(lines: bytes) -> str:
+    """Digest lines that are few."""
+    return shown(hashlib.sha256(lines))
+
+
 async def digest_of(pages: AsyncIterator[list[Record]]) -> str:
     """Digest rows that come in key order; memory does not grow with their number."""
     sha256 = hashlib.sha256()
