@@ -22,6 +22,7 @@ from adapters.kinds import kind, names
 from adapters.registry import Registry
 from adapters.tables import CallLimits, Table
 from adapters.toml_lines import line_of
+from ledger.canonical import digest
 from ledger.errors import LedgerError, Misconfigured
 
 Shape = TypeVar("Shape", bound=Table)
@@ -47,7 +48,7 @@ def load_sound(path: Path, environment: Mapping[str, str]) -> Registry:
     """
     text = _text(path)
     tables = _parsed(path, text)
-    unknown = sorted(tables.keys() - {"adapters", "verify", "reconcile"})
+    unknown = sorted(tables.keys() - {"adapters", "verify", "log", "reconcile"})
     if unknown:
         raise Misconfigured(
             f"{path}, line {line_of(text, unknown[:1])}: [{unknown[0]}] is not known here; "
@@ -66,7 +67,14 @@ def load_sound(path: Path, environment: Mapping[str, str]) -> Registry:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one must not keep the others away
             sound.pop(name, None)
             faults[name] = tuple([f"{path}, line {_line(text, name, one)}, {one}" for one in _words(name, error)])
-    return Registry(sound.values(), limits, faults)
+    return Registry(sound.values(), limits, faults, _sections(tables))
+
+
+def _sections(tables: dict[str, Any]) -> dict[str, str]:
+    """Digest each table as it stands in the file, where secrets are only named; that of each adapter by itself."""
+    others = {name: table for name, table in tables.items() if name != "adapters"}
+    adapters = {f"adapters.{name}": table for name, table in tables.get("adapters", {}).items()}
+    return {name: digest(json.loads(json.dumps(table, default=str))) for name, table in (adapters | others).items()}
 
 
 def read(path: Path) -> dict[str, Any]:

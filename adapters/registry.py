@@ -47,12 +47,15 @@ class Registry:
         adapters: Iterable[Adapter],
         limits: Mapping[str, CallLimits] | None = None,
         faults: Mapping[str, Sequence[str]] | None = None,
+        sections: Mapping[str, str] | None = None,
     ) -> None:
         """Check and compile what the adapters offer; raises `Misconfigured` with the first thing that is wrong.
 
         By the name of an adapter: `limits`, what calls to it are bounded by where it is not the usual; `faults`, what
-        is wrong with one that is configured and could not be made.
+        is wrong with one that is configured and could not be made. `sections`: the tables of the file from which all
+        of it was read, by name, each as a digest.
         """
+        self.sections: Mapping[str, str] = dict(sections or {})
         self.faults: dict[str, Sequence[str]] = dict(faults or {})
         self.adapters = tuple(adapters)  # the first is opened first
         self.limits: Mapping[str, CallLimits] = {

@@ -28,10 +28,13 @@ from coordinator.coordinator import Coordinator
 from coordinator.reconciler import Changed, Reconciler
 from gateway import opening
 from gateway.census import Census
-from gateway.data_directory import keyring_file, token_file
+from gateway.configuration_record import described, record_configuration
+from gateway.data_directory import claim, keyring_file, token_file
 from gateway.database import database, patiently
 from gateway.door import Door, Limits, Service
 from gateway.keyring_file import KeyringFile
+from gateway.log_keeping import LogKeeping
+from gateway.log_settings import log_settings
 from gateway.metrics import Metrics
 from gateway.openapi import document
 from gateway.operator_token import ensure_operator
@@ -44,6 +47,7 @@ from gateway.telemetry import export_spans
 from gateway.webhook_sender import Sender
 from ledger import bounds
 from ledger.database import open_pool
+from ledger.log_tree import Log
 from ledger.migrations import migrate
 from ledger.outbox import Outbox
 from ledger.postgres_store import PostgresStore
@@ -102,12 +106,12 @@ async def work(settings: Settings, *, stop: asyncio.Event) -> None:
     """
     registry = _registry(settings)
     async with AsyncExitStack() as parts:
-        opening = asyncio.create_task(_reach(parts, settings, registry, shared=True))
+        opening = asyncio.create_task(_begin_work(parts, settings, registry))
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({opening, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if opening.done():
-                _begin(parts, opening.result(), settings, Metrics())
+                opening.result()
                 log.info("working", ledger=settings.ledger)
                 await stopping
         finally:
@@ -176,6 +180,7 @@ async def open_service(
         follower=follower,
         standings=Standings(pool, ledger, PROJECTIONS),
         custody=Custody(pool, ledger),
+        log=Log(pool, ledger),
         subjects=Subjects(store, authority, keys),
         subject_keys=keys,
         pool=pool,
@@ -186,9 +191,14 @@ async def _open(parts: AsyncExitStack, door: Door, settings: Settings, registry:
     """Reach the database, open everything, and let the door serve; return where the operator's token lies."""
     door.reason = _AWAY
     service = await _reach(parts, settings, registry)
+    claim(settings.data)
+    keeping = await _log_opened(parts, service, settings, os.urandom)
     file = token_file(settings.data, settings.ledger)
     known = await patiently(lambda: ensure_operator(service.authority, file, secrets.token_bytes))
     _begin(parts, service, settings, door.metrics)
+    await keeping.start()
+    keeping.watched_by(door.metrics)
+    door.remarks.append(keeping.remarks)
     census = Census(service.pool, settings.ledger)
     census.start()
     parts.push_async_callback(census.stop)
@@ -197,8 +207,27 @@ async def _open(parts: AsyncExitStack, door: Door, settings: Settings, registry:
     return file if known else None
 
 
+async def _begin_work(parts: AsyncExitStack, settings: Settings, registry: Registry) -> None:
+    """Reach the database, open everything, and begin to work on intents without a door."""
+    service = await _reach(parts, settings, registry, shared=True)
+    keeping = await _log_opened(parts, service, settings, None)
+    _begin(parts, service, settings, Metrics())
+    await keeping.start()
+
+
+async def _log_opened(
+    parts: AsyncExitStack, service: Service, settings: Settings, entropy: Callable[[int], bytes] | None
+) -> LogKeeping:
+    """Compare the ledger with its checkpoints outside. What it keeps is let go after everything that appends."""
+    keeping = LogKeeping(service.pool, settings.ledger, log_settings(settings))
+    await patiently(lambda: keeping.open(entropy))
+    parts.push_async_callback(keeping.stop)
+    return keeping
+
+
 async def _reach(parts: AsyncExitStack, settings: Settings, registry: Registry, *, shared: bool = False) -> Service:
     """Open every part, waiting for a database that is away and migrating it first."""
+    configured = described(registry)
     dsn = await parts.enter_async_context(database(settings, shared=shared))
     await patiently(lambda: migrate(dsn))
 
@@ -216,7 +245,9 @@ async def _reach(parts: AsyncExitStack, settings: Settings, registry: Registry, 
             parts.push_async_exit(opened.pop_all())
             return service
 
-    return await patiently(attempt)
+    service = await patiently(attempt)
+    await patiently(lambda: record_configuration(service.store, configured))
+    return service
 
 
 def _begin(parts: AsyncExitStack, service: Service, settings: Settings, metrics: Metrics) -> None:
@@ -245,6 +276,7 @@ def _reconciliation(service: Service, settings: Settings) -> Reconciliation:
 
 def _registry(settings: Settings) -> Registry:
     reconcile_table(settings.config)  # what is wrong there is said before anything is served
+    log_settings(settings)
     return load_sound(settings.config, os.environ) if settings.config else Registry([])
 
 

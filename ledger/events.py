@@ -32,7 +32,13 @@ from ledger.authority_events import (  # noqa: F401  members of the union, found
     TaskDefined,
     TokenRefused,
 )
+from ledger.behaviour_events import (  # noqa: F401
+    AnomalyCleared,
+    AnomalyDetected,
+    StandingAnomaly,
+)
 from ledger.canonical import canonical
+from ledger.configuration_events import ConfigurationChanged  # noqa: F401
 from ledger.errors import Corrupt, UnknownEventType
 from ledger.event import Event
 from ledger.grants import Charge
@@ -88,6 +94,7 @@ class PolicyEvaluated(Event, frozen=True):
     approvers: tuple[str, ...] = ()  # escalate: names or roles of the people who may approve; empty: any eligible one
     quorum: int = 1  # escalate: how many different people must approve
     charges: tuple[Charge, ...] = ()  # what a decision to commit takes from the limits of the grants
+    anomalies: tuple[StandingAnomaly, ...] = ()  # what was odd about whoever acts, as far as policy knew
 
 
 class ActionPrepared(Event, frozen=True):

@@ -24,6 +24,7 @@ from ledger.phases import Phase
 from ledger.tasks import Check
 from ledger.transitions import PHASES, symbol
 from projections.audit_authority import opened
+from projections.audit_configuration import configured
 from projections.audit_confirmed import CONFIRMING, confirmed
 from projections.audit_reconcile import reconciled
 from projections.audit_undo import TOLD, told
@@ -36,14 +37,20 @@ _MOVES: Final[frozenset[type[e.Event]]] = frozenset(
 )
 
 
+_OPENS: Final[Mapping[type[e.Event], Callable[[tuple[AuditRow, ...], e.Recorded], AuditRow]]] = {
+    # outside of an intent's stream each event opens an entry, which never changes again
+    **dict.fromkeys(EVENTS_OF_AUTHORITY, opened),
+    **dict.fromkeys(TOLD, told),
+    **dict.fromkeys(EVENTS_OF_RECONCILIATION, reconciled),
+    e.ConfigurationChanged: configured,
+}
+
+
 def apply(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> tuple[AuditRow, ...]:
     """Fold one event into the entries of its stream. Raises `IllegalTransition`."""
-    if type(recorded.event) in TOLD:
-        return (*rows, told(rows, recorded))
-    if type(recorded.event) in EVENTS_OF_RECONCILIATION:
-        return (*rows, reconciled(rows, recorded))
     if intent_of(recorded.stream) is None:
-        return (*rows, opened(rows, recorded))
+        opens = _OPENS.get(type(recorded.event), opened)
+        return (*rows, opens(rows, recorded))
     if not rows:
         return (_begin(recorded),)
     entry, *acts = rows
@@ -229,7 +236,7 @@ AUDIT: Final = Projection(
     name="audit",
     row=AuditRow,
     key=("stream", "version"),
-    reads=_MOVES | _OTHERS | EVENTS_OF_AUTHORITY | EVENTS_OF_RECONCILIATION | TOLD,
+    reads=_MOVES | _OTHERS | _OPENS.keys(),
     apply=apply,
     revision=3,  # 1 knew intents only; 2 neither facts nor what was confirmed
     subject=_stream,

@@ -23,6 +23,7 @@ from ledger.money import money
 from ledger.phases import TERMINAL, Phase
 from ledger.tasks import Criterion, FailureMode, TaskContract
 from ledger.undo_plans import Selection
+from projections.audit_configuration import ConfigurationTerms
 from projections.entry import UNDO_PLAN, Act, AuditRow, Kind, Verification, one_line
 
 
@@ -61,6 +62,8 @@ def _sentence(entry: AuditRow) -> str:
             return _of_undo_plan(entry)
         case Kind.RECONCILE:
             return _of_divergence(entry)
+        case Kind.CONFIGURE:
+            return _of_configuration(entry)
         case _:
             return _of_authority(entry)
 
@@ -197,6 +200,14 @@ def _of_refusal(entry: AuditRow) -> str:
     of = f" of {_grant(entry)}" if entry.grant_id is not None else ""
     often = "once" if times == 1 else f"{times} times"
     return f"{'A' if cause in {'revoked', 'suspended'} else 'An'} {cause} token{of} was shown {often}"
+
+
+def _of_configuration(entry: AuditRow) -> str:
+    terms = msgspec.json.decode(entry.detail or "{}", type=ConfigurationTerms)
+    told = ((terms.added, "added"), (terms.changed, "changed"), (terms.removed, "removed"))
+    what = "; ".join([f"{word} {_list(names)}" for names, word in told if names])
+    began = "its first configuration" if terms.before is None else "another configuration"
+    return f"The service began with {began} ({_short(terms.configuration)}): {what}"
 
 
 # ── undo plans ───────────────────────────────────────────────────────────────────────────────────────────────────
