@@ -20,8 +20,10 @@ from cyclopts import App, CycloptsError
 
 from gateway.cli_adapters import adapters
 from gateway.cli_authority import approve, grant, grants, reject, resume, revoke, suspend
+from gateway.cli_moving import export, import_
 from gateway.cli_policy import policy, verify
 from gateway.cli_reconcile import reconcile
+from gateway.cli_replay import replay
 from gateway.cli_undo import undo
 from gateway.cli_witness import witness
 from gateway.command import (
@@ -35,7 +37,6 @@ from gateway.command import (
     Json,
     Yes,
     answer,
-    progress,
     run,
     settings_of,
 )
@@ -43,7 +44,6 @@ from ledger.errors import LedgerError, Misconfigured, Unavailable
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
-    from projections.replay import Replayed
 
 
 def _version() -> str:
@@ -60,7 +60,8 @@ app = App(
 )
 app.command(grant, version_flags=())  # --version is the agent's there
 app.command(adapters)
-for one in (grants, revoke, suspend, resume, approve, reject, undo, policy, reconcile, verify, witness):
+app.command(import_, name="import")
+for one in (replay, grants, revoke, suspend, resume, approve, reject, undo, policy, export, reconcile, verify, witness):
     app.command(one)
 
 
@@ -150,29 +151,6 @@ def migrate(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
 
 
 @app.command
-def replay(
-    flags: Flags = NO_FLAGS,
-    *,
-    view: Sequence[str] = (),
-    swap: Yes = False,
-    json: Json = False,
-) -> int:
-    """Rebuild views from the events beside the live ones and prove them equal; exit 1 if they are not.
-
-    Parameters
-    ----------
-    view
-        A view to rebuild; may be repeated. All of them by default.
-    swap
-        Put the rebuilt rows in the place of the live ones.
-    """
-    settings = settings_of(flags)
-    found = run(_replayed(settings, view, swap=swap, quiet=json))
-    answer([_replayed_json(one) for one in found], "\n".join(map(_replayed_words, found)), json)
-    return OK if all(one.equal for one in found) else FOUND_WRONG
-
-
-@app.command
 def demo(*, keep: Yes = False) -> int:
     """See it work: two kill -9, a policy, a person, a revoked agent, and what the outside systems really hold.
 
@@ -241,38 +219,3 @@ async def _make_operator(settings: "Settings", dsn: str) -> Path | None:
         await store.start()
         parts.push_async_callback(store.stop)
         return file if await ensure_operator(Authority(store), file, secrets.token_bytes) else None
-
-
-async def _replayed(settings: "Settings", views: Sequence[str], *, swap: bool, quiet: bool) -> "list[Replayed]":
-    from gateway.database import database  # noqa: PLC0415
-    from ledger.database import open_pool  # noqa: PLC0415
-    from projections.catalogue import chosen  # noqa: PLC0415
-    from projections.replay import replay as replay_now  # noqa: PLC0415
-
-    try:
-        projections = chosen(tuple(views))
-    except LookupError as error:
-        raise Misconfigured(f"{error.args[0]} Nothing was done.") from None
-    async with AsyncExitStack() as parts:
-        dsn = await parts.enter_async_context(database(settings, shared=True))
-        pool = await open_pool(dsn, len(projections) + 1)
-        parts.push_async_callback(pool.close)
-        show = parts.enter_context(progress(quiet=quiet))
-        return await replay_now(pool, settings.ledger, projections, show, swap=swap)
-
-
-def _replayed_json(one: "Replayed") -> dict[str, Any]:
-    import msgspec  # noqa: PLC0415
-
-    return {**msgspec.structs.asdict(one), "equal": one.equal}
-
-
-def _replayed_words(one: "Replayed") -> str:
-    if one.failure is not None:
-        return f"{one.name}: STOPPED, {one.failure}"
-    if one.difference is not None:
-        key = ", ".join(map(str, one.difference.key))
-        repaired = "; the rebuilt rows are in its place now" if one.swapped else ""
-        return f"{one.name}: DIFFERS at position {one.position}, first in the row {key}{repaired}"
-    rate = f", {one.events / one.seconds:,.0f} events a second" if one.seconds > 0 and one.events else ""
-    return f"{one.name}: equal at position {one.position}, {one.digest} ({one.events:,} events{rate})"

@@ -259,7 +259,7 @@ class _Rebuild:
     async def _head(self) -> Replayed:
         live = await self._connection.fetchrow(_HEAD, self._ledger)
         told = {"position": self._position, "policy_set": self._inline.policy_set}
-        same = live is not None and dict(live) == told
+        same = self._position == 0 if live is None else dict(live) == told
         difference = None if same else Difference((self._ledger,), None if live is None else dict(live), told)
         digest, live_digest = [
             sha256_of(b"" if one is None else _encode([*one.values()]) + b"\n") for one in (told, live)

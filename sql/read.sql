@@ -39,3 +39,10 @@ select pg_catalog.clock_timestamp();
 select policy_set
 from intent_ledger.heads
 where ledger = $1;
+
+-- name: time_of
+select at
+from intent_ledger.events
+where
+    ledger = $1
+    and position = $2;

@@ -233,11 +233,9 @@ def test_an_adapters_file_that_is_not_there_is_2(tmp_path):
 async def test_replay_is_0_when_every_view_is_equal_and_1_when_one_is_not(dsn, open_directory):
     equal = run("replay", "--json", INTENTLEDGER_DSN=dsn)
     assert equal.returncode == 0, equal.stderr
-    assert {one["name"]: one["equal"] for one in json.loads(equal.stdout)} == {
-        "intents": True,
-        "audit": True,
-        "exposure": True,
-    }
+    found = {one["name"]: one["equal"] for one in json.loads(equal.stdout)}
+    assert set(found.values()) == {True}
+    assert {"intents", "audit", "exposure", "heads", "grants", "submissions", "in_flight"} <= found.keys()
     await plant_a_row(dsn)
     wrong = run("replay", "--view", "exposure", INTENTLEDGER_DSN=dsn)
     assert wrong.returncode == 1

@@ -1,0 +1,203 @@
+"""The command that makes views and inline tables anew from the events: `intentledger replay`. Rules as in `cli.py`.
+
+It reads the database itself and believes no service. The work is in `projections/replay.py` and
+`projections/inline_replay.py`; here is where it is sent, and what is shown of it.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gateway.command import FOUND_WRONG, NO_FLAGS, OK, Flags, Json, Yes, answer, progress, run, settings_of
+from ledger.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from asyncpg import Record
+
+    from gateway.settings import Settings
+    from ledger.database import Pool
+    from projections.projection import Projection
+    from projections.replay import Replayed
+
+_POSITION: Final = re.compile(r"\d{1,15}")
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What the command line asks for."""
+
+    views: tuple[str, ...]
+    swap: bool
+    at: "int | datetime | None"
+    into: str | None
+    rows: bool
+    quiet: bool
+
+
+def replay(
+    flags: Flags = NO_FLAGS,
+    *,
+    view: Sequence[str] = (),
+    swap: Yes = False,
+    at: str | None = None,
+    into: str | None = None,
+    rows: Yes = False,
+    json: Json = False,
+) -> int:
+    """Rebuild views and inline tables from the events beside the live ones; exit 1 if they are not equal.
+
+    Parameters
+    ----------
+    view
+        A view or an inline table to rebuild; may be repeated. All of them by default.
+    swap
+        Put the rebuilt rows in the place of the live ones. For inline tables INTENTLEDGER_DSN must name their owner.
+    at
+        Make the views as they were at this position, or at this time (RFC 3339); nothing is compared or swapped.
+    into
+        The DSN of another database, which gets the views and their checkpoints, and no events.
+    rows
+        Write every row of the rebuilt views to standard output, one JSON object a line, and the outcome beside it.
+    """
+    if swap and (at is not None or into is not None):
+        raise Misconfigured("--swap puts the newest rows in place here; it goes with neither --at nor --into.")
+    wanted = _Wanted(tuple(view), swap, _moment(at), into, rows, json or rows)
+    found = run(_replayed(settings_of(flags), wanted))
+    if rows:
+        sys.stderr.write("\n".join(map(_words, found)) + "\n")
+    else:
+        answer([_shown(one) for one in found], "\n".join(map(_words, found)), json)
+    return OK if all(one.equal for one in found) else FOUND_WRONG
+
+
+def _moment(at: str | None) -> "int | datetime | None":
+    """Read a position or a time. Raises `Misconfigured`."""
+    from datetime import datetime  # noqa: PLC0415
+
+    if at is None:
+        return None
+    if _POSITION.fullmatch(at):
+        return int(at)
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise Misconfigured(
+            f"--at {at!r} is neither a position nor a time with its zone, such as 2026-11-23T08:00Z. Nothing was done."
+        )
+    return moment
+
+
+async def _replayed(settings: "Settings", wanted: _Wanted) -> "list[Replayed]":
+    from gateway.database import database  # noqa: PLC0415
+    from ledger.database import open_pool  # noqa: PLC0415
+    from projections.moment import position_at  # noqa: PLC0415
+    from projections.replay import replay as replay_now  # noqa: PLC0415
+
+    projections, inline = _chosen(wanted)
+    async with AsyncExitStack() as parts:
+        dsn = await parts.enter_async_context(database(settings, shared=True))
+        pool = await open_pool(dsn, len(projections) + 1)
+        parts.push_async_callback(pool.close)
+        at = wanted.at
+        if at is not None and not isinstance(at, int):
+            at = await position_at(pool, settings.ledger, at)
+        there = await _other(wanted.into, len(projections), parts)
+        found: list[Replayed] = []
+        if projections:
+            with progress(quiet=wanted.quiet, what="events into views") as bar:
+                found += await replay_now(
+                    pool,
+                    settings.ledger,
+                    projections,
+                    bar,
+                    swap=wanted.swap,
+                    into=there,
+                    at=at,
+                    show=_write if wanted.rows else None,
+                )
+        if inline:
+            found += await _inline(dsn, settings.ledger, inline, wanted)
+    return found
+
+
+def _chosen(wanted: _Wanted) -> "tuple[tuple[Projection[Any], ...], frozenset[str]]":
+    """Tell which views and which inline tables are meant. Raises `Misconfigured`."""
+    from projections.catalogue import PROJECTIONS  # noqa: PLC0415
+    from projections.inline_replay import INLINE  # noqa: PLC0415
+
+    known = {projection.name: projection for projection in PROJECTIONS}
+    elsewhere = wanted.at is not None or wanted.into is not None or wanted.rows
+    for name in wanted.views:
+        if name not in known and name not in INLINE:
+            raise Misconfigured(
+                f"There is no view or inline table {name!r}. There are: {', '.join((*known, *INLINE))}. "
+                "Nothing was done."
+            )
+        if elsewhere and name not in known:
+            raise Misconfigured(f"{name} is an inline table: it is only ever of now and here. Nothing was done.")
+    chosen = wanted.views or (*known, *(() if elsewhere else INLINE))
+    return tuple([known[one] for one in known if one in chosen]), frozenset(chosen) & frozenset(INLINE)
+
+
+async def _other(into: str | None, views: int, parts: AsyncExitStack) -> "Pool | None":
+    """Open the other database, and bring it to this release."""
+    from ledger.database import open_pool  # noqa: PLC0415
+    from ledger.migrations import migrate  # noqa: PLC0415
+
+    if into is None:
+        return None
+    await migrate(into)
+    pool = await open_pool(into, views + 1)
+    parts.push_async_callback(pool.close)
+    return pool
+
+
+async def _inline(dsn: str, ledger: str, names: frozenset[str], wanted: _Wanted) -> "list[Replayed]":
+    from ledger.database import connect  # noqa: PLC0415
+    from projections.inline_replay import replay_inline  # noqa: PLC0415
+
+    connection = await connect(dsn)
+    try:
+        with progress(quiet=wanted.quiet, what="events into inline tables") as bar:
+            found = await replay_inline(connection, ledger, bar, swap=wanted.swap)
+    finally:
+        await connection.close()
+    return [one for one in found if one.name in names]
+
+
+def _write(view: str, records: "Sequence[Record]") -> None:
+    """Write rows as they are in the view, one JSON object a line."""
+    import msgspec  # noqa: PLC0415
+
+    encode: Callable[[Any], bytes] = msgspec.json.encode
+    lines = [encode({"view": view, **record}) for record in records]
+    sys.stdout.write(b"".join([line + b"\n" for line in lines]).decode())
+
+
+def _shown(one: "Replayed") -> dict[str, Any]:
+    import msgspec  # noqa: PLC0415
+
+    return {**msgspec.structs.asdict(one), "equal": one.equal}
+
+
+def _words(one: "Replayed") -> str:
+    place = f"position {one.position:,}"
+    if one.failure is not None:
+        return f"{one.name}: STOPPED, {one.failure}"
+    if one.difference is not None:
+        key = ", ".join(map(str, one.difference.key))
+        repaired = "; the rebuilt rows are in its place now" if one.swapped else ""
+        return f"{one.name}: DIFFERS at {place}, first in the row {key}{repaired}"
+    rate = (
+        f", {one.events:,} events, {one.events / one.seconds:,.0f} a second" if one.seconds > 0 and one.events else ""
+    )
+    what = "is" if one.live_digest is None else "equal"
+    there = ", in place there" if one.swapped and one.live_digest is None else ""
+    return f"{one.name}: {what} at {place}, {one.digest} ({one.rows:,} rows{rate}){there}"
