@@ -15,6 +15,7 @@ from ledger import bounds
 from ledger.errors import Conflict, KeyReused
 from ledger.events import NoteAdded, Recorded
 from ledger.ids import notes_stream
+from ledger.intent_seal import IntentSeal
 from ledger.intents import JSON
 from ledger.store import Append, Appended, GrantAlive, Store
 
@@ -41,8 +42,10 @@ class Notes:
         """Return the notes about an intent, oldest first. Raises `Unavailable`."""
         return await self._store.read(notes_stream(intent))
 
-    async def add(self, intent: str, principal: Principal, note: Note) -> Recorded:
+    async def add(self, intent: str, principal: Principal, note: Note, seal: IntentSeal | None = None) -> Recorded:
         """Record a note; the same note under the same key is the one that is there.
+
+        `seal`: what is personal in the intent, which is sealed here too.
 
         Raises `KeyReused`, `Conflict` beyond NOTES_PER_INTENT, `Unauthenticated`, `Unavailable`.
         """
@@ -56,6 +59,9 @@ class Notes:
             traceparent=note.traceparent,
             key=note.key,
         )
+        if seal is not None:
+            text, data = seal.texts((added.text, added.data))
+            added = msgspec.structs.replace(added, text=text, data=data)
         for _ in range(_TRIES):
             known = await self.of(intent)
             before = _same_key(known, added)

@@ -23,14 +23,13 @@ from prometheus_client.core import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from coordinator.circuit import CircuitState
 from coordinator.places import AdapterStanding
 from ledger.tally import BUCKETS, Tally
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
-_BOUNDS: Final = [*(floatToGoString(bound) for bound in BUCKETS), "+Inf"]
+_BOUNDS: Final = [*(str(float(bound)) for bound in BUCKETS), "+Inf"]
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # when a counter began: twice as many lines, and nobody asks
 

@@ -55,8 +55,7 @@ async def add_note(visit: Visit) -> web.Response:
     if len(canonical(said.data)) > NOTE_DATA_BYTES:
         place = {"path": "/data", "message": f"Data of a note may be {NOTE_DATA_BYTES} bytes long."}
         raise InvalidRequest("The note is too long. Nothing was recorded.", errors=[place])
-    if await seen(visit, intent) is None:
-        await visit.service.coordinator.get(intent)
+    state = await seen(visit, intent) or await visit.service.coordinator.get(intent)
     headers = visit.request.headers
     traceparent = headers.get("traceparent")
     note = Note(
@@ -65,7 +64,9 @@ async def add_note(visit: Visit) -> web.Response:
         traceparent=traceparent if read_traceparent(traceparent) else None,
         key=idempotency_key(visit.request) if "Idempotency-Key" in headers else None,
     )
-    return visit.answer(show_note(await Notes(visit.service.store).add(intent, visit.principal, note)), 201)
+    seal = await visit.service.coordinator.seal_of(state)
+    added = await Notes(visit.service.store).add(intent, visit.principal, note, seal)
+    return visit.answer(show_note(added), 201)
 
 
 async def compare_runs(visit: Visit) -> web.Response:

@@ -62,7 +62,7 @@ _ENDS: Final[frozenset[type[e.Event]]] = frozenset(
 _log = structlog.get_logger(__name__)
 
 
-class _NotNow(Exception):
+class NotNow(Exception):
     """The collector may take it later."""
 
 
@@ -91,12 +91,6 @@ class SpanExporter:
 
     def start(self) -> None:
         """Begin to export: what ends from now on, or where an earlier process was."""
-        self._session = aiohttp.ClientSession(
-            headers=self._collector.headers,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=bounds.EXPORT_SECONDS),
-            trust_env=False,
-        )
         self._task = asyncio.create_task(self._export_on(), name=f"spans of {self._ledger}")
 
     async def stop(self) -> None:
@@ -158,9 +152,9 @@ class SpanExporter:
         return found
 
     async def _post(self, spans: Sequence[ReadableSpan]) -> None:
-        """Give spans to the collector. Raises `_NotNow`."""
+        """Give spans to the collector. Raises `NotNow`."""
         if self._session is None:
-            raise Unavailable("The exporter was not started. Nothing was exported.")
+            self._session = self._opened_session()
         body, kind = encoded(spans), {"Content-Type": "application/x-protobuf"}
         try:
             posted = self._session.post(self._collector.url, data=body, headers=kind, allow_redirects=False)
@@ -169,21 +163,29 @@ class SpanExporter:
                 body = await answer.content.read(bounds.ANSWER_BYTES)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._counted("postponed", len(spans))
-            raise _NotNow(type(error).__name__) from error
+            raise NotNow(type(error).__name__) from error
         if status in _LATER:
             self._counted("postponed", len(spans))
-            raise _NotNow(f"HTTP {status}")
+            raise NotNow(f"HTTP {status}")
         dropped = _rejected(body) if 200 <= status < 300 else len(spans)
         if dropped:
             _log.error("spans_refused", ledger=self._ledger, status=status, spans=dropped)
         self._counted("refused", dropped)
         self._counted("exported", len(spans) - dropped)
 
+    def _opened_session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            headers=self._collector.headers,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=bounds.EXPORT_SECONDS),
+            trust_env=False,
+        )
+
     async def _export_on(self) -> None:
         while True:
             try:
                 count = await self.advance()
-            except _NotNow as error:
+            except NotNow as error:
                 _log.warning("spans_postponed", ledger=self._ledger, reason=str(error))
                 await asyncio.sleep(bounds.EXPORT_RETRY_SECONDS)
             except Unavailable as error:
