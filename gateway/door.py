@@ -53,6 +53,7 @@ from ledger.errors import (
     Unauthenticated,
     Unavailable,
 )
+from ledger.log_tree import Log
 from ledger.postgres_store import PostgresStore
 from ledger.sealing import MARK
 from ledger.subject_keys import SubjectKeys
@@ -93,6 +94,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     follower: Follower
     standings: Standings
     custody: Custody
+    log: Log
     subjects: Subjects
     subject_keys: SubjectKeys | None  # None: nothing is sealed, and nothing sealed is opened
     pool: Any  # ledger.database.Pool, which exists for type checkers only
@@ -203,6 +205,7 @@ class Door:
         self.reason = "The service is starting."  # why there is no service
         self.away: str | None = None  # what /readyz last found out about the database, and when
         self.asked_at = float("-inf")
+        self.remarks: list[Callable[[], Iterator[str]]] = []  # what /readyz says although work is taken
         self.draining = False
         self.idle = asyncio.Event()  # draining, and nothing is in progress any more
         self.in_progress = 0

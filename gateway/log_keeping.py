@@ -4,8 +4,7 @@ Everything that may be wrong is found before anything is served: keys, places, a
 checkpoints are known outside.
 """
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -34,8 +33,8 @@ class LogKeeping:
         self._parts = AsyncExitStack()
         self.keeper: Keeper | None = None
 
-    async def open(self) -> None:
-        """Compare the ledger with what is known of it outside; make the first key of a log that has none.
+    async def open(self, entropy: Callable[[int], bytes] | None) -> None:
+        """Compare the ledger with what is known of it outside; `entropy` makes the first key of a log that has none.
 
         Raises `Corrupt`, `Misconfigured` and `Unavailable`; then nothing was begun.
         """
@@ -43,7 +42,7 @@ class LogKeeping:
             keeper = Keeper(
                 self._pool, self._ledger, self._settings.origin, self._settings.keys, await self._places(opened)
             )
-            await keeper.open(os.urandom)
+            await keeper.open(entropy)
             self._parts = opened.pop_all()
         self.keeper = keeper
 
@@ -66,9 +65,8 @@ class LogKeeping:
             yield "The log has stopped: the ledger and its checkpoints disagree. A person must look now."
         elif keeper.behind_seconds > LOG_LATE_SECONDS:
             yield "Events wait for a checkpoint of the log: no process that holds its keys keeps it."
-        for publisher in keeper.publishers:
-            if publisher.failure is not None:
-                yield f"The newest checkpoint of the log did not reach {publisher.place.name}; our log says why."
+        if any(publisher.failure is not None for publisher in keeper.publishers):
+            yield "The newest checkpoint of the log has not reached every place outside; what we log says which."
 
     def watched_by(self, metrics: Metrics) -> None:
         """Show Prometheus how the log is doing."""

@@ -44,6 +44,7 @@ async def ready(visit: Visit) -> web.Response:
         return visit.answer(Readiness(ready=False, reasons=(hindrance,)), 503)
     service = door.service
     reasons = () if service is None else (*_lagging(service.follower), *_misconfigured(service.registry))
+    reasons += tuple(said for remark in door.remarks for said in remark())
     return visit.answer(Readiness(ready=True, reasons=reasons))
 
 

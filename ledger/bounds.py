@@ -138,7 +138,7 @@ HEARTBEAT_SECONDS: Final = 15.0  # of a followed feed without events, below the 
 RETRY_AFTER_SECONDS: Final = 1  # what clients are told when we cannot take more
 READY_SECONDS: Final = 2.0  # how long /readyz waits for the database
 READY_FRESH_SECONDS: Final = 0.5  # for how long its answer stands, so that asking costs nothing
-POOL_CONNECTIONS: Final = 12  # two of them append; the others read, and are held for milliseconds
+POOL_CONNECTIONS: Final = 13  # two of them append, one keeps the log; the others read, and are held for milliseconds
 DRAIN_SECONDS: Final = 20.0  # for what runs to come to rest after SIGTERM, below the usual 30 before SIGKILL
 VIEW_SECONDS: Final = 10.0  # how long ?min_position= waits for a view
 
@@ -217,6 +217,7 @@ LOG_RETRY_CAP_SECONDS: Final = 60.0  # and at most
 LOG_PLACE_SECONDS: Final = 10.0  # for one checkpoint at one place
 LOG_WITNESS_SECONDS: Final = 1.0  # between two checkpoints for the same witness, which may be somebody else's machine
 LOG_ASK_SECONDS: Final = 2.0  # for what a place outside knows, at start-up; one that is away delays it no longer
+LOG_STOP_SECONDS: Final = 2.0  # for the last checkpoint of a process that ends, and again for publishing it
 LOG_LATE_SECONDS: Final = 10.0  # without a checkpoint, until it is said at /readyz
 LOG_WITNESSES: Final = 16
 LOG_KEYS: Final = 16  # in one file: those that sign, and those that did

@@ -13,7 +13,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -60,6 +60,7 @@ class Keeper:
         self._stamp: tuple[int, int] | None = None
         self._tree = Tree()
         self._newest: Signed | None = None
+        self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -69,13 +70,13 @@ class Keeper:
             return 0.0
         return asyncio.get_running_loop().time() - self._uncovered_since
 
-    async def open(self, entropy: Callable[[int], bytes]) -> None:
-        """Make the first key of a log that has none, and compare the ledger with every checkpoint known outside.
+    async def open(self, entropy: Callable[[int], bytes] | None) -> None:
+        """Compare the ledger with every checkpoint known outside; `entropy` makes the first key of a log without one.
 
         Raises `Corrupt` where they disagree, `Misconfigured` where the keys cannot be used, and `Unavailable`.
         """
         known = await self._known()
-        if not known and await self._log.newest() is None:
+        if entropy is not None and not known and await self._log.newest() is None:
             make_first_key(self._keys_file, self._origin, entropy)
         self._read_keys()
         async with connection(self._pool) as reader:
@@ -91,8 +92,10 @@ class Keeper:
         await opened.wait()
 
     async def stop(self) -> None:
-        """Let go, so that another process can go on at once."""
+        """Cover what there is, have it published, and let go, so that another process can go on at once."""
+        self._stopping.set()
         if self._task is not None:
+            await asyncio.wait([self._task], timeout=bounds.LOG_STOP_SECONDS)
             self._task.cancel()
             await asyncio.wait([self._task])
         for publisher in self.publishers:
@@ -102,13 +105,13 @@ class Keeper:
 
     async def _keep_on(self, opened: asyncio.Event) -> None:
         try:
-            while True:
+            while not self._stopping.is_set():
                 try:
                     await self._keep(opened)
                 except Unavailable as error:
                     _log.warning("log_waits_for_the_database", ledger=self._ledger, reason=error.message)
                 opened.set()
-                await asyncio.sleep(bounds.LOG_RETRY_SECONDS)
+                await self._rest(bounds.LOG_RETRY_SECONDS)
         finally:
             opened.set()
 
@@ -127,8 +130,9 @@ class Keeper:
             _log.info("log_kept_here", ledger=self._ledger, size=self._tree.size)
             await self._step(held)
             opened.set()
-            while True:
+            while not self._stopping.is_set():
                 await self._turn(held)
+            await self._step(held)
 
     def _may_sign(self, newest: Signed | None) -> bool:
         """Tell whether the log is ours to go on with."""
@@ -165,9 +169,9 @@ class Keeper:
             started = clock()
             await self._step(held)
             if self.uncovered > bounds.LOG_STEP_EVENTS:  # far behind, after an upgrade or an import: others work too
-                await asyncio.sleep(clock() - started)
+                await self._rest(clock() - started)
         else:
-            await asyncio.sleep(bounds.LOG_POLL_SECONDS if self.uncovered else bounds.LOG_IDLE_SECONDS / 2)
+            await self._rest(bounds.LOG_POLL_SECONDS if self.uncovered else bounds.LOG_IDLE_SECONDS / 2)
 
     async def _step(self, held: "Connection") -> None:
         """Hash at most LOG_STEP_EVENTS, store what has changed, and sign where the log stands now."""
@@ -177,6 +181,8 @@ class Keeper:
             filled += self._tree.extend(leaves)
             if len(leaves) < bounds.LOG_SLICE_EVENTS:
                 break
+        if self._newest is not None and self._tree.size == self._newest.size and self._signs(self._newest.note):
+            return
         if not self._tree.size:
             return
         grown = {0} | {tile.level + 1 for tile in filled} if self._tree.size > before else set()
@@ -186,6 +192,11 @@ class Keeper:
         self._newest = Signed(checkpoint, note, at)
         self._notice(max(self._tree.size, before + self.uncovered), self._tree.size)
         self._offer(self._newest)
+
+    def _signs(self, note: Note) -> bool:
+        """Tell whether the keys of the log that have signed a note are those that sign now."""
+        have = {key for key in self._keys.verifiers if any(key.signed(signature) for signature in note.signatures)}
+        return have == {key.verifier for key in self._keys.signing}
 
     def _signed(self) -> tuple[Note, Checkpoint]:
         """Sign the tree as it is, with every key that signs; cosignatures of the same size stay."""
@@ -199,6 +210,11 @@ class Keeper:
         kept = () if self._newest is None or self._newest.checkpoint != checkpoint else self._newest.note.signatures
         ours = {key.name for key in self._keys.verifiers}
         return Note(text, (*own, *(signature for signature in kept if signature.name not in ours))), checkpoint
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     def _notice(self, head: int, size: int) -> None:
         self.uncovered = max(0, head - size)

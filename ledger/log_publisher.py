@@ -7,6 +7,7 @@ added to the checkpoint in the database.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import structlog
@@ -50,6 +51,8 @@ class Publisher:
         self._cosigned = cosigned
         self._offered: Signed | None = None
         self._news = asyncio.Event()
+        self._idle = asyncio.Event()  # there is nothing to publish
+        self._idle.set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -57,8 +60,11 @@ class Publisher:
         self._task = asyncio.create_task(self._publish_on(), name=f"publisher at {self.place.name}")
 
     async def stop(self) -> None:
-        """Let go; what was not published yet is published after the next start."""
+        """Publish what is offered if the place answers, and let go; what is left is published after the next start."""
         if self._task is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(bounds.LOG_STOP_SECONDS if self.failure is None else 0):
+                    await self._idle.wait()
             self._task.cancel()
             await asyncio.wait([self._task])
 
@@ -67,6 +73,7 @@ class Publisher:
         before, self._offered = self._offered, signed
         same = before is not None and before.size == signed.size and (self.place.cosigns or before.note == signed.note)
         if not same:
+            self._idle.clear()
             self._news.set()
 
     async def _publish_on(self) -> None:
@@ -76,6 +83,8 @@ class Publisher:
             self._news.clear()
             if await self._attempt():
                 delay = bounds.LOG_RETRY_SECONDS
+                if not self._news.is_set():
+                    self._idle.set()
                 await asyncio.sleep(self.place.pause_seconds)
             else:
                 self._news.set()

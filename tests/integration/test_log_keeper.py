@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 from doorway import eventually
 
-from ledger import events as e
 from ledger import bounds, log_keeper, merkle
+from ledger import events as e
 from ledger.checkpoint import parse_checkpoint
 from ledger.errors import Corrupt, Misconfigured, Tampered, Unavailable
 from ledger.log_directory import Directory
