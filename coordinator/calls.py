@@ -87,7 +87,7 @@ class Calls:
         """
         if not invocations:
             return []
-        seal = await self._seals.of(state.submitted) if is_personal(state.submitted) else None
+        seal = await self._seals.of(state) if is_personal(state.submitted) else None
         now = self._store.now()
         return await self._answers([self._sending(one, state, lease, now, seal) for one in invocations], lease)
 

@@ -128,7 +128,7 @@ class Coordinator:
 
     async def seal_of(self, state: IntentState) -> IntentSeal | None:
         """Return what opens the personal data of an intent, with the keys that are left; None if it has none."""
-        return await self._seals.of(state.submitted)
+        return await self._seals.of(state)
 
     async def rest(self, intent: str) -> IntentState:
         """Wait until the intent has ended or waits for a person, for as long as the caller lets us."""

@@ -302,7 +302,7 @@ class Runner:
             return None
         if self._seals is None:
             raise NotReady("This process cannot open personal data.")
-        return await self._seals.of(state.submitted)
+        return await self._seals.of(state)
 
     async def _take_back(self, draft: _Draft, failed: GuardFailed) -> Refused:
         """Take back what the guard forbids: to be evaluated anew, or else decided against."""

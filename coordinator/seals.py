@@ -9,6 +9,7 @@ sealed ones.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -22,6 +23,7 @@ from ledger.events import IntentSubmitted
 from ledger.intent_seal import IntentSeal, is_personal, texts
 from ledger.intents import JSON, ActionPlan, Personal
 from ledger.sealing import MARK
+from ledger.state import IntentState
 from ledger.subject_keys import SubjectKeys
 
 
@@ -43,15 +45,16 @@ class Seals:
         self._keys = keys
         self._registry = registry
 
-    async def of(self, submitted: IntentSubmitted) -> IntentSeal | None:
+    async def of(self, state: IntentState) -> IntentSeal | None:
         """Return the seal of an intent on record, with the keys that are left now; None if nothing is personal.
 
         Raises `Unavailable`.
         """
+        submitted = state.submitted
         if not is_personal(submitted):
             return None
         ids = {plan.personal.key for plan in submitted.actions if plan.personal is not None}
-        return IntentSeal.of(self._ledger, submitted, await self._there.living(ids))
+        return IntentSeal.of(self._ledger, submitted, await self._there.living(ids), _answers(state))
 
     def faults(self, request: Request) -> Sequence[Fault]:
         """Return what is wrong with an intent, otherwise faultless, that has personal data."""
@@ -90,12 +93,12 @@ class Seals:
         )
         return Incoming(plain, kept, seal, None if alike is None else seal.keyed(alike))
 
-    async def same(self, submitted: IntentSubmitted, request: Request) -> bool:
+    async def same(self, state: IntentState, request: Request) -> bool:
         """Tell whether a request is the one that an intent on record was made of.
 
         Where that was sealed and the key is gone nobody can tell, and it does not count as the same.
         """
-        seal = await self.of(submitted)
+        submitted, seal = state.submitted, await self.of(state)
         if seal is None:
             return submitted.request_digest == request.request_digest
         return not seal.erased and seal.keyed(request.request_digest) == submitted.request_digest
@@ -126,6 +129,11 @@ class Seals:
         if self._keys is None:
             raise NotReady("This process has no keyring, and personal data cannot be sealed or opened without one.")
         return self._keys
+
+
+def _answers(state: IntentState) -> list[Any]:
+    facts = [] if state.policy is None else [state.policy.facts]
+    return [*facts, *((action.receipt, action.preview, action.result) for action in state.actions)]
 
 
 def _params(request: Request, action: str) -> JSON:

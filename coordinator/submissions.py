@@ -170,7 +170,7 @@ class Submissions:
         if intent is None:
             raise InvariantViolation("An idempotency key is in use by no intent.")
         state = await self._look(intent)
-        if not await self._seals.same(state.submitted, request):
+        if not await self._seals.same(state, request):
             raise KeyReused(intent=intent)
         return Accepted(state, hit=True)
 

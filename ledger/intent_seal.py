@@ -59,13 +59,13 @@ class IntentSeal:
         self._echo = _pattern(self._known)
 
     @classmethod
-    def of(cls, ledger: str, submitted: IntentSubmitted, keys: Mapping[str, DataKey]) -> Self:
-        """Return the seal of an intent that is on record."""
+    def of(cls, ledger: str, submitted: IntentSubmitted, keys: Mapping[str, DataKey], answers: Any = ()) -> Self:
+        """Return the seal of an intent that is on record; `answers` are what adapters have answered so far."""
         personal = {plan.id: plan.personal for plan in submitted.actions if plan.personal is not None}
         seal = cls(ledger, submitted.intent, personal, keys)
-        for plan in submitted.actions:
-            if plan.personal is not None and plan.personal.key in seal._keys:
-                seal.learn(seal.opened(_tokens_under(plan.params, plan.personal.key)), plan.personal.key)
+        known = [text for text in texts([[plan.params for plan in submitted.actions], answers]) if is_sealed(text)]
+        for key in seal._keys:
+            seal.learn(seal.opened([text for text in known if key in text]), key)
         return seal
 
     @property
@@ -145,12 +145,17 @@ class IntentSeal:
     def _members(self, value: Any, personal: Personal) -> Any:
         if isinstance(value, dict):
             return {
-                name: self.seal(member, personal.key)
+                name: self._member(member, personal.key)
                 if name in personal.fields and member is not None
                 else self._members(member, personal)
                 for name, member in value.items()
             }
         return [self._members(one, personal) for one in value] if isinstance(value, list) else value
+
+    def _member(self, value: Any, key: str) -> str:
+        if key in self._keys and not is_sealed(value):
+            self.learn(value, key)
+        return self.seal(value, key)
 
     def _echoed(self, match: re.Match[str]) -> str:
         found = match[0]
@@ -173,12 +178,6 @@ class IntentSeal:
             return self._keys[key].open(self._ledger, intent, blob)
         except ValueError:  # it only looks like a token
             return match[0]
-
-
-def _tokens_under(value: Any, key: str) -> list[str]:
-    """Return the tokens of one key that are whole values."""
-    found = [text for text in texts(value) if is_sealed(text)]
-    return [text for text in found if TOKEN.fullmatch(text)[1] == key]  # type: ignore[index]
 
 
 def texts(value: Any) -> Iterable[str]:

@@ -19,6 +19,7 @@ from adapters.tables import CallLimits
 from authority.grants import token_of
 from gateway.app import new_door, open_service
 from gateway.door import Door, Limits, Service
+from gateway.keyring_file import KeyringFile
 from gateway.server import listening
 from ledger.errors import InDoubt
 from ledger.intents import JSON, Guarantee
@@ -151,11 +152,12 @@ async def doorway(
     ledger: str = "main",
     token: str = TOKEN,
     calls: Mapping[str, CallLimits] | None = None,
+    keyring: KeyringFile | None = None,
 ) -> AsyncIterator[Doorway]:
     """Serve a migrated database on a free port of this machine, over a bank, a mail and `more` participants."""
     bank, mail = Bank("bank", World()), Mail("mail", World(), Guarantee.BLIND)
     async with AsyncExitStack() as parts:
-        service = await open_service(parts, dsn, ledger, Registry([bank, mail, *more], calls))
+        service = await open_service(parts, dsn, ledger, Registry([bank, mail, *more], calls), keyring=keyring)
         await service.authority.ensure_operator(token)
         service.coordinator.start()
         parts.push_async_callback(service.coordinator.drain, 2)

@@ -1,0 +1,287 @@
+"""Personal data are sealed wherever they rest, opened at the door, and gone once their subject is erased."""
+
+import asyncio
+import json
+import os
+from urllib.parse import quote
+
+import pytest
+
+from gateway.keyring_file import KeyringFile
+from ledger.intents import Guarantee
+from ledger.sealing import ERASED, MARK
+from tests.doorway import doorway, eventually
+from tests.personal_world import CUSTOMER, MAIL, NAME, PHONE, PLAIN, Customers, update
+
+TABLES = (
+    "select table_name from information_schema.tables where table_schema = 'intent_ledger' and table_type like 'BASE%'"
+)
+
+
+@pytest.fixture
+def keyring(tmp_path):
+    return KeyringFile(tmp_path / "personal.keyring", os.urandom)
+
+
+@pytest.fixture
+def crm():
+    return Customers()
+
+
+@pytest.fixture
+async def door(dsn, keyring, crm):
+    async with doorway(dsn, None, crm, keyring=keyring) as found:
+        yield found
+
+
+async def dump(door):
+    """Return everything that the database holds, as text, and what stands in bytes as hexadecimal digits."""
+    async with door.service.pool.acquire() as connection:
+        tables = [row[0] for row in await connection.fetch(TABLES)]
+        rows = [await connection.fetch(f"select row_to_json(t)::text from intent_ledger.{name} t") for name in tables]
+    return "\n".join(row[0] for found in rows for row in found)
+
+
+def told(text):
+    """Return which personal values a text tells, however they are spelled."""
+    return [one for one in PLAIN if any(way.lower() in text.lower() for way in (one, quote(one), one.encode().hex()))]
+
+
+async def everything_shown(door, intent):
+    """Ask for everything that is shown of an intent, in every form."""
+    await eventually(lambda: caught_up(door))
+    shown = {}
+    for path in (f"/v1/intents/{intent}", f"/v1/intents/{intent}/events", "/v1/intents", "/v1/audit", "/v1/events"):
+        shown[path] = json.dumps((await door.get(path))[1], ensure_ascii=False)
+    for path, form in (
+        ("/v1/audit", "text/csv"),
+        ("/v1/audit", "application/x-ndjson"),
+        ("/v1/events", "application/x-ndjson"),
+    ):
+        headers = {"Authorization": f"Bearer {door.token}", "Accept": form}
+        async with door.session.get(door.url + path, headers=headers) as response:
+            assert response.status == 200
+            shown[f"{path} {form}"] = await response.text()
+    return shown
+
+
+async def caught_up(door):
+    return door.service.follower.position >= await door.head()
+
+
+async def erase(door, subject=CUSTOMER, **more):
+    return await door.post(
+        f"/v1/subjects/{quote(subject, safe='')}/erase", {"reason": f"{subject} asked for it"} | more
+    )
+
+
+async def test_what_is_personal_rests_sealed_is_opened_at_the_door_and_gone_once_erased(door, crm):
+    status, shown, _ = await door.submit(update())
+    assert (status, shown["phase"]) == (200, "committed")
+    action = shown["actions"][0]
+    assert action["params"] == update()["actions"][0]["params"]
+    assert action["summary"] == f'write "for {CUSTOMER} at {MAIL}" to {MAIL} of {CUSTOMER}'
+    assert action["preview"]["facts"] == {"name": NAME, "level": 3}
+    assert action["result"]["said"] == f"Dear {MAIL}, it is done."
+    assert shown["reason"] == update()["reason"]
+    assert shown["context"] == update()["context"]
+    assert all(params == action["params"] for _, params, _ in crm.seen)  # its adapter is told what was asked for
+    assert ("commit", action["params"], {"hold": f"for {MAIL}"}) in crm.seen
+    assert told(await dump(door)) == []
+
+    before = await everything_shown(door, shown["id"])
+    assert set(told(before[f"/v1/intents/{shown['id']}"])) == set(PLAIN)
+    assert set(told(before["/v1/audit"])) >= {NAME, MAIL, CUSTOMER}
+    for path in (
+        f"/v1/intents/{shown['id']}/events",
+        "/v1/events",
+        "/v1/audit text/csv",
+        "/v1/events application/x-ndjson",
+    ):
+        assert MARK in before[path]  # what may be kept by others stays sealed
+        assert told(before[path]) == []
+
+    status, done, _ = await erase(door)
+    assert (status, done["by"]) == (200, "operator")
+    assert done["reason"] == f"{ERASED} asked for it"
+    after = await everything_shown(door, shown["id"])
+    assert {path: told(text) for path, text in after.items() if told(text)} == {}
+    assert told(await dump(door)) == []
+    _, seen, _ = await door.get(f"/v1/intents/{shown['id']}")
+    assert seen["actions"][0]["params"] == {
+        "customer": ERASED, "mail": ERASED, "set": {"phone": ERASED, "level": 4}, "note": f"for {ERASED} at {ERASED}"
+    }  # fmt: skip
+    assert seen["digest"] == shown["digest"]
+    assert after["/v1/events"].startswith(before["/v1/events"][: before["/v1/events"].index('], "next"')])
+
+
+async def test_erasing_again_answers_the_same_and_an_unknown_subject_is_none(door):
+    await door.submit(update())
+    _, first, _ = await erase(door)
+    status, again, _ = await erase(door)
+    assert (status, again) == (200, first)
+    status, problem, _ = await erase(door, "somebody-else")
+    assert (status, problem["type"]) == (404, "urn:intent-ledger:problem:not-found")
+    assert "somebody-else" not in json.dumps(problem)
+    entries = await eventually(lambda: _erasures(door))
+    assert len(entries) == 1
+    assert entries[0]["sentence"].startswith(f"Operator erased what is personal of the data subject {first['key']}")
+
+
+async def _erasures(door):
+    return [one for one in (await door.get("/v1/audit"))[1]["items"] if one["kind"] == "erase"]
+
+
+async def test_only_a_person_who_may_do_everything_erases(door):
+    await door.submit(update())
+    agent = await door.grant("payment-specialist", "crm.*")
+    clerk = await door.grant("clerk", "crm.*", kind="person")
+    assert (await erase(agent))[0] == 403
+    assert (await erase(clerk))[0] == 403
+    assert (await erase(door))[0] == 200
+
+
+async def test_an_agent_sees_what_is_personal_in_its_own_intents_only(door):
+    agent = await door.grant("payment-specialist", "crm.*")
+    other = await door.grant("other", "crm.*")
+    _, shown, _ = await agent.submit(update())
+    recorded = (await door.get(f"/v1/intents/{shown['id']}/events"))[1]["items"][0]["body"]
+    token = recorded["actions"][0]["params"]["mail"]
+    assert token.startswith(MARK)
+    assert shown["actions"][0]["params"]["mail"] == MAIL
+    _, copied, _ = await other.submit(
+        {"reason": token, "actions": [{"id": "a", "operation": "bank.post", "params": {"account": "x", "amount": 1}}]}
+    )
+    assert copied["reason"] == "[sealed]"
+    status, problem, _ = await other.submit(update(reason=token))
+    assert (status, problem["errors"][0]["path"]) == (422, "")
+
+
+async def test_what_an_outside_system_refuses_doubts_or_repeats_is_sealed_in_whatever_spelling(door, crm):
+    crm.refuses = True
+    _, refused, _ = await door.submit(update())
+    assert refused["phase"] == "aborted"
+    assert MAIL.upper() in refused["setback"]["reason"]
+    crm.refuses, crm.doubts = False, True
+    status, doubted, _ = await door.submit(update(), wait=None)
+    await eventually(lambda: _doubted(door, doubted["id"]))
+    assert told(await dump(door)) == []
+    crm.doubts = False
+    assert (await eventually(lambda: _done(door, doubted["id"])))["phase"] == "committed"
+
+
+async def _doubted(door, intent):
+    shown = (await door.get(f"/v1/intents/{intent}"))[1]
+    return (
+        shown
+        if shown["actions"][0]["step"] == "in_doubt" and "ann%2B88%40example.com" in shown["actions"][0]["error"]
+        else None
+    )
+
+
+async def _done(door, intent):
+    shown = (await door.get(f"/v1/intents/{intent}"))[1]
+    return shown if shown["phase"] == "committed" else None
+
+
+async def test_the_same_key_finds_its_intent_and_another_body_does_not_sealed_or_not(door):
+    _, first, _ = await door.submit(update(), "k-1")
+    status, again, response = await door.submit(update(), "k-1")
+    assert (status, again["id"], response.headers["Idempotency-Hit"]) == (200, first["id"], "true")
+    status, problem, _ = await door.submit(update(params={"mail": "b@example.com"}), "k-1")
+    assert (status, problem["type"]) == (422, "urn:intent-ledger:problem:idempotency-key-reused")
+    status, problem, _ = await door.submit(update(again=False), "k-2")
+    assert (status, problem["intent"]) == (409, first["id"])
+    await erase(door)
+    status, problem, _ = await door.submit(update(), "k-1")  # whether it is the same nobody can tell any more
+    assert (status, problem["intent"]) == (422, first["id"])
+    _, anew, _ = await door.submit(update(again=False), "k-3")  # somebody erased may come back, as somebody new
+    assert anew["phase"] == "committed"
+    assert (await erase(door))[0] == 200
+
+
+async def test_a_name_with_personal_data_is_refused_and_nothing_is_recorded(door):
+    head = await door.head()
+    for body, key, path in (
+        (update(), f"mail-{MAIL}", "/idempotency_key"),
+        (update(task=f"for {CUSTOMER}"), "k-4", "/task"),
+    ):
+        status, problem, _ = await door.submit(body, key)
+        assert (status, problem["type"]) == (422, "urn:intent-ledger:problem:invalid-intent")
+        assert [one["path"] for one in problem["errors"]] == [path]
+        assert told(json.dumps(problem)) == []
+    assert await door.head() == head
+
+
+async def test_policy_sees_what_is_personal_and_its_reasons_are_sealed(door):
+    cedar = f"""
+        @id("P-1") permit(principal, action, resource);
+        @id("P-2") @reason("no mail to {MAIL}") forbid(principal, action == Action::"crm.update", resource)
+        when {{ context.params.mail == "{MAIL}" && context.facts.level == 3 }};
+    """
+    status, said, _ = await door.post("/v1/policies", {"cedar": cedar, "activate": True})
+    assert status == 201, said
+    agent = await door.grant("payment-specialist", "crm.*")
+    _, shown, _ = await agent.submit(update())
+    assert shown["phase"] == "denied"
+    _, allowed, _ = await agent.submit(update(params={"mail": "b@example.com"}))
+    assert allowed["phase"] == "committed"
+    verdict = next(
+        one["body"]
+        for one in (await door.get(f"/v1/intents/{shown['id']}/events"))[1]["items"]
+        if one["type"] == "PolicyEvaluated"
+    )
+    assert told(json.dumps(verdict)) == []
+    assert verdict["effect"] == "deny"
+    _, tried, _ = await door.post("/v1/policies/test", {"cedar": '@id("P-9") permit(principal, action, resource);'})
+    assert (tried["looked_at"], tried["differing"]) == (2, 1)
+
+
+async def test_what_people_write_about_an_intent_is_sealed_too(door):
+    _, shown, _ = await door.submit(update())
+    _, undone, _ = await door.post(f"/v1/intents/{shown['id']}/undo", {"reason": f"{NAME} ({MAIL}) complained"})
+    assert undone["setback"]["reason"] == f"{NAME} ({MAIL}) complained"
+    await eventually(lambda: _phase(door, shown["id"], "compensated"))
+    assert told(await dump(door)) == []
+
+
+async def _phase(door, intent, phase):
+    shown = (await door.get(f"/v1/intents/{intent}"))[1]
+    return shown if shown["phase"] == phase else None
+
+
+async def test_an_undecided_intent_of_an_erased_subject_is_aborted_and_its_hold_let_go(door, crm):
+    cedar = '@id("P-1") @approvers("") permit(principal, action, resource) when { context.approved };'
+    status, said, _ = await door.post("/v1/policies", {"cedar": cedar, "activate": True})
+    assert status == 201, said
+    agent = await door.grant("payment-specialist", "crm.*")
+    _, waiting, _ = await agent.submit(update())
+    assert waiting["phase"] == "awaiting_approval"
+    assert crm.held
+    await erase(door)
+    aborted = await eventually(lambda: _phase(door, waiting["id"], "aborted"))
+    assert "erased" in aborted["setback"]["reason"]
+    assert not crm.held
+    assert crm.seen[-1] == ("abort", {"set": {"level": 4}} if "set" in crm.seen[-1][1] else {}, None)
+
+
+async def test_a_decided_intent_of_an_erased_subject_asks_for_a_person_and_ends_by_their_word(door, crm):
+    crm.doubts = True
+    _, shown, _ = await door.submit(update(), wait=None)
+    await eventually(lambda: _doubted(door, shown["id"]))
+    await erase(door)
+    crm.doubts = False
+    asks = await eventually(lambda: _asks(door, shown["id"]))
+    assert asks["phase"] == "committing"
+    assert "erased" in asks["attention"]["reason"]
+    sent = len(crm.seen)
+    _, ended, _ = await door.post(
+        f"/v1/intents/{shown['id']}/resolve", {"action": "crm", "outcome": "applied", "note": "looked"}
+    )
+    assert (await eventually(lambda: _phase(door, shown["id"], "committed")))["actions"][0]["step"] == "done"
+    assert len(crm.seen) == sent
+
+
+async def _asks(door, intent):
+    shown = (await door.get(f"/v1/intents/{intent}"))[1]
+    return shown if shown["attention"] else None
