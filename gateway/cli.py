@@ -21,10 +21,12 @@ from cyclopts import App, CycloptsError
 from gateway.cli_adapters import adapters
 from gateway.cli_authority import approve, grant, grants, reject, resume, revoke, suspend
 from gateway.cli_moving import export, import_
-from gateway.cli_policy import policy, verify
+from gateway.cli_policy import policy
+from gateway.cli_receipt import receipt
 from gateway.cli_reconcile import reconcile
 from gateway.cli_replay import replay
 from gateway.cli_undo import undo
+from gateway.cli_verify import verify
 from gateway.cli_witness import witness
 from gateway.command import (
     BAD_USAGE,
@@ -60,6 +62,7 @@ app = App(
 )
 app.command(grant, version_flags=())  # --version is the agent's there
 app.command(adapters)
+app.command(receipt)
 app.command(import_, name="import")
 for one in (replay, grants, revoke, suspend, resume, approve, reject, undo, policy, export, reconcile, verify, witness):
     app.command(one)

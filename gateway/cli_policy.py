@@ -1,34 +1,25 @@
-"""Commands of people about policy: keep, activate, try and list policy sets, and verify the past. Rules as in `cli.py`.
+"""Commands of people about policy: keep, activate, try and list policy sets. Rules as in `cli.py`.
 
-`policy` speaks to a running service. `verify` reads the database itself and believes no service; it changes nothing.
+`policy` speaks to a running service.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cyclopts import App
 
 from gateway.command import (
-    FOUND_WRONG,
-    NO_FLAGS,
     NO_REACH,
     OK,
-    Flags,
     Json,
     Reach,
     Yes,
     answer,
     ask,
-    progress,
-    run,
-    settings_of,
     table,
 )
-from ledger.errors import Corrupt, Misconfigured
-
-if TYPE_CHECKING:
-    from gateway.settings import Settings
+from ledger.errors import Misconfigured
 
 policy = App(name="policy", help="Keep, activate, try and list policy sets, which give the verdict on every intent.")
 
@@ -115,69 +106,7 @@ def rehearse(
     return OK
 
 
-def verify(flags: Flags = NO_FLAGS, *, decisions: Yes = False, json: Json = False) -> int:
-    """Verify what is recorded, reading the database itself and changing nothing; exit 1 if something is not true.
-
-    Parameters
-    ----------
-    decisions
-        Give every verdict again from the events alone, and check every decision to commit against it.
-    """
-    if not decisions:
-        raise Misconfigured("Say what to verify: --decisions. Nothing was done.")
-    found = run(_verified(settings_of(flags), quiet=json))
-    answer(found, _verified_words(found), json)
-    return OK if found["wrong"] is None else FOUND_WRONG
-
-
 # ── what they share ──────────────────────────────────────────────────────────────────────────────────────────────
-
-
-async def _verified(settings: "Settings", *, quiet: bool) -> dict[str, Any]:
-    """Read the ledger up to where it is now and check every verdict and decision, until one is wrong."""
-    from contextlib import AsyncExitStack  # noqa: PLC0415
-
-    from msgspec.structs import asdict  # noqa: PLC0415
-
-    from authority.verification import Verification  # noqa: PLC0415
-    from gateway.database import database  # noqa: PLC0415
-    from ledger.bounds import REPLAY_BATCH_EVENTS  # noqa: PLC0415
-    from ledger.database import open_pool  # noqa: PLC0415
-    from ledger.postgres_store import PostgresStore  # noqa: PLC0415
-
-    verification, wrong = Verification(), None
-    async with AsyncExitStack() as parts:
-        dsn = await parts.enter_async_context(database(settings, shared=True))
-        pool = await open_pool(dsn, 1)
-        parts.push_async_callback(pool.close)
-        store = PostgresStore(pool, settings.ledger)  # never started: it only reads
-        show = parts.enter_context(progress(quiet=quiet))
-        head = await store.head()
-        while wrong is None and verification.position < head:
-            page = await store.read_all(verification.position, min(REPLAY_BATCH_EVENTS, head - verification.position))
-            wrong = next(filter(None, map(verification.take, page)), None)
-            if not page:
-                raise Corrupt(
-                    f"The ledger ends at {verification.position}, and its head says {head}. Nothing was done."
-                )
-            show(verification.position, head)
-    return {
-        "ledger": settings.ledger,
-        "position": verification.position,
-        "verdicts": verification.verdicts,
-        "decisions": verification.decisions,
-        "wrong": None if wrong is None else asdict(wrong),
-    }
-
-
-def _verified_words(found: Mapping[str, Any]) -> str:
-    from ledger.visible_text import visible  # noqa: PLC0415
-
-    checked = f"{found['verdicts']:,} verdicts and {found['decisions']:,} decisions to commit"
-    where = f"position {found['position']:,} of the ledger {found['ledger']!r}"
-    if found["wrong"] is None:
-        return f"{checked} up to {where} were given again from its events alone, and are the same."
-    return f"WRONG at {where}: {visible(found['wrong']['sentence'])}\nBefore it, {checked} were right."
 
 
 def _text(file: Path) -> str:

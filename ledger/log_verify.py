@@ -81,6 +81,8 @@ class _Verification:
         if ends is None:
             raise InvariantViolation("A query without rows of its own had no answer. Nothing was verified.")
         walk = Walk(self._ledger, ends["signed"])
+        if ends["first"] != 1:
+            walk.found(ends["first"], f"The ledger begins with position {ends['first']:,}, and should with 1.")
         await self._walk(walk, ends["last"], show)
         self._compare_ends(walk, ends["last"], ends["head"], ends["signed"])
         if ends["tiles"] != tile_count(ends["signed"]):
@@ -93,13 +95,15 @@ class _Verification:
         return Verified(ends["last"], walk.proved, self._checkpoints, largest, walk.wrong)
 
     async def _walk(self, walk: Walk, last: int, show: Callable[[int, int], None]) -> None:
+        """Walk to the end, or to where it is no use to go on; the database reads a page while we look at another."""
         reading = asyncio.ensure_future(self._read(0))
         try:
             while walk.position < last:
                 after, page = walk.position, await reading
                 behind = after + len(page.rows)
-                reading = asyncio.ensure_future(self._read(behind))
-                await asyncio.sleep(0)  # the database looks for the next page while we look at this one
+                if behind < last:
+                    reading = asyncio.ensure_future(self._read(behind))
+                    await asyncio.sleep(0)  # so that it is asked before we begin
                 heads = sorted([*self._signed(page, walk), *self._elsewhere_in(after, behind)], key=_size)
                 if not walk.take(page.rows, page.tiles, heads):
                     return

@@ -61,8 +61,9 @@ class Walk:
         `tiles` are those stored of `places_over` these events; `heads` those that end within them, smallest first.
         """
         after = self.position
-        if rows and rows[-1][0] != after + len(rows):
-            gap = next(after + nth for nth, row in enumerate(rows, 1) if row[0] != after + nth)
+        positions = range(after + 1, after + len(rows) + 1)
+        if [row[0] for row in rows] != list(positions):
+            gap = next(position for position, row in zip(positions, rows, strict=True) if row[0] != position)
             self.found(gap, f"There is no event at position {gap}: it was deleted, or its position was changed.")
             return False
         leaves = [leaf_hash(entry(self._ledger, *row)) for row in rows]

@@ -7,6 +7,7 @@ select
 
 -- name: ends
 select
+    coalesce((select min(position) from intent_ledger.events where ledger = $1), 1) as first,
     coalesce((select max(position) from intent_ledger.events where ledger = $1), 0) as last,
     coalesce((select position from intent_ledger.heads where ledger = $1), 0) as head,
     coalesce((select max(size) from intent_ledger.log_checkpoints where ledger = $1), 0) as signed,

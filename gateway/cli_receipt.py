@@ -1,0 +1,123 @@
+"""The command that verifies receipts. Rules as in `cli.py`; it reads one file, and reaches no database and no net."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import App
+
+from gateway.command import OK, Json, answer
+from ledger.errors import LedgerError, Malformed, Misconfigured, Tampered
+
+if TYPE_CHECKING:
+    from ledger.receipts import Proven
+    from ledger.signed_note import VerifierKey
+
+receipt = App(name="receipt", help="Verify what the service handed out as proof of an intent.")
+
+
+@receipt.command
+def verify(
+    file: Path,
+    *,
+    key: Sequence[str],
+    witness: Sequence[str] = (),
+    quorum: int | None = None,
+    json: Json = False,
+) -> int:
+    """Verify a receipt, offline, with no more than the keys that you trust; exit 1 if it proves nothing.
+
+    Parameters
+    ----------
+    file
+        The receipt, as GET /v1/intents/{id}/receipt answers.
+    key
+        The log's verifier key, as `intentledger log keys` shows it; may be repeated.
+    witness
+        The verifier key of a witness that must have cosigned; may be repeated.
+    quorum
+        How many of these witnesses must have; all of them by default.
+    """
+    from ledger.bounds import RECEIPT_BYTES  # noqa: PLC0415
+    from ledger.receipts import verify_receipt  # noqa: PLC0415
+
+    log_keys, witnesses = _keys("--key", key), _keys("--witness", witness)
+    try:
+        with file.open(encoding="utf-8", newline="") as opened:
+            text = opened.read(RECEIPT_BYTES + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"The receipt in {file} cannot be read: {error}.") from None
+    if len(text) > RECEIPT_BYTES:
+        raise Misconfigured(f"The file {file} is longer than any receipt.")
+    try:
+        proven = verify_receipt(text, log_keys, witnesses, quorum)
+    except (Malformed, Tampered) as error:
+        raise type(error)(f"This receipt proves nothing. {error.message}") from None
+    shown = _json(proven)
+    answer(shown, _words(shown), json)
+    return OK
+
+
+def _keys(flag: str, vkeys: Sequence[str]) -> "list[VerifierKey]":
+    from ledger.signed_note import parse_verifier_key  # noqa: PLC0415
+
+    try:
+        return [parse_verifier_key(one) for one in vkeys]
+    except LedgerError as error:
+        raise Misconfigured(f"{flag} cannot be used: {error.message}") from None
+
+
+def _json(proven: "Proven") -> dict[str, Any]:
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    import msgspec  # noqa: PLC0415
+
+    first = proven.events[0]
+    times = {name: datetime.fromtimestamp(at, UTC).isoformat() for name, at in sorted(proven.cosigned.items())}
+    return {
+        "ledger": first.ledger,
+        "stream": first.stream,
+        "phase": _phase(proven),
+        "checkpoint": {"origin": proven.checkpoint.origin, "size": proven.checkpoint.size},
+        "cosigned": {name: at.replace("+00:00", "Z") for name, at in times.items()},
+        "events": [{**msgspec.structs.asdict(one), "body": msgspec.json.decode(one.body)} for one in proven.events],
+    }
+
+
+def _phase(proven: "Proven") -> str | None:
+    """Return the intent's phase after these events; None if this release cannot read one of them."""
+    from datetime import datetime  # noqa: PLC0415
+
+    from ledger.errors import Corrupt  # noqa: PLC0415
+    from ledger.events import Recorded, decode  # noqa: PLC0415
+    from ledger.state import fold  # noqa: PLC0415
+
+    try:
+        state = fold(
+            Recorded(
+                ledger=one.ledger,
+                position=one.position,
+                stream=one.stream,
+                version=one.version,
+                at=datetime.fromisoformat(one.at),
+                event=decode(one.type, bytes(one.body)),
+                body=bytes(one.body),
+            )
+            for one in proven.events
+        )
+    except Corrupt:
+        return None
+    return None if state is None else str(state.phase)
+
+
+def _words(shown: dict[str, Any]) -> str:
+    from ledger.visible_text import visible  # noqa: PLC0415
+
+    log = shown["checkpoint"]
+    witnesses = "".join(f"\n  cosigned by {name} at {at}" for name, at in shown["cosigned"].items())
+    events = "".join(f"\n  {one['position']:>9,}  {one['at']}  {visible(one['type'])}" for one in shown["events"])
+    phase = f"; after them it is {shown['phase']}" if shown["phase"] else ""
+    return (
+        f"PROVEN: the log {log['origin']} has recorded {len(shown['events'])} events of {visible(shown['stream'])} "
+        f"under its checkpoint of {log['size']:,}{phase}.{events}{witnesses}"
+    )

@@ -1,0 +1,192 @@
+"""The command that verifies what is recorded. Rules as in `cli.py`.
+
+`verify` reads the database itself and believes no service, and of the log it believes only keys and checkpoints that
+are not in that database. It changes nothing.
+"""
+
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gateway.command import FOUND_WRONG, NO_FLAGS, OK, Flags, Json, Yes, answer, progress, run, settings_of
+from ledger.errors import Corrupt, LedgerError, Misconfigured
+
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+    from ledger.database import Pool
+    from ledger.signed_note import Note, VerifierKey
+
+
+def verify(
+    flags: Flags = NO_FLAGS,
+    *,
+    decisions: Yes = False,
+    key: Sequence[str] = (),
+    checkpoint: Sequence[Path] = (),
+    json: Json = False,
+) -> int:
+    """Verify what is recorded, reading the database itself and changing nothing; exit 1 if something is not true.
+
+    Every event is hashed again, and compared with the log's tiles and with every checkpoint that the log has signed:
+    those in the database, the one in the log's directory, and those that are named here.
+
+    Parameters
+    ----------
+    decisions
+        Instead, give every verdict again from the events alone, and check every decision to commit against it.
+    key
+        A verifier key to trust in the place of the log's own file of keys; may be repeated.
+    checkpoint
+        A file with a checkpoint that was kept elsewhere; may be repeated.
+    """
+    settings = settings_of(flags)
+    if decisions:
+        found = run(_decisions(settings, quiet=json))
+        answer(found, _decisions_words(found), json)
+    else:
+        found = run(_log(settings, key, checkpoint, quiet=json))
+        answer(found, _log_words(found), json)
+    return OK if found["wrong"] is None else FOUND_WRONG
+
+
+# ── the log ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _log(settings: "Settings", keys: Sequence[str], files: Sequence[Path], *, quiet: bool) -> dict[str, Any]:
+    """Walk the whole ledger against its log."""
+    from msgspec.structs import asdict  # noqa: PLC0415
+
+    from gateway.log_settings import log_settings  # noqa: PLC0415
+    from ledger.database import connection  # noqa: PLC0415
+    from ledger.log_verify import verify_log  # noqa: PLC0415
+
+    log = log_settings(settings)
+    trusted = _trusted(keys, log.keys)
+    outside = _outside(log.directory, files)
+    async with AsyncExitStack() as parts:
+        reader = await parts.enter_async_context(connection(await parts.enter_async_context(_pool(settings))))
+        await parts.enter_async_context(reader.transaction(isolation="repeatable_read", readonly=True))
+        began = time.perf_counter()
+        with progress(quiet=quiet) as show:
+            verified = await verify_log(reader, settings.ledger, trusted, outside, show)
+        seconds = time.perf_counter() - began
+    wrong = None if verified.wrong is None else asdict(verified.wrong)
+    rate = round(verified.position / seconds) if seconds > 0 else 0
+    return {"ledger": settings.ledger, **asdict(verified), "wrong": wrong, "events_a_second": rate}
+
+
+def _trusted(keys: Sequence[str], file: Path) -> "tuple[VerifierKey, ...]":
+    """Return the keys to trust: those that were named, else the log's own."""
+    from ledger.log_keys import read_keys  # noqa: PLC0415
+    from ledger.signed_note import parse_verifier_key  # noqa: PLC0415
+
+    if keys:
+        try:
+            return tuple(parse_verifier_key(one) for one in keys)
+        except LedgerError as error:
+            raise Misconfigured(f"--key cannot be used: {error.message} Nothing was verified.") from None
+    found = read_keys(file).verifiers
+    if not found:
+        raise Misconfigured(
+            f"There are no keys of the log in {file}, so nothing that is signed can be believed. Nothing was verified; "
+            "name a verifier key with --key."
+        )
+    return found
+
+
+def _outside(directory: Path, files: Sequence[Path]) -> "Mapping[str, Note]":
+    """Read the checkpoints that are kept outside the database, by the name of their place."""
+    from ledger.log_directory import Directory  # noqa: PLC0415
+    from ledger.signed_note import NOTE_BYTES, parse_note  # noqa: PLC0415
+
+    kept = Directory(directory)
+    found = {kept.name: kept.read()}
+    for file in files:
+        try:
+            with file.open(encoding="utf-8", newline="") as opened:
+                found[str(file)] = parse_note(opened.read(NOTE_BYTES + 1))
+        except (OSError, UnicodeDecodeError, LedgerError) as error:
+            raise Misconfigured(f"{file} cannot be read as a checkpoint: {error}. Nothing was verified.") from None
+    return {place: note for place, note in found.items() if note is not None}
+
+
+def _log_words(found: Mapping[str, Any]) -> str:
+    ledger, proved, last = f"the ledger {found['ledger']!r}", found["proved"], found["position"]
+    if found["wrong"] is not None:
+        at = found["wrong"]["position"]
+        beside = " all the same" if at <= proved else ""
+        return (
+            f"WRONG at position {at:,} of {ledger}: {found['wrong']['sentence']}\n"
+            f"The events up to {proved:,} are those that the log signed{beside}."
+        )
+    signed = (
+        f"All {proved:,} events up to position {proved:,} of {ledger} are those that the log signed: "
+        f"{found['checkpoints']:,} checkpoints, {found['events_a_second']:,} events a second."
+    )
+    lines = [signed]
+    if last > proved:
+        lines.append(f"The newest {last - proved:,} have no checkpoint yet.")
+    lines.append(
+        f"A checkpoint from outside the database covers {found['outside']:,} of them."
+        if found["outside"]
+        else "No checkpoint from outside was compared: that nothing was cut off at the end, this does not show."
+    )
+    return "\n".join(lines)
+
+
+# ── verdicts and decisions ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _decisions(settings: "Settings", *, quiet: bool) -> dict[str, Any]:
+    """Read the ledger up to where it is now and check every verdict and decision, until one is wrong."""
+    from msgspec.structs import asdict  # noqa: PLC0415
+
+    from authority.verification import Verification  # noqa: PLC0415
+    from ledger.bounds import REPLAY_BATCH_EVENTS  # noqa: PLC0415
+    from ledger.postgres_store import PostgresStore  # noqa: PLC0415
+
+    verification, wrong = Verification(), None
+    async with _pool(settings) as pool:
+        store = PostgresStore(pool, settings.ledger)  # never started: it only reads
+        head = await store.head()
+        with progress(quiet=quiet) as show:
+            while wrong is None and verification.position < head:
+                limit = min(REPLAY_BATCH_EVENTS, head - verification.position)
+                page = await store.read_all(verification.position, limit)
+                wrong = next(filter(None, map(verification.take, page)), None)
+                if not page:
+                    raise Corrupt(
+                        f"The ledger ends at {verification.position}, and its head says {head}. Nothing was done."
+                    )
+                show(verification.position, head)
+    return {
+        "ledger": settings.ledger,
+        "position": verification.position,
+        "verdicts": verification.verdicts,
+        "decisions": verification.decisions,
+        "wrong": None if wrong is None else asdict(wrong),
+    }
+
+
+def _decisions_words(found: Mapping[str, Any]) -> str:
+    from ledger.visible_text import visible  # noqa: PLC0415
+
+    checked = f"{found['verdicts']:,} verdicts and {found['decisions']:,} decisions to commit"
+    where = f"position {found['position']:,} of the ledger {found['ledger']!r}"
+    if found["wrong"] is None:
+        return f"{checked} up to {where} were given again from its events alone, and are the same."
+    return f"WRONG at {where}: {visible(found['wrong']['sentence'])}\nBefore it, {checked} were right."
+
+
+@asynccontextmanager
+async def _pool(settings: "Settings") -> "AsyncGenerator[Pool]":
+    from gateway.database import database  # noqa: PLC0415
+    from ledger.database import open_pool  # noqa: PLC0415
+
+    async with AsyncExitStack() as parts:
+        dsn = await parts.enter_async_context(database(settings, shared=True))
+        pool = await open_pool(dsn, 1)
+        parts.push_async_callback(pool.close)
+        yield pool
