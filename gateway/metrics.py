@@ -26,6 +26,7 @@ from prometheus_client.registry import Collector
 
 from coordinator.circuit import CircuitState
 from coordinator.places import AdapterStanding
+from ledger.events import EVENT_TYPES
 from ledger.tally import BUCKETS, Tally
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -148,8 +149,8 @@ class _Appends(Collector):
         seconds = HistogramMetricFamily("intentledger_append_seconds", "Time until an append was durable.")
         seconds.add_metric((), _buckets(self._took), self._took.seconds)
         events = CounterMetricFamily("intentledger_events", "Events that this process appended.", labels=("type",))
-        for name, count in sorted(self._events.items()):
-            events.add_metric((name,), count)
+        for name in EVENT_TYPES:  # those of which there was none too: the first one must be seen as an increase
+            events.add_metric((name,), self._events.get(name, 0))
         yield from (seconds, events)
 
 
