@@ -21,7 +21,7 @@ class Past(msgspec.Struct, frozen=True):
 
     chain: tuple[GrantIssued, ...]
     submitted: IntentSubmitted
-    evaluated: PolicyEvaluated
+    evaluated: PolicyEvaluated | None  # None: what it judged was erased
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -64,7 +64,7 @@ class Report(msgspec.Struct, frozen=True):
     approvals_added: int  # answers of people that would have been needed and were not
     approvals_removed: int
     differences: tuple[Difference, ...]  # the first `bounds.REHEARSAL_DIFFERENCES`
-    not_looked_at: int  # verdicts of release 0.1, which do not say at what time they were given
+    not_looked_at: int  # verdicts of release 0.1, which do not say when they were given, and on what was erased since
 
 
 def rehearse(candidate: PolicySet, past: Iterable[Past]) -> Report:
@@ -74,24 +74,25 @@ def rehearse(candidate: PolicySet, past: Iterable[Past]) -> Report:
     differences: list[Difference] = []
     looked_at = differing = added = removed = timeless = 0
     for one in past:
-        at = one.evaluated.evaluated_at
-        if at is None:
+        was = one.evaluated
+        at = was.evaluated_at if was is not None else None
+        if was is None or at is None:
             timeless += 1
             continue
         looked_at += 1
-        found = evaluate(one.chain, candidate, one.submitted, one.evaluated.facts, at)
-        if _outcome(found) == _outcome(one.evaluated):
+        found = evaluate(one.chain, candidate, one.submitted, was.facts, at)
+        if _outcome(found) == _outcome(was):
             continue
         differing += 1
-        more = _people(found) - _people(one.evaluated)
+        more = _people(found) - _people(was)
         added, removed = added + max(0, more), removed + max(0, -more)
-        if found.effect != one.evaluated.effect:
-            turns[one.evaluated.effect, found.effect] += 1
+        if found.effect != was.effect:
+            turns[was.effect, found.effect] += 1
             for plan in one.submitted.actions:
                 if plan.amount_minor is not None and plan.currency is not None:
                     money[found.effect, plan.currency] += plan.amount_minor
         if len(differences) < bounds.REHEARSAL_DIFFERENCES:
-            differences.append(_difference(one, found))
+            differences.append(_difference(one.submitted, was, found))
     return Report(
         looked_at=looked_at,
         differing=differing,
@@ -112,12 +113,12 @@ def _people(verdict: PolicyEvaluated) -> int:
     return verdict.quorum if verdict.effect == "escalate" else 0
 
 
-def _difference(one: Past, found: PolicyEvaluated) -> Difference:
+def _difference(submitted: IntentSubmitted, was: PolicyEvaluated, found: PolicyEvaluated) -> Difference:
     return Difference(
-        intent=one.submitted.intent,
-        agent=one.submitted.agent.name,
-        task=one.submitted.task,
-        was=one.evaluated.effect,
+        intent=submitted.intent,
+        agent=submitted.agent.name,
+        task=submitted.task,
+        was=was.effect,
         would_be=found.effect,
         policies=found.policies,
         reasons=found.reasons,

@@ -19,9 +19,11 @@ from authority.grants import principal_of
 from authority.policy import DEFAULT, PolicySet, parse
 from authority.verdict import evaluate
 from ledger import events as e
-from ledger.errors import Corrupt, InvalidPolicy
+from ledger.errors import Corrupt, Erased, InvalidPolicy
 from ledger.grants import Charge
+from ledger.intent_seal import IntentSeal, is_personal
 from ledger.phases import TERMINAL
+from ledger.sealing import DataKey
 from ledger.state import IntentState, content_digest, evolve
 
 _DECIDING: Final = ("effect", "policies", "policy_set", "reasons", "approvers", "quorum", "charges")
@@ -38,9 +40,11 @@ class Wrong(msgspec.Struct, frozen=True):
 class Verification:
     """What the events so far say about authority, and what was checked on the way."""
 
-    def __init__(self) -> None:
-        """Start before the first event of a ledger."""
+    def __init__(self, keys: Mapping[str, DataKey] | None = None) -> None:
+        """Start before the first event of a ledger; `keys` are those of data subjects that are left, by id."""
+        self._keys = keys or {}
         self.position = 0
+        self.sealed = 0  # verdicts on what nobody can open any more; they are taken as they are
         self.verdicts = 0
         self.decisions = 0
         self._grants: dict[str, e.GrantIssued] = {}
@@ -175,13 +179,29 @@ class Verification:
         if event.policy_set != self._active:
             return f"The verdict is of policy set {event.policy_set}, and {self._active} was active."
         self.verdicts += 1
+        opened = self._opened(state, event)
+        if opened is None:
+            self.sealed += 1
+            return None
+        submitted, event = opened
         at = event.evaluated_at or recorded.at  # 0.1 did not say, and its policy set did not ask
-        again = evaluate(self._chain(state.submitted.grant), self._sets[self._active], state.submitted, event.facts, at)
+        again = evaluate(self._chain(state.submitted.grant), self._sets[self._active], submitted, event.facts, at)
         for name in _DECIDING:
             was, now = getattr(event, name), getattr(again, name)
             if was != now:
                 return f"Judged again, the verdict is another: {name} was {_shown(was)} and comes out as {_shown(now)}."
         return None
+
+    def _opened(
+        self, state: IntentState, event: e.PolicyEvaluated
+    ) -> tuple[e.IntentSubmitted, e.PolicyEvaluated] | None:
+        """Return what was judged, and the verdict, as policy saw and gave it; None if that cannot be opened."""
+        if not is_personal(state.submitted):
+            return state.submitted, event
+        try:
+            return IntentSeal.of(state.ledger, state.submitted, self._keys).opened((state.submitted, event))
+        except Erased:
+            return None
 
     def _approved(self, recorded: e.Recorded, event: e.ApprovalGiven) -> str | None:
         state = self._intents.get(recorded.stream)

@@ -20,8 +20,8 @@ from gateway.render import encode
 from gateway.shapes_authority import KeptPolicies, PolicyPage, PolicyText, Rehearsal, ShownPolicySet, show_rehearsal
 from ledger import bounds
 from ledger.database import connection
-from ledger.errors import Conflict, InvalidPolicy, InvalidRequest, NotFound
-from ledger.events import GrantIssued
+from ledger.errors import Conflict, Erased, InvalidPolicy, InvalidRequest, NotFound
+from ledger.events import GrantIssued, PolicyEvaluated
 from ledger.state import IntentState
 from projections.intents import IntentFilter, list_intents
 from projections.policies import list_policy_sets
@@ -121,8 +121,20 @@ async def _rehearsed(
             chains[grant] = tuple([one.issued for one in await service.store.chain(grant=grant)])
             size += len(encode(chains[grant]))
         size += len(encode(state.submitted)) + len(encode(state.policy))
-        past.append(rehearsal.Past(chains[grant], state.submitted, state.policy))
+        past.append(await _past(service, state, chains[grant], state.policy))
     return await asyncio.to_thread(rehearsal.rehearse, policy_set, past), more
+
+
+async def _past(
+    service: Service, state: IntentState, chain: tuple[GrantIssued, ...], verdict: PolicyEvaluated
+) -> rehearsal.Past:
+    """Return what policy saw then; what it saw of somebody who was erased since cannot be judged again."""
+    seal = await service.coordinator.seal_of(state)
+    try:
+        submitted, verdict = (state.submitted, verdict) if seal is None else seal.opened((state.submitted, verdict))
+    except Erased:
+        return rehearsal.Past(chain, state.submitted, None)
+    return rehearsal.Past(chain, submitted, verdict)
 
 
 async def _newest(service: Service, since: datetime | None) -> AsyncIterator[IntentState]:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from ledger import events as e
 from ledger.canonical import canonical
+from ledger.sealing import veiled
 
 _ANSWERS: Final[Mapping[str, str]] = {"rejected": "approval.rejected", "expired": "approval.expired"}  # by cause
 
@@ -51,7 +52,8 @@ def body(stream: Sequence[e.Recorded], told: e.Recorded) -> bytes:
                 "custody": submitted.custody,
                 "task": submitted.task,
                 "actions": [
-                    {"id": plan.id, "operation": plan.operation, "summary": plan.summary} for plan in submitted.actions
+                    {"id": plan.id, "operation": plan.operation, "summary": veiled(plan.summary)}
+                    for plan in submitted.actions
                 ],
                 "by": getattr(told.event, "by", None),
                 **_asked(past),

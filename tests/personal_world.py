@@ -47,6 +47,7 @@ class Customers:
             undo=Undo.EXACT,
             summary="write {note} to {mail} of {customer}",
             facts=("name", "level") if facts else (),
+            fact_types={"level": "integer"} if facts else {},
             data_subject="/customer",
             personal_fields=("name",),
         )

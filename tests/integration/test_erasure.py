@@ -216,7 +216,7 @@ async def test_a_name_with_personal_data_is_refused_and_nothing_is_recorded(door
 async def test_policy_sees_what_is_personal_and_its_reasons_are_sealed(door):
     cedar = f"""
         @id("P-1") permit(principal, action, resource);
-        @id("P-2") @reason("no mail to {MAIL}") forbid(principal, action == Action::"crm.update", resource)
+        @id("P-2") @description("no mail to {MAIL}") forbid(principal, action == Action::"crm.update", resource)
         when {{ context.params.mail == "{MAIL}" && context.facts.level == 3 }};
     """
     status, said, _ = await door.post("/v1/policies", {"cedar": cedar, "activate": True})
@@ -251,7 +251,7 @@ async def _phase(door, intent, phase):
 
 
 async def test_an_undecided_intent_of_an_erased_subject_is_aborted_and_its_hold_let_go(door, crm):
-    cedar = '@id("P-1") @approvers("") permit(principal, action, resource) when { context.approved };'
+    cedar = '@id("P-1") permit(principal, action, resource) when { context.approved };'
     status, said, _ = await door.post("/v1/policies", {"cedar": cedar, "activate": True})
     assert status == 201, said
     agent = await door.grant("payment-specialist", "crm.*")
