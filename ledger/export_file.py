@@ -187,6 +187,8 @@ class Proof:
                 f"A checkpoint of {checkpoint.origin} at {checkpoint.size} stands after position {self.tree.size} "
                 f"of {self.header.origin}."
             )
+        if checkpoint.size == self.proved:
+            raise Tampered(f"There are two checkpoints at {checkpoint.size}.")
         if checkpoint.root != self.tree.root():
             raise Tampered(
                 f"The events from position {self.proved + 1} to {self.tree.size} are not those that were signed."

@@ -16,7 +16,7 @@ import msgspec
 
 import sql
 from ledger import bounds
-from ledger.database import connection
+from ledger.database import answering, connection
 from ledger.errors import Conflict, Corrupt, Malformed, NotFound
 from ledger.export_file import Header, Proof, Row, SignedAt, SubjectLine, checkpoint_line, line_of, parse_header
 from ledger.log_entry import entry
@@ -35,7 +35,6 @@ _TILES: Final = sql.query("moving.tiles")
 _ADD_CHECKPOINTS: Final = sql.query("moving.add_checkpoints")
 _ADD_SUBJECTS: Final = sql.query("moving.add_subjects")
 _MOVE_HEAD: Final = sql.query("moving.move_head")
-_UNBOUNDED: Final = sql.query("views.unbounded")
 _COLUMNS: Final = ("ledger", "position", "stream", "version", "type", "at", "body")
 
 Progress = Callable[[int, int], None]  # events so far, events in all
@@ -116,8 +115,29 @@ async def _lines(pool: "Pool", ledger: str, size: int) -> AsyncIterator[list[byt
         yield lines
 
 
+def prove(lines: Iterable[bytes], keys: Iterable[VerifierKey], progress: Progress = lambda _done, _all: None) -> Moved:
+    """Prove a file as an import would, without a database. Raises as `import_lines` does."""
+    incoming = iter(lines)
+    header = parse_header(next(incoming, b""))
+    proof = Proof(header, keys)
+    subjects, note = 0, ""
+    for line in incoming:
+        match proof.take(line):
+            case SignedAt(_, signed):
+                note = str(signed)
+                proof.filled.clear()
+            case SubjectLine():
+                subjects += 1
+            case Row(position=position) if position % bounds.MOVE_EVENTS == 0:
+                progress(position, header.size)
+            case _:
+                pass
+    proof.end()
+    return Moved(header.ledger, header.origin, header.size, note, header.keys, subjects)
+
+
 async def import_lines(
-    pool: "Pool",
+    writer: "Connection",
     lines: Iterable[bytes],
     ledger: str,
     *,
@@ -126,6 +146,8 @@ async def import_lines(
     progress: Progress = lambda _done, _all: None,
 ) -> Moved:
     """Put the ledger of a file into a database, all of it or, where anything of it cannot be proved, nothing.
+
+    `writer` is a connection of the owner of the tables (`ledger.database.connect`), with no transaction under way.
 
     Believes the file only if one of `keys` has signed its last checkpoint; where there are none, its own. Raises
     `Tampered`, `Malformed`, `UnknownEventType`, `Conflict` (there are events of that ledger already), `Unavailable`.
@@ -139,15 +161,15 @@ async def import_lines(
                 f"The file holds the ledger {header.ledger!r} and this would be {ledger!r}; a ledger keeps its name. "
                 f"Nothing was imported; use --ledger {header.ledger}."
             )
-        async with connection(pool) as writer, writer.transaction():
-            await writer.execute(_UNBOUNDED)
-            await _claim(writer, ledger)
-            importer = _Importer(writer, proof)
-            for line in incoming:
-                await importer.take(line)
-                progress(proof.taken, header.size)
-            await importer.end()
-            await beside(writer, ledger)
+        with answering():
+            async with writer.transaction():
+                await _claim(writer, ledger)
+                importer = _Importer(writer, proof)
+                for line in incoming:
+                    if await importer.take(line):
+                        progress(proof.taken, header.size)
+                await importer.end()
+                await beside(writer, ledger)
     except (Corrupt, Malformed) as error:
         raise type(error)(f"{error.message} Nothing was imported.") from error
     return Moved(ledger, header.origin, header.size, importer.note, header.keys, importer.subjects)
@@ -176,8 +198,8 @@ class _Importer:
         self._told: list[dict[str, str]] = []
         self._at: datetime | None = None
 
-    async def take(self, line: bytes) -> None:
-        """Prove the next line, and keep what it says."""
+    async def take(self, line: bytes) -> bool:
+        """Prove the next line, and keep what it says; tell whether it was written down, with those before it."""
         match self._proof.take(line):
             case Row() as row:
                 self._at = row.at
@@ -190,8 +212,10 @@ class _Importer:
             case SubjectLine(subject):
                 self.subjects += 1
                 self._told.append(subject)
-        if len(self._rows) + len(self._notes) + len(self._told) >= bounds.MOVE_EVENTS:
-            await self._flush()
+        if len(self._rows) + len(self._notes) + len(self._told) < bounds.MOVE_EVENTS:
+            return False
+        await self._flush()
+        return True
 
     async def end(self) -> None:
         """Write the rest, once the proof is complete."""

@@ -1,0 +1,182 @@
+"""A ledger moves in a file: what left arrives, and goes on from there; what cannot be proved does not arrive."""
+
+import os
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from doorway import Doorway, doorway, intent
+
+from ledger.database import connect, open_pool
+from ledger.errors import Conflict, LedgerError, Tampered
+from ledger.log_keeper import Keeper
+from ledger.log_keys import read_keys
+from ledger.log_tree import Log
+from ledger.merkle import verify_consistency
+from ledger.moving import export, import_lines, prove
+from ledger.signed_note import SigningKey
+from projections.catalogue import PROJECTIONS
+from projections.inline_replay import fill_inline, replay_inline
+from projections.replay import replay
+
+ORIGIN = "intent-ledger/main"
+INLINE = {
+    "heads": "position, policy_set",
+    "grants": "grant_id, parent, token_sha256, expires_at, ended, suspensions, issued",
+    "submissions": "subject, key, intent, request_digest",
+    "in_flight": "intent, grant_id",
+    "events": "position, stream, version, type, at, body",
+    "log_tiles": "level, number, hashes",
+    "log_checkpoints": "size, note",
+}
+
+
+async def live(door: Doorway) -> None:
+    """Let a ledger have something of everything: effects, limits, a person's turn, a dead grant, work in flight."""
+    limits = [{"operation": "bank.post", "measure": "count", "per": "day", "max": 9}]
+    agent = await door.grant("payment-specialist", task="12A", limits=limits)
+    for amount in range(3):
+        await agent.submit(intent(("bank.post", "alice", amount), ("mail.post", "bob", 1)))
+    revoked = await door.grant("mail-room")
+    await door.post(f"/v1/grants/{revoked.id}/revoke", {"reason": "It is over"})
+    door.bank.gate.clear()
+    await agent.submit(intent(("bank.post", "carol", 7), deadline=300), wait=None)
+
+
+async def keep(pool: asyncpg.Pool, key: Path) -> None:
+    """Cover everything there is by a checkpoint."""
+    keeper = Keeper(pool, "main", ORIGIN, key)
+    await keeper.open(os.urandom)
+    await keeper.start()
+    await keeper.stop()
+
+
+@pytest.fixture
+async def left(dsn: str, tmp_path: Path) -> AsyncIterator[tuple[Doorway, list[bytes], Path]]:
+    """A ledger that was worked with, its export, and the file of its log's keys."""
+    key, lines = tmp_path / "main.key", []
+    async with doorway(dsn) as door:
+        await door.submit(intent(("bank.post", "alice", 1)))
+        await keep(door.service.pool, key)
+        await live(door)
+        await keep(door.service.pool, key)
+        await export(door.service.pool, "main", read_keys(key).verifiers, lines.append)
+        yield door, b"".join(lines).splitlines(keepends=True), key
+        door.bank.gate.set()
+
+
+async def arrive(dsn: str, lines: list[bytes], keys: Any = ()) -> Any:
+    writer = await connect(dsn)
+    try:
+        return await import_lines(writer, lines, "main", keys=keys, beside=fill_inline)
+    finally:
+        await writer.close()
+
+
+async def contents(pool: asyncpg.Pool) -> dict[str, list[Any]]:
+    found = {}
+    for table, columns in INLINE.items():
+        rows = await pool.fetch(f"select {columns} from intent_ledger.{table} where ledger = 'main' order by 1, 2")
+        found[table] = [tuple(row) for row in rows]
+    return found
+
+
+async def test_what_arrives_is_what_left_and_goes_on_from_there(left, make_database, template, tmp_path) -> None:
+    door, lines, key = left
+    there = await make_database(template)
+    moved = await arrive(there, lines, read_keys(key).verifiers)
+    assert moved.size == await door.head()
+    before = await door.service.pool.fetch("select name, position from intent_ledger.projections")
+    assert before
+    pool = await open_pool(there, 8)
+    try:
+        assert await contents(pool) == await contents(door.service.pool)
+        async with pool.acquire() as reader:
+            assert [one.name for one in await replay_inline(reader, "main") if not one.equal] == []
+    finally:
+        await pool.close()
+    async with doorway(there) as arrived:
+        status, page, _ = await arrived.get(f"/v1/intents?min_position={moved.size}")
+        _, old, _ = await door.get(f"/v1/intents?min_position={moved.size}")
+        assert (status, page) == (200, old), "the token that was good is good, and everything is there"
+        status, shown, _ = await arrived.submit(intent(("bank.post", "dave", 1)))
+        assert (status, shown["phase"]) == (200, "committed")
+        await keep(arrived.service.pool, key)
+        log = Log(arrived.service.pool, "main")
+        newest = await log.newest()
+        assert newest.size > moved.size
+        proof = await log.consistency(moved.size, newest.size)
+        old_root = await Log(door.service.pool, "main").root(moved.size)
+        assert verify_consistency(moved.size, newest.size, old_root, newest.checkpoint.root, proof)
+        assert all(one.equal for one in await replay(arrived.service.pool, "main", PROJECTIONS))
+
+
+async def test_what_is_proved_by_no_key_that_is_known_imports_nothing(left, make_database, template) -> None:
+    _, lines, key = left
+    there = await make_database(template)
+    other = SigningKey(ORIGIN, os.urandom(32)).verifier
+    with pytest.raises(Tampered, match="Nothing was imported"):
+        await arrive(there, lines, [other])
+    forged = list(lines)
+    place = next(place for place, line in enumerate(lines) if b'"IntentSubmitted"' in line)
+    forged[place] = forged[place].replace(b'"again":true', b'"again":false', 1)
+    with pytest.raises(Tampered, match=r"are not those that were signed\. Nothing was imported"):
+        await arrive(there, forged)
+    pool = await open_pool(there, 2)
+    try:
+        assert {table: rows for table, rows in (await contents(pool)).items() if rows} == {}
+    finally:
+        await pool.close()
+    assert (await arrive(there, lines, read_keys(key).verifiers)).size
+    with pytest.raises(Conflict, match="has events of the ledger 'main' already"):
+        await arrive(there, lines)
+
+
+async def test_no_change_of_the_file_is_taken_for_the_ledger(left) -> None:
+    _, lines, key = left
+    keys = read_keys(key).verifiers
+    assert prove(lines, keys).size
+    chance = random.Random(7)
+    tried = [_changed(chance, lines) for _ in range(300)]
+    taken = [_entries(one) for one in tried if _is_taken(one, keys)]
+    assert len(taken) < 10
+    assert all(entries == _entries(lines) for entries in taken), (
+        "but an older checkpoint less is no change of the ledger"
+    )
+
+
+def _entries(lines: list[bytes]) -> list[bytes]:
+    return [line for line in lines if line.startswith(b'{"at":')]
+
+
+def _is_taken(lines: list[bytes], keys: Any) -> bool:
+    try:
+        prove(lines, keys)
+    except LedgerError:
+        return False
+    return True
+
+
+def _changed(chance: random.Random, lines: list[bytes]) -> list[bytes]:
+    """Return the lines with one change that a hand with an editor could make."""
+    changed, place = list(lines), chance.randrange(len(lines))
+    match chance.randrange(6):
+        case 0:
+            del changed[place]
+        case 1:
+            changed.insert(place, chance.choice(lines))
+        case 2:
+            other = (place + chance.randrange(1, len(lines))) % len(lines)
+            changed[place], changed[other] = changed[other], changed[place]
+        case 3:
+            changed = changed[:place]
+        case 4:
+            changed[place] = changed[place][: chance.randrange(len(changed[place]))]
+        case _:
+            at = chance.randrange(len(changed[place]) - 1)
+            bit = bytes([changed[place][at] ^ 1 << chance.randrange(7)])
+            changed[place] = changed[place][:at] + bit + changed[place][at + 1 :]
+    return changed
