@@ -8,11 +8,12 @@ from gateway.routes_feed import FEED_ROUTES
 from gateway.routes_grants import GRANT_ROUTES
 from gateway.routes_health import HEALTH_ROUTES
 from gateway.routes_intents import INTENT_ROUTES
+from gateway.routes_log import LOG_ROUTES
 from gateway.routes_oauth import OAUTH_ROUTES
 from gateway.routes_policies import POLICY_ROUTES
+from gateway.routes_subjects import SUBJECT_ROUTES
 from gateway.routes_tasks import TASK_ROUTES
 from gateway.routes_timeline import TIMELINE_ROUTES
-from gateway.routes_subjects import SUBJECT_ROUTES
 from gateway.routes_undo_plans import UNDO_PLAN_ROUTES
 from gateway.routes_views import VIEW_ROUTES
 
@@ -28,5 +29,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     *VIEW_ROUTES,
     *DIVERGENCE_ROUTES,
     *TIMELINE_ROUTES,
+    *LOG_ROUTES,
     *HEALTH_ROUTES,
 )
