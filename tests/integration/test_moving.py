@@ -1,5 +1,7 @@
 """A ledger moves in a file: what left arrives, and goes on from there; what cannot be proved does not arrive."""
 
+import asyncio
+import json
 import os
 import random
 from collections.abc import AsyncIterator
@@ -8,6 +10,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from commands import COMMAND, environment
 from doorway import Doorway, doorway, intent
 
 from ledger.database import connect, open_pool
@@ -180,3 +183,36 @@ def _changed(chance: random.Random, lines: list[bytes]) -> list[bytes]:
             bit = bytes([changed[place][at] ^ 1 << chance.randrange(7)])
             changed[place] = changed[place][:at] + bit + changed[place][at + 1 :]
     return changed
+
+
+async def test_the_commands_move_a_ledger_to_another_server(dsn: str, make_database, tmp_path: Path) -> None:
+    there, file, old, new = await make_database(), tmp_path / "main.ledger", tmp_path / "old", tmp_path / "new"
+
+    async def command(dsn: str, data: Path, *arguments: Any) -> tuple[int, Any]:
+        process = await asyncio.create_subprocess_exec(
+            COMMAND,
+            *map(str, arguments),
+            env=environment({"INTENTLEDGER_DSN": dsn, "INTENTLEDGER_DATA": str(data)}),
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(process.communicate(), 30)
+        return process.returncode or 0, (json.loads(out) if out else err.decode())
+
+    async with doorway(dsn) as door:
+        await live(door)
+        head = await door.head()
+        code, moved = await command(dsn, old, "export", file, "--json")
+        assert (code, moved["size"], oct(file.stat().st_mode & 0o777)) == (0, head, "0o600"), moved
+        door.bank.gate.set()
+    (vkey,) = moved["keys"]
+    other = str(SigningKey(ORIGIN, os.urandom(32)).verifier)
+    code, said = await command(there, new, "import", file, "--key", other)
+    assert (code, "Nothing of it can be believed. Nothing was imported." in said) == (1, True), said
+    code, arrived = await command(there, new, "import", file, "--key", vkey, "--json")
+    assert (code, arrived["size"], arrived["trusted"]) == (0, head, True), arrived
+    pool = await open_pool(there, 2)
+    views = await pool.fetch("select distinct position, failure from intent_ledger.projections")
+    await pool.close()
+    assert [tuple(view) for view in views] == [(head, None)]
