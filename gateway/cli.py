@@ -20,6 +20,7 @@ from cyclopts import App, CycloptsError
 
 from gateway.cli_adapters import adapters
 from gateway.cli_authority import approve, grant, grants, reject, resume, revoke, suspend
+from gateway.cli_log import log
 from gateway.cli_moving import export, import_
 from gateway.cli_policy import policy
 from gateway.cli_receipt import receipt
@@ -63,6 +64,7 @@ app = App(
 app.command(grant, version_flags=())  # --version is the agent's there
 app.command(adapters)
 app.command(receipt)
+app.command(log)
 app.command(import_, name="import")
 for one in (replay, grants, revoke, suspend, resume, approve, reject, undo, policy, export, reconcile, verify, witness):
     app.command(one)
@@ -209,16 +211,22 @@ async def _make_operator(settings: "Settings", dsn: str) -> Path | None:
     import secrets  # noqa: PLC0415
 
     from authority.authority import Authority  # noqa: PLC0415
-    from gateway.data_directory import token_file  # noqa: PLC0415
+    from gateway.data_directory import claim, token_file  # noqa: PLC0415
+    from gateway.log_keeping import LogKeeping  # noqa: PLC0415
+    from gateway.log_settings import log_settings  # noqa: PLC0415
     from gateway.operator_token import ensure_operator  # noqa: PLC0415
     from ledger.database import open_pool  # noqa: PLC0415
     from ledger.postgres_store import PostgresStore  # noqa: PLC0415
 
     file = token_file(settings.data, settings.ledger)
     async with AsyncExitStack() as parts:
-        pool = await open_pool(dsn, 2)
+        claim(settings.data)
+        pool = await open_pool(dsn, 3)
         parts.push_async_callback(pool.close)
         store = PostgresStore(pool, settings.ledger)
         await store.start()
         parts.push_async_callback(store.stop)
+        keeping = LogKeeping(pool, settings.ledger, log_settings(settings))
+        parts.push_async_callback(keeping.stop)
+        await keeping.open(os.urandom)
         return file if await ensure_operator(Authority(store), file, secrets.token_bytes) else None

@@ -42,6 +42,10 @@ class Keyring(msgspec.Struct, frozen=True):
             )
         return Keyring((*self.signing, key), self.retired)
 
+    def knowing(self, key: VerifierKey) -> "Keyring":
+        """Add a key that has signed before, and whose private part is not here."""
+        return self if key in self.verifiers else Keyring(self.signing, (*self.retired, key))
+
     def without(self, key_id: str) -> "Keyring":
         """Retire a key by its id in hex: it signs no more. Raises `Misconfigured` if it does not sign, or alone."""
         leaving = [key for key in self.signing if key.verifier.key_id.hex() == key_id]

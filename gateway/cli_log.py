@@ -1,0 +1,132 @@
+"""Commands about the keys of a ledger's log and its checkpoint outside. Rules as in `cli.py`.
+
+They work on files and need no database: a service that runs reads its keys again by itself. `intentledger verify`
+compares a checkpoint with the ledger.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import App
+
+from gateway.command import NO_FLAGS, OK, Flags, Json, answer, settings_of, table
+from ledger.errors import Malformed, Misconfigured
+
+if TYPE_CHECKING:
+    from gateway.log_settings import LogSettings
+    from ledger.log_keys import Keyring
+
+log = App(name="log", help="The keys that sign the log's checkpoints, and the newest checkpoint outside the database.")
+
+
+@log.command
+def keys(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
+    """List the keys of the log, oldest first, as others need them to verify what it signs."""
+    from ledger.log_keys import read_keys  # noqa: PLC0415
+
+    settings = _settings(flags)
+    shown = _shown(read_keys(settings.keys))
+    if json:
+        answer({"origin": settings.origin, "file": str(settings.keys), "keys": shown}, "", as_json=True)
+    elif shown:
+        table(("key", "", "verifier key"), [(one["id"], one["state"], one["verifier_key"]) for one in shown])
+    else:
+        answer(None, f"There are no keys in {settings.keys}. `serve` or `init` makes the first one.", as_json=False)
+    return OK
+
+
+@log.command
+def rotate(flags: Flags = NO_FLAGS, *, known: str | None = None, json: Json = False) -> int:
+    """Make a new key. From now on it signs every checkpoint, beside those that sign already.
+
+    Hand its verifier key to whoever verifies, witnesses too; when they have it, retire the old one.
+
+    Parameters
+    ----------
+    known
+        The verifier key of one that has signed before and whose private part is lost.
+    """
+    import os  # noqa: PLC0415
+
+    from gateway.data_directory import claim  # noqa: PLC0415
+    from ledger.log_keys import SEED_BYTES, read_keys, write_keys  # noqa: PLC0415
+    from ledger.signed_note import SigningKey, parse_verifier_key  # noqa: PLC0415
+
+    claim(settings_of(flags).data)
+    settings = _settings(flags)
+    before = read_keys(settings.keys)
+    if known is not None:
+        try:
+            before = before.knowing(parse_verifier_key(known))
+        except Malformed as error:
+            raise Misconfigured(f"--known: {error.message} Nothing was changed.") from None
+    made = SigningKey(settings.origin, os.urandom(SEED_BYTES))
+    after = before.with_new(made)
+    write_keys(settings.keys, after)
+    words = [f"Made the key {made.verifier.key_id.hex()}. Its verifier key:", f"  {made.verifier}"]
+    words += [f"It signs beside {_ids(before)}, until you retire that." if before.signing else "It signs alone."]
+    answer(
+        {"origin": settings.origin, "made": made.verifier.key_id.hex(), "keys": _shown(after)}, "\n".join(words), json
+    )
+    return OK
+
+
+@log.command
+def retire(key: str, flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
+    """Destroy the private part of a key. It signs no more; what it has signed goes on being verified.
+
+    Parameters
+    ----------
+    key
+        Its id, as `log keys` shows it.
+    """
+    from ledger.log_keys import read_keys, write_keys  # noqa: PLC0415
+
+    settings = _settings(flags)
+    after = read_keys(settings.keys).without(key)
+    write_keys(settings.keys, after)
+    words = f"Retired the key {key}; {_ids(after)} signs. Copies of the file {settings.keys} may still hold it."
+    answer({"origin": settings.origin, "retired": key, "keys": _shown(after)}, words, json)
+    return OK
+
+
+@log.command
+def checkpoint(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
+    """Show the newest checkpoint that lies outside the database, after verifying its signatures."""
+    import base64  # noqa: PLC0415
+
+    from ledger.checkpoint import parse_checkpoint  # noqa: PLC0415
+    from ledger.log_directory import Directory  # noqa: PLC0415
+    from ledger.log_keys import read_keys  # noqa: PLC0415
+    from ledger.signed_note import verify_note  # noqa: PLC0415
+
+    settings = _settings(flags)
+    place = Directory(settings.directory)
+    note = place.read()
+    if note is None:
+        raise Misconfigured(f"There is no checkpoint at {place.name}; it is written where the log is kept.")
+    verified = verify_note(note, [*read_keys(settings.keys).verifiers, *(one.key for one in settings.witnesses)])
+    said = parse_checkpoint(note.text)
+    value = {
+        "origin": said.origin,
+        "size": said.size,
+        "root_hash": base64.b64encode(said.root).decode(),
+        "signed_by": [{"name": one.name, "key": one.key_id.hex()} for one in verified],
+        "note": str(note),
+    }
+    answer(value, str(note).rstrip("\n"), json)
+    return OK
+
+
+def _settings(flags: Flags) -> "LogSettings":
+    from gateway.log_settings import log_settings  # noqa: PLC0415
+
+    return log_settings(settings_of(flags))
+
+
+def _shown(keyring: "Keyring") -> list[dict[str, Any]]:
+    listed = [*((key, "retired") for key in keyring.retired), *((key.verifier, "signs") for key in keyring.signing)]
+    return [{"id": key.key_id.hex(), "state": state, "verifier_key": str(key)} for key, state in listed]
+
+
+def _ids(keyring: "Keyring") -> str:
+    return " and ".join(key.verifier.key_id.hex() for key in keyring.signing)
