@@ -68,10 +68,13 @@ def replay(
         raise Misconfigured("--swap puts the newest rows in place here; it goes with neither --at nor --into.")
     wanted = _Wanted(tuple(view), swap, _moment(at), into, rows, json or rows)
     found = run(_replayed(settings_of(flags), wanted))
+    words = "\n".join(
+        [_words(one, "in place there" if into else "the rebuilt rows are in its place now") for one in found]
+    )
     if rows:
-        sys.stderr.write("\n".join(map(_words, found)) + "\n")
+        sys.stderr.write(words + "\n")
     else:
-        answer([_shown(one) for one in found], "\n".join(map(_words, found)), json)
+        answer([_shown(one) for one in found], words, json)
     return OK if all(one.equal for one in found) else FOUND_WRONG
 
 
@@ -103,12 +106,12 @@ async def _replayed(settings: "Settings", wanted: _Wanted) -> "list[Replayed]":
     projections, inline = _chosen(wanted)
     async with AsyncExitStack() as parts:
         dsn = await parts.enter_async_context(database(settings, shared=True))
-        pool = await open_pool(dsn, len(projections) + 1)
+        pool = await open_pool(dsn, 2)
         parts.push_async_callback(pool.close)
         at = wanted.at
         if at is not None and not isinstance(at, int):
             at = await position_at(pool, settings.ledger, at)
-        there = await _other(wanted.into, len(projections), parts)
+        there = await _other(wanted.into, parts)
         found: list[Replayed] = []
         if projections:
             with progress(quiet=wanted.quiet, what="events into views") as bar:
@@ -137,7 +140,7 @@ def _chosen(wanted: _Wanted) -> "tuple[tuple[Projection[Any], ...], frozenset[st
     for name in wanted.views:
         if name not in known and name not in INLINE:
             raise Misconfigured(
-                f"There is no view or inline table {name!r}. There are: {', '.join((*known, *INLINE))}. "
+                f"There is no view {name!r}. There are: {', '.join(known)}; and the inline tables {', '.join(INLINE)}. "
                 "Nothing was done."
             )
         if elsewhere and name not in known:
@@ -146,7 +149,7 @@ def _chosen(wanted: _Wanted) -> "tuple[tuple[Projection[Any], ...], frozenset[st
     return tuple([known[one] for one in known if one in chosen]), frozenset(chosen) & frozenset(INLINE)
 
 
-async def _other(into: str | None, views: int, parts: AsyncExitStack) -> "Pool | None":
+async def _other(into: str | None, parts: AsyncExitStack) -> "Pool | None":
     """Open the other database, and bring it to this release."""
     from ledger.database import open_pool  # noqa: PLC0415
     from ledger.migrations import migrate  # noqa: PLC0415
@@ -154,7 +157,7 @@ async def _other(into: str | None, views: int, parts: AsyncExitStack) -> "Pool |
     if into is None:
         return None
     await migrate(into)
-    pool = await open_pool(into, views + 1)
+    pool = await open_pool(into, 2)
     parts.push_async_callback(pool.close)
     return pool
 
@@ -187,17 +190,16 @@ def _shown(one: "Replayed") -> dict[str, Any]:
     return {**msgspec.structs.asdict(one), "equal": one.equal}
 
 
-def _words(one: "Replayed") -> str:
+def _words(one: "Replayed", swapped: str) -> str:
     place = f"position {one.position:,}"
     if one.failure is not None:
         return f"{one.name}: STOPPED, {one.failure}"
+    done = f"; {swapped}" if one.swapped else ""
     if one.difference is not None:
         key = ", ".join(map(str, one.difference.key))
-        repaired = "; the rebuilt rows are in its place now" if one.swapped else ""
-        return f"{one.name}: DIFFERS at {place}, first in the row {key}{repaired}"
+        return f"{one.name}: DIFFERS at {place}, first in the row {key}{done}"
     rate = (
         f", {one.events:,} events, {one.events / one.seconds:,.0f} a second" if one.seconds > 0 and one.events else ""
     )
     what = "is" if one.live_digest is None else "equal"
-    there = ", in place there" if one.swapped and one.live_digest is None else ""
-    return f"{one.name}: {what} at {place}, {one.digest} ({one.rows:,} rows{rate}){there}"
+    return f"{one.name}: {what} at {place}, {one.digest} ({one.rows:,} rows{rate}){done}"

@@ -133,15 +133,18 @@ class Follower:
             going = {name: self._reached[name].position for name in names if self._goes(name)}
             if not going:
                 return None
-            after = min(going.values())
-            batch = await read_batch(connection, self._ledger, self._reads, after=after, limit=bounds.VIEW_BATCH_EVENTS)
-            moved = {
-                name: await bring_up(connection, self._ledger, self._rows(connection, name), position, batch)
-                for name, position in going.items()
-            }
+            moved: dict[str, Reached] = {}
+            count = 0
+            for group in _abreast(going):
+                after, limit = min(group.values()), bounds.VIEW_BATCH_EVENTS
+                batch = await read_batch(connection, self._ledger, self._reads, after=after, limit=limit)
+                count += batch.count
+                for name, position in group.items():
+                    rows = Stored(connection, self._ledger, self._tables[name])
+                    moved[name] = await bring_up(connection, self._ledger, rows, position, batch)
             await self._move(connection, {n: r for n, r in moved.items() if r != self._reached[n]})
         self._note(moved)
-        return batch.count
+        return count
 
     async def _advance_alone(self, name: str) -> int | None:
         try:
@@ -185,9 +188,6 @@ class Follower:
         await self._move(connection, stuck)
         self._note(stuck)
         return max((one.events for one in replayed), default=0)
-
-    def _rows(self, connection: "Connection", name: str) -> Stored[Any]:
-        return Stored(connection, self._ledger, self._tables[name])
 
     def _goes(self, name: str) -> bool:
         """Tell whether this process may move the view on."""
@@ -260,6 +260,13 @@ class Follower:
         finally:
             if isinstance(news, AsyncGenerator):
                 await news.aclose()
+
+
+def _abreast(going: dict[str, int]) -> list[dict[str, int]]:
+    """Part the views that keep up from those far behind: a new one reads the whole ledger, and none waits for it."""
+    far = max(going.values()) - bounds.VIEW_BATCH_EVENTS
+    groups = [{n: p for n, p in going.items() if p > far}, {n: p for n, p in going.items() if p <= far}]
+    return [group for group in groups if group]
 
 
 async def _loop_is_busy() -> bool:

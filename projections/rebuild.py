@@ -1,9 +1,10 @@
 """Shadows: tables of the shape of the views, in `pg_temp`, into which the events of a ledger are folded anew.
 
 Nobody else sees them, they are not written to the WAL, and a crash leaves nothing to clean. The events are read on one
-connection, a batch ahead of the fold, and each shadow has a connection of its own, so that PostgreSQL and Python work
-at the same time; these connections may lead to another server. Memory is two batches and the rows kept
-(`projections/rows.py`), however long the ledger is.
+connection, a batch ahead of the fold, and the shadows are on another, so that PostgreSQL and Python work at the same
+time; it may lead to another server. Two connections do for any number of views, so that a rebuild in a process that
+serves leaves it the others. Memory is two batches and the rows kept (`projections/rows.py`), however long the ledger
+is.
 """
 
 import asyncio
@@ -36,8 +37,11 @@ UNBOUNDED: Final = sql.query("views.unbounded")
 class Rebuild(Generic[R]):
     """The shadow of one view and how far it has come."""
 
-    def __init__(self, source: Source, connection: "Connection", ledger: str, projection: Projection[R]) -> None:
-        """Read events from `source`; the shadow is of the session of `connection`."""
+    def __init__(
+        self, source: Source, connection: "Connection", turn: asyncio.Lock, ledger: str, projection: Projection[R]
+    ) -> None:
+        """Read events from `source`; the shadow is of the session of `connection`, which others use in turn."""
+        self.until = 0  # what is folded together with others ends before it
         self.projection = projection
         self.connection = connection
         self.live = Table(projection)
@@ -45,7 +49,7 @@ class Rebuild(Generic[R]):
         self.reached = Reached(0)
         self._source = source
         self._ledger = ledger
-        self._rows = Kept(connection, ledger, self.shadow)
+        self._rows = Kept(connection, turn, ledger, self.shadow)
 
     async def take(self, batch: Batch) -> None:
         """Fold a batch into the shadow, unless it has stopped before."""
@@ -65,6 +69,10 @@ class Rebuild(Generic[R]):
                     "Nothing was changed; find out which of the two is not the newest."
                 )
             await self.take(batch)
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Write what is in memory; from here on nothing is written but by who asks for it."""
         await self._rows.flush()
 
     async def swap(self) -> bool:
@@ -88,7 +96,7 @@ class Rebuild(Generic[R]):
         await self.connection.execute(_SWAPPED, self._ledger, name, self.reached.position, revision)
 
     async def end(self) -> None:
-        """Drop the shadow."""
+        """Drop the shadow, when nothing is being written any more."""
         await self._rows.stop()
         if not self.connection.is_closed():
             await self.shadow.drop_shadow(self.connection)
@@ -98,29 +106,30 @@ class Rebuild(Generic[R]):
 async def rebuilds(
     source: Source, pool: "Pool", ledger: str, projections: Sequence[Projection[Any]]
 ) -> AsyncIterator[list[Rebuild[Any]]]:
-    """Make an empty shadow of each view, each on a connection of `pool`, and drop them afterwards."""
+    """Make an empty shadow of each view, on one connection of `pool`, and drop them afterwards."""
     async with AsyncExitStack() as parts:
+        connection, turn = await parts.enter_async_context(borrowed(pool)), asyncio.Lock()
         made = []
         for projection in projections:
-            connection = await parts.enter_async_context(borrowed(pool))
-            rebuild = Rebuild(source, connection, ledger, projection)
+            rebuild = Rebuild(source, connection, turn, ledger, projection)
             parts.push_async_callback(rebuild.end)
             await rebuild.shadow.create_shadow(connection)
             made.append(rebuild)
         yield made
 
 
-async def fold_together(
-    source: Source, ledger: str, rebuilding: Sequence[Rebuild[Any]], until: int, progress: Progress
-) -> int:
-    """Bring all shadows to a position from one reading of the events; return how many were folded."""
+async def fold_together(source: Source, ledger: str, rebuilding: Sequence[Rebuild[Any]], progress: Progress) -> int:
+    """Bring each shadow near its `until` from one reading of the events; return how many were folded."""
+    until = max([rebuild.until for rebuild in rebuilding], default=0)
     reads = frozenset[type[Event]]().union(*(rebuild.projection.reads for rebuild in rebuilding))
     ahead = ReadAhead(source, ledger, reads, REPLAY_BATCH_EVENTS)
     folded = end = 0
     try:
         while end < until:
             batch = await ahead.batch(end, until)
-            for fault in await asyncio.gather(*(r.take(batch) for r in rebuilding), return_exceptions=True):
+            for fault in await asyncio.gather(
+                *(r.take(batch) for r in rebuilding if batch.end <= r.until), return_exceptions=True
+            ):
                 if fault is not None:  # raised once nobody works on a connection any more
                     raise fault
             folded += batch.count
@@ -130,6 +139,8 @@ async def fold_together(
             end = batch.end
     finally:
         await ahead.end()
+    for rebuild in rebuilding:
+        await rebuild.settle()
     return folded
 
 

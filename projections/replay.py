@@ -91,7 +91,7 @@ async def replay(
 ) -> list[Replayed]:
     """Rebuild these views and compare them with the live ones; with `swap`, put the rebuilt rows in their place.
 
-    Uses a connection for each view, of the pool or of `into`, and one more of the pool. What it finds are rows that
+    Uses two connections of the pool, or one of it and one of `into`. What it finds are rows that
     were written by other ways than the follower. Raises `Unavailable`; `Corrupt` if a view is ahead of its ledger;
     `NotFound` for a position that does not exist yet; `Conflict` if the other server has such a ledger of its own.
     Nothing was changed then.
@@ -107,9 +107,9 @@ async def replay(
                 await _refuse_another(there, ledger)
                 await _open(there, ledger, projections)
         rebuilding = await parts.enter_async_context(rebuilds(source, into or pool, ledger, projections))
-        until = await _until(reader, ledger, projections, at)
+        await _aim(reader, ledger, rebuilding, at)
         started = clock()
-        events = await fold_together(source, ledger, rebuilding, until, progress)
+        events = await fold_together(source, ledger, rebuilding, progress)
         folded = _Folded(events, clock() - started)
         return [await _finish(reader, ledger, rebuild, order, folded) for rebuild in rebuilding]
 
@@ -127,14 +127,13 @@ async def _refuse_another(there: "Connection", ledger: str) -> None:
         )
 
 
-async def _until(reader: "Connection", ledger: str, projections: Sequence[Projection[Any]], at: int | None) -> int:
-    """Return the position up to which all views can be folded together: where the hindmost live one stands."""
-    if at is None:
-        return min([await checkpoint(reader, ledger, projection) for projection in projections], default=0)
+async def _aim(reader: "Connection", ledger: str, rebuilding: Sequence[Rebuild[Any]], at: int | None) -> None:
+    """Tell each shadow how far to come: to the position asked for, or to where its live view stands now."""
     head = await reader.fetchval(_HEAD, ledger) or 0
-    if at > head:
+    if at is not None and at > head:
         raise NotFound(f"The ledger {ledger!r} ends at position {head}; there is no state at {at} yet.")
-    return at
+    for rebuild in rebuilding:
+        rebuild.until = await checkpoint(reader, ledger, rebuild.projection) if at is None else at
 
 
 async def _finish(reader: "Connection", ledger: str, rebuild: Rebuild[Any], order: _Order, folded: _Folded) -> Replayed:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias
 
 from ledger.bounds import REPLAY_ROWS_KEPT
 from projections.projection import Projection, R
-from projections.table import Table, changes
+from projections.table import Changes, Table, changes
 
 if TYPE_CHECKING:
     from ledger.database import Connection
@@ -57,10 +57,11 @@ class Stored(Generic[R]):
 class Kept(Generic[R]):
     """The rows of the subjects that were touched last, in memory; the others in the table."""
 
-    def __init__(self, connection: "Connection", ledger: str, table: Table[R]) -> None:
-        """Use this connection, which is nobody else's while rows are being taken, and nothing before the first call."""
+    def __init__(self, connection: "Connection", turn: asyncio.Lock, ledger: str, table: Table[R]) -> None:
+        """Use this connection whenever it has the `turn`, and nothing before the first call."""
         self.projection = table.projection
         self._connection = connection
+        self._turn = turn
         self._ledger = ledger
         self._table = table
         self._kept: OfSubjects[R] = {}  # the subject that was touched longest ago comes first
@@ -74,7 +75,8 @@ class Kept(Generic[R]):
         missing = [subject for subject in subjects if subject not in found]
         if missing:
             await self._wait()
-            stored = await self._table.load(self._connection, self._ledger, missing)
+            async with self._turn:
+                stored = await self._table.load(self._connection, self._ledger, missing)
             self._written |= stored
             found |= stored
         return found
@@ -106,8 +108,11 @@ class Kept(Generic[R]):
             after[subject] = self._kept.pop(subject)
             self._count -= len(after[subject])
         before = {subject: self._written.pop(subject) for subject in after if subject in self._written}
-        changed = changes(self.projection, before, after)
-        self._writing = asyncio.create_task(self._table.save(self._connection, self._ledger, changed))
+        self._writing = asyncio.create_task(self._write(changes(self.projection, before, after)))
+
+    async def _write(self, changed: Changes[R]) -> None:
+        async with self._turn:
+            await self._table.save(self._connection, self._ledger, changed)
 
     async def _wait(self) -> None:
         """Wait until what was pushed out is in the table. Raises what PostgreSQL said about it."""

@@ -207,7 +207,8 @@ async def test_a_rebuild_stops_where_the_follower_would_and_is_not_swapped(pool,
     stopped = {one.name for one in replayed if one.failure is not None}
     assert {"intents", "exposure"} <= stopped
     for one in replayed:
-        assert one.swapped == one.equal == (one.name not in stopped)
+        assert one.swapped == (one.name not in stopped)
+        assert one.equal == (one.swapped and one.name != "behaviour")  # which reads what it can of any stream
         assert one.failure is None or one.failure.startswith(f"Stopped before position {len(events) + 1}: ")
 
 
