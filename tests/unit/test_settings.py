@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.collector import Collector
 from gateway.data_directory import default_data_directory
 from gateway.settings import Settings, load
 from gateway.webhook_receiver import Receiver
@@ -12,8 +13,9 @@ from ledger.errors import Misconfigured
 
 KNOWN = (
     "INTENTLEDGER_CONFIG, INTENTLEDGER_DATA, INTENTLEDGER_DSN, INTENTLEDGER_DSN_FILE, "
-    "INTENTLEDGER_HOST, INTENTLEDGER_LEASE_SECONDS, INTENTLEDGER_LEDGER, INTENTLEDGER_LOG_FORMAT, "
-    "INTENTLEDGER_LOG_LEVEL, INTENTLEDGER_PORT, INTENTLEDGER_POSTGRES_BIN, INTENTLEDGER_TOKEN_FILE, "
+    "INTENTLEDGER_HOST, INTENTLEDGER_KEYRING, INTENTLEDGER_LEASE_SECONDS, INTENTLEDGER_LEDGER, INTENTLEDGER_LOG_FORMAT, "
+    "INTENTLEDGER_LOG_LEVEL, INTENTLEDGER_OTLP_HEADERS_FILE, INTENTLEDGER_OTLP_URL, "
+    "INTENTLEDGER_PORT, INTENTLEDGER_POSTGRES_BIN, INTENTLEDGER_TOKEN_FILE, "
     "INTENTLEDGER_URL, INTENTLEDGER_WEBHOOK_SECRET_FILE, INTENTLEDGER_WEBHOOK_URL"
 )
 KEY = "whsec_" + base64.b64encode(b"k" * 24).decode()
@@ -33,6 +35,7 @@ def test_nothing_set_means_our_own_postgresql_on_loopback(tmp_path):
 
 def test_the_environment_sets_everything(tmp_path):
     (tmp_path / "keys").write_text(KEY)
+    (tmp_path / "headers").write_text("authorization: Bearer abc\nx-tenant: 7\n")
     settings = load(
         {
             "INTENTLEDGER_DSN": "postgresql://ledger@db/ledger",
@@ -49,13 +52,20 @@ def test_the_environment_sets_everything(tmp_path):
             "INTENTLEDGER_TOKEN_FILE": "/srv/dana.token",
             "INTENTLEDGER_WEBHOOK_URL": "https://chat.example/hooks/1",
             "INTENTLEDGER_WEBHOOK_SECRET_FILE": str(tmp_path / "keys"),
+            "INTENTLEDGER_OTLP_URL": "http://collector:4318/",
+            "INTENTLEDGER_OTLP_HEADERS_FILE": str(tmp_path / "headers"),
+            "INTENTLEDGER_KEYRING": "/etc/intentledger/master.keys",
             "PATH": "/usr/bin",
         },
         tmp_path,
     )
     assert settings.dsn.get_secret_value() == "postgresql://ledger@db/ledger"
     assert settings.receiver == Receiver("https://chat.example/hooks/1", (b"k" * 24,))
-    assert settings.model_dump(exclude={"dsn", "webhook_url", "webhook_secret"}) == {
+    headers = {"authorization": "Bearer abc", "x-tenant": "7"}
+    assert settings.collector == Collector("http://collector:4318/v1/traces", headers)
+    secrets = {"dsn", "webhook_url", "webhook_secret", "otlp_url", "otlp_headers"}
+    assert settings.model_dump(exclude=secrets) == {
+        "keyring": Path("/etc/intentledger/master.keys"),
         "config": Path("/etc/intentledger.toml"),
         "data": Path("/srv/il"),
         "postgres_bin": Path("/usr/lib/postgresql/16/bin"),
@@ -234,6 +244,25 @@ def test_nothing_is_sent_unsigned(tmp_path, alone):
     value = "https://chat.example" if alone.endswith("URL") else str(tmp_path / "keys")
     with pytest.raises(Misconfigured, match="need one another and only one is set"):
         load({alone: value}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "headers", "sentence"),
+    [
+        ("collector:4318", None, "it must be an address such as http://collector:4318"),
+        ("http://user:secret@collector:4318", None, "it must be an address such as http://collector:4318"),
+        ("http://collector:4318", "no colon here", "its headers must be lines of the form name: value"),
+        (None, "a: b", "is set and INTENTLEDGER_OTLP_URL is not"),
+    ],
+)
+def test_a_collector_that_cannot_be_reached_so_is_refused_and_not_shown(tmp_path, url, headers, sentence):
+    (tmp_path / "headers").write_text(headers or "")
+    environment = {"INTENTLEDGER_OTLP_URL": url, "INTENTLEDGER_OTLP_HEADERS_FILE": str(tmp_path / "headers")}
+    given = {name: value for name, value in environment.items() if value and (headers or "URL" in name)}
+    with pytest.raises(Misconfigured) as refusal:
+        load(given, tmp_path)
+    assert sentence in str(refusal.value)
+    assert "secret" not in str(refusal.value)
 
 
 def test_settings_never_show_the_receiver(tmp_path):
