@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cyclopts import App, CycloptsError
 
 from gateway.cli_adapters import adapters
+from gateway.cli_audit import audit
 from gateway.cli_authority import approve, grant, grants, reject, resume, revoke, suspend
 from gateway.cli_log import log
 from gateway.cli_moving import export, import_
@@ -63,6 +64,7 @@ app = App(
 )
 app.command(grant, version_flags=())  # --version is the agent's there
 app.command(adapters)
+app.command(audit)
 app.command(receipt)
 app.command(log)
 app.command(import_, name="import")

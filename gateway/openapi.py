@@ -155,10 +155,15 @@ def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
 def _answer(route: Route, shape: type[Shown] | None) -> dict[str, Any]:
     described = {"$ref": _REF + shape.__name__} if shape is not None else {}
     content = {
-        media: {"schema": described if media == "application/json" else {"type": "string"}} for media in route.media
+        media: {"schema": described if media == "application/json" else _of_form(media)} for media in route.media
     }
     summary = (shape.__doc__ or "").strip().partition("\n")[0] if shape is not None else route.summary
     return {"description": summary, "content": content, "headers": _request_id()}
+
+
+def _of_form(media: str) -> dict[str, Any]:
+    """Describe another form of an answer as well as JSON Schema can: what is no JSON is a text."""
+    return {"type": "array", "items": {"type": "object"}} if media.endswith("+json") else {"type": "string"}
 
 
 def _problems(errors: Iterable[type[LedgerError]], taken: Mapping[int, object], shape: type[Shown]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from gateway.door import Route
+from gateway.routes_audit import AUDIT_ROUTES
 from gateway.routes_divergences import DIVERGENCE_ROUTES
 from gateway.routes_feed import FEED_ROUTES
 from gateway.routes_grants import GRANT_ROUTES
@@ -27,6 +28,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *SUBJECT_ROUTES,
     *UNDO_PLAN_ROUTES,
     *VIEW_ROUTES,
+    *AUDIT_ROUTES,
     *DIVERGENCE_ROUTES,
     *TIMELINE_ROUTES,
     *LOG_ROUTES,

@@ -4,25 +4,20 @@ Everything here only reads. Views follow the ledger at a small distance; `?min_p
 far as a position that the reader knows.
 """
 
-from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
 from gateway.door import Caller, Route, Visit
-from gateway.models import AuditQuery, IntentsQuery
-from gateway.render import IntentPage, OperationPage, encode, show_intent, show_operation
-from gateway.routes_feed import form_of, stream
-from gateway.shapes_views import AuditPage, ExposurePage, ProjectionPage
+from gateway.models import IntentsQuery
+from gateway.render import IntentPage, OperationPage, show_intent, show_operation
+from gateway.shapes_views import ExposurePage, ProjectionPage
 from gateway.visibility import is_agent
 from gateway.waiting import views_have
-from ledger.bounds import PAGE_LIMIT_MAX
 from ledger.database import connection
 from ledger.errors import InvalidRequest
-from projections.audit_search import AuditFilter, list_audit
 from projections.exposure import read_exposure
-from projections.forms import COLUMNS, csv_lines, csv_row, entry_json
 from projections.intents import IntentFilter, is_cursor, list_intents
 
 _JSON: Final = "application/json"
@@ -54,25 +49,6 @@ async def intents(visit: Visit) -> web.Response:
     return visit.answer({"items": [show_intent(state) for state in page.items], "next": page.next})
 
 
-async def audit(visit: Visit) -> web.StreamResponse:
-    """Show who did what to whom, by what authority; a page of it, or all of it as a stream."""
-    query: AuditQuery = visit.query or AuditQuery()
-    after = None if query.after is None else _number(query.after)
-    if query.min_position:
-        await views_have(visit, query.min_position)
-    wanted = _wanted(AuditFilter, query)
-    form = form_of(visit.request, (_JSON, _NDJSON, _CSV))
-    if form != _JSON:
-        if visit.request.method == "HEAD":
-            return web.Response(headers=visit.headers(form))
-        return await stream(visit, form, _entries(visit, wanted, after, form))
-    service = visit.service
-    async with connection(service.pool) as reader:
-        page = await list_audit(reader, service.store.ledger, wanted, after, query.limit)
-    following = None if page.next is None else str(page.next)
-    return visit.answer({"items": [entry_json(entry) for entry in page.items], "next": following})
-
-
 async def exposure(visit: Visit) -> web.Response:
     """Show what is held, promised and in doubt in the outside systems now."""
     service = visit.service
@@ -83,23 +59,6 @@ async def exposure(visit: Visit) -> web.Response:
 async def projections(visit: Visit) -> web.Response:
     """Show how far each view has come, and its digest there."""
     return visit.answer({"items": await visit.service.standings.read(), "next": None})
-
-
-async def _entries(visit: Visit, wanted: AuditFilter, after: int | None, form: str) -> AsyncGenerator[bytes]:
-    """Yield all entries, a page at a time; no connection is held while the reader takes one."""
-    service = visit.service
-    if form == _CSV:
-        yield csv_lines([COLUMNS]).encode()
-    while True:
-        async with connection(service.pool) as reader:
-            page = await list_audit(reader, service.store.ledger, wanted, after, PAGE_LIMIT_MAX)
-        if form == _CSV:
-            yield csv_lines(csv_row(entry) for entry in page.items).encode()
-        else:
-            yield b"".join([encode(entry_json(entry)) + b"\n" for entry in page.items])
-        after = page.next
-        if after is None:
-            return
 
 
 def cursor_of(query: Any) -> str | None:
@@ -113,12 +72,6 @@ def cursor_of(query: Any) -> str | None:
 def _wanted(filter_type: type[Any], query: Any) -> Any:
     """Fill a view's filter from the query parameters of the same names."""
     return filter_type(**{name: getattr(query, name, None) for name in filter_type.__struct_fields__})
-
-
-def _number(cursor: str) -> int:
-    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 15:
-        raise _no_cursor()
-    return int(cursor)
 
 
 def _no_cursor() -> InvalidRequest:
@@ -145,17 +98,6 @@ VIEW_ROUTES: Final = (
         query=IntentsQuery,
         answers={200: IntentPage},
         caller=Caller.HOLDER,
-    ),
-    Route(
-        method="GET",
-        path="/v1/audit",
-        name="read_audit",
-        summary="Who did what to whom, by what authority",
-        handler=audit,
-        query=AuditQuery,
-        headers=("Accept",),
-        answers={200: AuditPage},
-        media=(_JSON, _NDJSON, _CSV),
     ),
     Route(
         method="GET",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _BOUNDS: Final = sql.query("views.audit_bounds")
 _ALL: Final = sql.query("views.audit_all")
 _FOUND: Final = sql.query("views.audit_found")
+_POSITION: Final = sql.query("views.position")
 _ENTRIES: Final = sql.query("views.audit_entries")
 _SEGMENT_BITS: Final = 15  # as in the index
 
@@ -89,6 +90,11 @@ async def span_of(connection: "Connection", ledger: str, wanted: AuditFilter, af
     if bounds is None or bounds["oldest"] is None or bounds["newest"] is None:
         return Span(1, 0)
     return Span(bounds["oldest"], bounds["newest"] if after is None else min(bounds["newest"], after - 1))
+
+
+async def audit_position(connection: "Connection", ledger: str) -> int:
+    """Return how far the audit has come."""
+    return await connection.fetchval(_POSITION, ledger, "audit") or 0
 
 
 async def _found(

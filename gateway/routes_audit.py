@@ -1,0 +1,82 @@
+"""The route of the audit: a page of entries, or all of them as a stream in one of the forms of `audit_export.py`."""
+
+from typing import Any, Final
+
+from aiohttp import web
+
+from gateway.door import Route, Visit
+from gateway.models import AuditQuery
+from gateway.routes_feed import form_of, stream
+from gateway.shapes_views import AuditPage
+from gateway.waiting import views_have
+from ledger.bounds import PAGE_LIMIT_MAX
+from ledger.database import connection
+from ledger.errors import InvalidRequest
+from projections.audit_export import MEDIA, Form, written
+from projections.audit_search import AuditFilter, list_audit
+from projections.audit_search import AuditPage as Page
+from projections.forms import entry_json
+
+_OFFERED: Final = tuple(MEDIA)  # JSON first
+
+
+async def audit(visit: Visit) -> web.StreamResponse:
+    """Show who did what to whom, by what authority; a page of it, or all of it as a stream."""
+    query: AuditQuery = visit.query or AuditQuery()
+    wanted = wanted_by(query)
+    after = None if query.after is None else await _cursor(visit, query.after)
+    if query.min_position:
+        await views_have(visit, query.min_position)
+    media = form_of(visit.request, _OFFERED)
+    form = MEDIA[media]
+
+    async def page_after(position: int | None, limit: int = PAGE_LIMIT_MAX) -> Page:
+        async with connection(visit.service.pool) as reader:  # none is held while whoever reads takes a page
+            return await list_audit(reader, visit.service.store.ledger, wanted, position, limit)
+
+    if form is Form.JSON:
+        page = await page_after(after, query.limit)
+        following = None if page.next is None else str(page.next)
+        return visit.answer({"items": [entry_json(entry) for entry in page.items], "next": following})
+    if visit.request.method == "HEAD":
+        return web.Response(headers=visit.headers(media))
+    return await stream(visit, media, written(form, visit.service.store.ledger, page_after, after))
+
+
+def wanted_by(query: AuditQuery) -> AuditFilter:
+    """Return the filter that a query asks for. Raises `InvalidRequest` for times that make no sense."""
+    if query.since is not None and query.until is not None and query.until < query.since:
+        raise _senseless("/until", "This time is before `since`.")
+    given: dict[str, Any] = {name: getattr(query, name) for name in AuditFilter.__struct_fields__}
+    return AuditFilter(**given)
+
+
+async def _cursor(visit: Visit, cursor: str) -> int:
+    """Return the position that a cursor is. Raises `InvalidRequest` for what is no `next` of a page."""
+    if cursor.isascii() and cursor.isdigit() and len(cursor) <= 15 and not cursor.startswith("0"):
+        position = int(cursor)
+        if position <= visit.service.follower.position or position <= await visit.service.store.head():
+            return position
+    raise _senseless("/after", "This is not the `next` of a page.")
+
+
+def _senseless(path: str, message: str) -> InvalidRequest:
+    place = {"path": path, "message": message}
+    return InvalidRequest("The query parameters do not follow the contract. Nothing was changed.", errors=[place])
+
+
+AUDIT_ROUTES: Final = (
+    Route(
+        method="GET",
+        path="/v1/audit",
+        name="read_audit",
+        summary="Who did what to whom, by what authority",
+        handler=audit,
+        query=AuditQuery,
+        headers=("Accept",),
+        answers={200: AuditPage},
+        media=_OFFERED,
+        notes="A page may be shorter than `limit`, or empty, and there still is a next one: only a `next` of null is "
+        "the end. The other forms are streams of everything.",
+    ),
+)
