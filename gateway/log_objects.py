@@ -66,7 +66,7 @@ class Objects:
         except AdapterError as error:
             raise Unavailable(f"{self.name}: {error.message}") from error
         if etag is not None:
-            self._etag = etag.strip('"')
+            self._etag = etag
         return etag is not None
 
 

@@ -1,0 +1,274 @@
+"""Checkpoints reach buckets and witnesses, which a restored machine cannot take back; and the door shows and proves."""
+
+import asyncio
+import base64
+import os
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from doorway import doorway, eventually, intent
+from servers.moto import moto, somebody_else
+
+from gateway.log_keeping import LogKeeping
+from gateway.log_objects import Objects, new_bucket
+from gateway.log_settings import LogSettings, ObjectsPlace, WitnessPlace
+from gateway.witness import Witness, logs_of, witnessing
+from gateway.witness_shelf import shelf
+from ledger import bounds, merkle
+from ledger import events as e
+from ledger.checkpoint import Checkpoint, parse_checkpoint
+from ledger.database import open_pool
+from ledger.errors import Corrupt, Unavailable
+from ledger.log_keys import Keyring, read_keys, write_keys
+from ledger.log_tree import Signed
+from ledger.postgres_store import PostgresStore
+from ledger.signed_note import COSIGNATURE, Note, SigningKey, parse_note, verify_note
+from ledger.store import Append, Appended
+
+ORIGIN = "intent-ledger/main"
+KEY = SigningKey(ORIGIN, b"k" * 32)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    for name, seconds in {"LOG_SECONDS": 0.02, "LOG_POLL_SECONDS": 0.01, "LOG_IDLE_SECONDS": 0.02}.items():
+        monkeypatch.setattr(bounds, name, seconds)
+    monkeypatch.setattr(bounds, "LOG_RETRY_SECONDS", 0.05)
+
+
+@pytest.fixture
+def keys(tmp_path):
+    write_keys(tmp_path / "log" / "main.key", Keyring((KEY,)))
+    return tmp_path / "log" / "main.key"
+
+
+def log_in(tmp_path, **more):
+    return LogSettings(origin=ORIGIN, keys=tmp_path / "log" / "main.key", directory=tmp_path / "log" / "main", **more)
+
+
+async def append(store, events=1):
+    stream = f"test/{uuid4().hex}"
+    written = await store.append(Append(stream=stream, expected_version=0, events=(e.IntentAborted(),) * events))
+    assert isinstance(written, Appended)
+
+
+def signed(size):
+    text = Checkpoint(ORIGIN, size, bytes(32)).text
+    return Signed(parse_checkpoint(text), Note(text, (KEY.sign(text),)), datetime.now(UTC))
+
+
+def table(monkeypatch, bucket):
+    monkeypatch.setenv("LOG_KEY_ID", "ledger")
+    monkeypatch.setenv("LOG_SECRET", "secret")
+    return ObjectsPlace(
+        bucket=bucket,
+        region="eu-central-1",
+        endpoint=moto(),
+        addressing="path",
+        allow_private=True,
+        prefix="logs/",
+        credentials={"access_key_id": {"env": "LOG_KEY_ID"}, "secret_access_key": {"env": "LOG_SECRET"}},
+    )
+
+
+@pytest.fixture
+def bucket():
+    name = f"bucket-{uuid4().hex}"
+    somebody_else().create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    return name
+
+
+def stored(bucket):
+    found = somebody_else().get_object(Bucket=bucket, Key="logs/main/checkpoint")
+    return parse_note(found["Body"].read().decode())
+
+
+@pytest.fixture
+async def witness(tmp_path):
+    """A witness of our log: its URL and its key."""
+    with shelf(tmp_path / "witness", "witness.example/w1", os.urandom) as opened:
+        async with witnessing(Witness(opened, logs_of([KEY.verifier])), "127.0.0.1", 0) as url:
+            yield WitnessPlace(url, opened.key.verifier)
+
+
+async def test_a_bucket_gets_every_newest_checkpoint_and_a_restored_machine_is_refused_by_it(
+    pool, store, tmp_path, keys, bucket, monkeypatch
+):
+    monkeypatch.setattr(Objects, "pause_seconds", 0.0)
+    settings = log_in(tmp_path, objects=table(monkeypatch, bucket))
+    keeping = LogKeeping(pool, "main", settings)
+    await keeping.open(os.urandom)
+    await append(store)
+    await keeping.start()
+    for size in (3, 4):
+        await append(store, size - await store.head())
+
+        async def there(size=size):
+            try:
+                return parse_checkpoint(stored(bucket).text).size == size
+            except somebody_else().exceptions.NoSuchKey:
+                return False
+
+        await eventually(there)
+    await keeping.stop()
+    assert verify_note(stored(bucket), [KEY.verifier])
+    (settings.directory / "checkpoint").unlink()  # as after restoring this machine from a day when there was none
+    somebody_else().put_object(Bucket=bucket, Key="logs/main/checkpoint", Body=str(signed(9).note).encode())
+    with pytest.raises(Corrupt, match=r"ends at position 4.*bucket"):
+        await LogKeeping(pool, "main", settings).open(os.urandom)
+
+
+async def test_an_older_checkpoint_never_takes_the_place_of_a_newer_one(pool, tmp_path, bucket, monkeypatch):
+    place_table = table(monkeypatch, bucket)
+    first, second = new_bucket(place_table), new_bucket(place_table)
+    await first.open()
+    await second.open()
+    slow, quick = Objects(place_table, first, "main"), Objects(place_table, second, "main")
+
+    await slow.publish(signed(5))
+    await quick.publish(signed(7))
+    await slow.publish(signed(6))
+    assert parse_checkpoint(stored(bucket).text).size == 7
+    await slow.publish(signed(8))
+    assert parse_checkpoint(stored(bucket).text).size == 8
+    await first.close()
+    with pytest.raises(Unavailable):
+        await slow.publish(signed(9))
+    await second.close()
+
+
+async def test_a_witness_cosigns_checkpoints_and_its_cosignature_is_published(pool, store, tmp_path, keys, witness):
+    settings = log_in(tmp_path, witnesses=(witness,))
+    keeping = LogKeeping(pool, "main", settings)
+    await append(store, 3)
+    await keeping.open(os.urandom)
+    await keeping.start()
+
+    async def cosigned():
+        try:
+            note = parse_note((settings.directory / "checkpoint").read_text())
+        except FileNotFoundError:
+            return None
+        signatures = verify_note(note, [KEY.verifier, witness.key])
+        return note if len(signatures) == 2 else None
+
+    note = await eventually(cosigned)
+    assert parse_checkpoint(note.text).size == 3
+    newest = await keeping.keeper._log.newest()
+    assert newest.note == note, "what is stored is what is published"
+    assert list(keeping.remarks()) == []
+    await keeping.stop()
+    restarted = LogKeeping(pool, "main", settings)
+    await append(store, 300)
+    await restarted.open(os.urandom)
+    await restarted.start()
+
+    async def cosigned_again():
+        found = await eventually(cosigned)
+        return parse_checkpoint(found.text).size == 303
+
+    assert await eventually(cosigned_again), "a new process learns what the witness has cosigned last"
+    await restarted.stop()
+
+
+async def test_a_witness_refuses_a_restored_machine_that_lost_its_directory_too(
+    make_database, template, pool, store, tmp_path, keys, witness
+):
+    settings = log_in(tmp_path, witnesses=(witness,))
+    keeping = LogKeeping(pool, "main", settings)
+    await append(store, 5)
+    await keeping.open(os.urandom)
+    await keeping.start()
+
+    async def known():
+        return await keeping.keeper.publishers[1].place.known()
+
+    await eventually(known)
+    await keeping.stop()
+    (settings.directory / "checkpoint").unlink()
+    emptied = await open_pool(await make_database(template), 5)
+    begun = PostgresStore(emptied, "main")
+    await begun.start()
+    await append(begun, 2)
+    with pytest.raises(Corrupt, match=r"ends at position 2.*witness"):
+        await LogKeeping(emptied, "main", settings).open(os.urandom)
+    await begun.stop()
+    await asyncio.wait_for(emptied.close(), 10)
+
+
+async def test_a_witness_that_is_away_is_told_and_delays_nothing(pool, store, tmp_path, keys):
+    away = WitnessPlace("http://127.0.0.1:9", SigningKey("w", b"w" * 32, COSIGNATURE).verifier)
+    settings = log_in(tmp_path, witnesses=(away,))
+    keeping = LogKeeping(pool, "main", settings)
+    await append(store)
+    await keeping.open(os.urandom)
+    await keeping.start()
+
+    async def published():
+        return (settings.directory / "checkpoint").exists()
+
+    await eventually(published)
+
+    async def told():
+        return list(keeping.remarks())
+
+    assert "every place outside" in (await eventually(told))[0]
+    await keeping.stop()
+
+
+async def test_the_door_shows_the_checkpoint_and_proves_what_is_in_it(dsn, tmp_path):
+    async with doorway(dsn) as door:
+        _, said, _ = await door.get("/v1/log/proofs/inclusion?position=1")
+        assert said["type"].endswith(":not-found"), "nothing is signed yet"
+        keeping = LogKeeping(door.service.pool, "main", log_in(tmp_path))
+        await keeping.open(os.urandom)
+        await keeping.start()
+        await door.submit(intent(("bank.post", "88", 1)))
+        head = await door.head()
+
+        async def covered():
+            newest = await door.service.log.newest()
+            return newest is not None and newest.size == head
+
+        await eventually(covered)
+        async with door.session.get(
+            f"{door.url}/v1/log/checkpoint", headers={"Authorization": f"Bearer {door.token}"}
+        ) as response:
+            assert response.content_type == "text/plain"
+            note = parse_note(await response.text())
+        assert verify_note(note, read_keys(tmp_path / "log" / "main.key").verifiers)
+        root = parse_checkpoint(note.text).root
+        _, proof, _ = await door.get(f"/v1/log/proofs/inclusion?position=2&size={head}")
+        leaf, hashes = binary(proof["leaf_hash"]), list(map(binary, proof["hashes"]))
+        assert merkle.verify_inclusion(leaf, 1, head, hashes, root)
+        _, proof, _ = await door.get("/v1/log/proofs/consistency?from=2")
+        assert (proof["from"], proof["to"]) == (2, head)
+        hashes, older = list(map(binary, proof["hashes"])), binary(proof["from_root_hash"])
+        assert merkle.verify_consistency(2, head, older, root, hashes)
+        await refusals(door, head)
+        await keeping.stop()
+
+
+async def refusals(door, head):
+    for path, status, place in [
+        (f"inclusion?position=1&size={head + 1}", 404, None),
+        (f"inclusion?position={head + 1}", 404, None),
+        ("inclusion?position=3&size=2", 422, "/position"),
+        ("inclusion?position=0", 422, "/position"),
+        ("inclusion?position=1&size=0", 422, "/size"),
+        ("inclusion?position=x", 422, "/position"),
+        ("inclusion", 422, "/position"),
+        ("consistency", 422, "/from"),
+        (f"consistency?from=1&to={head + 1}", 404, None),
+        ("consistency?from=3&to=2", 422, "/from"),
+        ("consistency?from=-1", 422, "/from"),
+        ("consistency?from=1&until=2", 422, "/until"),
+    ]:
+        found, said, _ = await door.get(f"/v1/log/proofs/{path}")
+        assert (found, path) == (status, path)
+        assert place is None or said["errors"][0]["path"] == place
+
+
+def binary(text):
+    return base64.b64decode(text, validate=True)
