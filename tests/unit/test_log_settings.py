@@ -1,0 +1,118 @@
+"""What [log] may say, what it means to say nothing, and the commands about its keys."""
+
+import json
+
+import pytest
+
+from gateway import cli
+from gateway.log_settings import log_settings
+from gateway.settings import load
+from ledger.errors import Misconfigured
+from ledger.log_keys import read_keys
+from ledger.signed_note import COSIGNATURE, SigningKey
+
+WITNESS = str(SigningKey("witness.example/w1", b"w" * 32, COSIGNATURE).verifier)
+LOG = str(SigningKey("some.example/log", b"l" * 32).verifier)
+
+
+@pytest.fixture
+def configured(tmp_path):
+    def read(text):
+        (tmp_path / "intentledger.toml").write_text(text)
+        return log_settings(load({"INTENTLEDGER_DATA": str(tmp_path / "data")}, tmp_path))
+
+    return read
+
+
+def test_nothing_needs_to_be_said(tmp_path):
+    found = log_settings(load({"INTENTLEDGER_DATA": str(tmp_path), "INTENTLEDGER_LEDGER": "books"}, tmp_path))
+    assert found.origin == "intent-ledger/books"
+    assert (found.keys, found.directory) == (tmp_path / "log" / "books.key", tmp_path / "log" / "books")
+    assert (found.objects, found.witnesses) == (None, ())
+
+
+def test_everything_can_be_said(configured):
+    found = configured(
+        '[log]\norigin = "example.com/main"\nkeys = "/k/main.key"\ndirectory = "/d"\n'
+        '[log.objects]\nbucket = "checkpoints"\nregion = "eu-central-1"\n'
+        'credentials = { access_key_id = { env = "A" }, secret_access_key = { file = "/s" } }\n'
+        f'[[log.witnesses]]\nurl = "https://witness.example/"\nkey = "{WITNESS}"\n'
+    )
+    assert (found.origin, str(found.keys), str(found.directory)) == ("example.com/main", "/k/main.key", "/d")
+    assert found.objects.bucket == "checkpoints"
+    assert [(one.url, str(one.key)) for one in found.witnesses] == [("https://witness.example", WITNESS)]
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ('[log]\norigin = "with spaces"', "origin"),
+        ('[log]\norigin = "a+b"', "origin"),
+        ("[log]\nwitness = 3", "witness"),
+        ("log = 3", "log"),
+        ("[log]\nsince = 2026-01-01", r"\[log\]"),
+        ("[log.objects]\nbucket = 'b'", "region"),
+        ("[[log.witnesses]]\nurl = 'ftp://w'\nkey = 'x'", "url"),
+        ("[[log.witnesses]]\nurl = 'https://w'\nkey = 'x'", "not an Ed25519 key"),
+        (f"[[log.witnesses]]\nurl = 'https://w'\nkey = '{LOG}'", "not a witness's"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_by_name(configured, text, match):
+    with pytest.raises(Misconfigured, match=match):
+        configured(text)
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("INTENTLEDGER_DATA", str(tmp_path / "data"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        code = cli._code(["log", *arguments, "--json"])
+        said = capsys.readouterr()
+        return code, json.loads(said.out) if said.out else said.err
+
+    return run
+
+
+def test_keys_are_made_listed_and_retired(command, tmp_path):
+    assert command("keys")[1]["keys"] == []
+    _, first = command("rotate")
+    _, second = command("rotate")
+    assert [one["state"] for one in second["keys"]] == ["signs", "signs"]
+    assert command("retire", first["made"])[0] == 0
+    _, listed = command("keys")
+    assert [(one["id"], one["state"]) for one in listed["keys"]] == [
+        (first["made"], "retired"),
+        (second["made"], "signs"),
+    ]
+    file = tmp_path / "data" / "log" / "main.key"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.read_text().count("PRIVATE") == 1, "the private part of a retired key is gone"
+    code, said = command("retire", second["made"])
+    assert (code, "Only" in said) == (2, True)
+    code, said = command("retire", "ffffffff")
+    assert (code, "No key ffffffff" in said) == (2, True)
+
+
+def test_a_key_that_was_lost_goes_on_being_known(command, tmp_path):
+    _, made = command("rotate", "--known", LOG)
+    assert [one["state"] for one in made["keys"]] == ["retired", "signs"]
+    keys = read_keys(tmp_path / "data" / "log" / "main.key")
+    assert str(keys.verifiers[0]) == LOG
+    assert command("rotate", "--known", "nonsense")[0] == 2
+
+
+def test_the_checkpoint_outside_is_verified_before_it_is_shown(command, tmp_path):
+    assert "There is no checkpoint" in command("checkpoint")[1]
+    command("rotate")
+    (key,) = read_keys(tmp_path / "data" / "log" / "main.key").signing
+    text = "intent-ledger/main\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n"
+    file = tmp_path / "data" / "log" / "main" / "checkpoint"
+    file.parent.mkdir()
+    file.write_text(f"{text}\n{key.sign(text).line}\n")
+    code, said = command("checkpoint")
+    assert (code, said["size"], said["signed_by"][0]["key"]) == (0, 0, key.verifier.key_id.hex())
+    file.write_text(file.read_text().replace("\n0\n", "\n1\n"))
+    code, said = command("checkpoint")
+    assert (code, "was changed" in said) == (1, True)
