@@ -139,6 +139,25 @@ async def test_a_row_that_a_later_intent_changed_is_no_divergence(outside: Outsi
     assert (passed.found, [(one.intent, one.cause) for one in passed.gone]) == ([], [(first, "overtaken")])
 
 
+async def test_an_intent_that_comes_while_we_look_explains_what_is_shown(outside: Outside) -> None:
+    await outside.did("crm.update", customer="88", status="refunded")
+    look, came = outside.database.preview, []
+
+    async def interrupted(call: Any) -> Any:
+        if not came:
+            came.append(call)
+            await outside.did("crm.update", customer="88", status="active")
+        return await look(call)
+
+    outside.database.preview = interrupted  # type: ignore[method-assign]
+    passed = await outside.reconcile()
+    assert came
+    assert (passed.diverged, passed.found) == (1, []), (
+        "it differs from what the first intent left, and is no divergence"
+    )
+    assert (await outside.reconcile()).diverged == 0
+
+
 async def test_an_effect_that_is_reversed_or_changed_behind_our_back_is_found_by_asking_for_its_key(
     outside: Outside,
 ) -> None:
