@@ -3,6 +3,7 @@
     hold the export ─► read events ─► of those that end something: the streams ─► their spans ─► post ─► move on
 
 * Nothing of this is on the way of an intent. Spans are made of events, so what a collector missed waits in the ledger.
+  While it is behind, it pauses as long as a batch took: it never takes more than half of what there is.
 * One process exports at a time, under a lease; a crash after the post and before the move posts the same spans again,
   with the same ids.
 * An answer that may be another one later (OTLP: 429, 502, 503, 504, or none at all) is waited for; any other refusal
@@ -121,7 +122,11 @@ class SpanExporter:
             limit = bounds.EXPORT_BATCH_EVENTS
             batch = await read_batch(reader, self._ledger, _ENDS, after=after, limit=limit)
             told = await self._told(reader, batch.events)
-        spans = [span for one in told if sampled(one.state) for span in spans_to_export(one, self._resource)]
+        spans: list[ReadableSpan] = []
+        for one in told:
+            if sampled(one.state):
+                spans += spans_to_export(one, self._resource)
+            await asyncio.sleep(0)
         for first in range(0, len(spans), bounds.EXPORT_SPANS):
             await self._post(spans[first : first + bounds.EXPORT_SPANS])
         async with connection(self._pool) as writer:
@@ -155,7 +160,8 @@ class SpanExporter:
         """Give spans to the collector. Raises `NotNow`."""
         if self._session is None:
             self._session = self._opened_session()
-        body, kind = encoded(spans), {"Content-Type": "application/x-protobuf"}
+        body = await asyncio.to_thread(encoded, spans)  # tens of milliseconds, which others need not wait for
+        kind = {"Content-Type": "application/x-protobuf"}
         try:
             posted = self._session.post(self._collector.url, data=body, headers=kind, allow_redirects=False)
             async with posted as answer:
@@ -182,7 +188,9 @@ class SpanExporter:
         )
 
     async def _export_on(self) -> None:
+        clock = asyncio.get_running_loop().time
         while True:
+            began = clock()
             try:
                 count = await self.advance()
             except NotNow as error:
@@ -195,8 +203,8 @@ class SpanExporter:
                 _log.exception("spans_failed", ledger=self._ledger)
                 await asyncio.sleep(bounds.EXPORT_RETRY_SECONDS)
             else:
-                if count is None or count < bounds.EXPORT_BATCH_EVENTS:
-                    await asyncio.sleep(bounds.EXPORT_PAUSE_SECONDS)
+                behind = count == bounds.EXPORT_BATCH_EVENTS
+                await asyncio.sleep(clock() - began if behind else bounds.EXPORT_PAUSE_SECONDS)
 
 
 def _part(stream: Sequence[e.Recorded], notes: Sequence[e.Recorded], first_end: int) -> Told:
