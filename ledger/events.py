@@ -9,8 +9,7 @@ Rules of this file:
 3. An event carries everything its readers need: no view ever looks into configuration to understand an old event.
 4. No event holds a secret: credentials, tokens and connection strings stay in the operator's configuration.
 
-The events of grants, policies and tasks stand in `ledger/authority_events.py`, those of undo plans in
-`ledger/undo_events.py`, those of reconciliation in `ledger/reconcile_events.py`; they are members of the same union.
+The events of other streams stand in `ledger/*_events.py`; they are members of the same union.
 
 The stored form of an event is its type name beside the canonical bytes of its fields.
 """
@@ -32,11 +31,7 @@ from ledger.authority_events import (  # noqa: F401  members of the union, found
     TaskDefined,
     TokenRefused,
 )
-from ledger.behaviour_events import (  # noqa: F401
-    AnomalyCleared,
-    AnomalyDetected,
-    StandingAnomaly,
-)
+from ledger.behaviour_events import AnomalyCleared, AnomalyDetected, StandingAnomaly  # noqa: F401
 from ledger.canonical import canonical
 from ledger.configuration_events import ConfigurationChanged  # noqa: F401
 from ledger.errors import Corrupt, UnknownEventType

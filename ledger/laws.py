@@ -58,11 +58,11 @@ def _says(change: Change) -> Callable[[e.Event], bool]:
         match change, event:
             case Issue(issued), e.GrantIssued():
                 return issued == event
-            case (
-                (Revoke(grant), e.GrantRevoked())
-                | (Suspend(grant), e.GrantSuspended())
-                | (Resume(grant), e.GrantResumed())
-            ):
+            case Revoke(grant), e.GrantRevoked():
+                return grant == event.grant
+            case Suspend(grant), e.GrantSuspended():
+                return grant == event.grant
+            case Resume(grant), e.GrantResumed():
                 return grant == event.grant
             case Erase(key_id), e.SubjectErased():
                 return key_id == event.key

@@ -24,6 +24,7 @@ from ledger.phases import Phase
 from ledger.tasks import Check
 from ledger.transitions import PHASES, symbol
 from projections.audit_authority import opened
+from projections.audit_behaviour import WATCHED, watched
 from projections.audit_configuration import configured
 from projections.audit_confirmed import CONFIRMING, confirmed
 from projections.audit_reconcile import reconciled
@@ -42,6 +43,7 @@ _OPENS: Final[Mapping[type[e.Event], Callable[[tuple[AuditRow, ...], e.Recorded]
     **dict.fromkeys(EVENTS_OF_AUTHORITY, opened),
     **dict.fromkeys(TOLD, told),
     **dict.fromkeys(EVENTS_OF_RECONCILIATION, reconciled),
+    **dict.fromkeys(WATCHED, watched),
     e.ConfigurationChanged: configured,
 }
 

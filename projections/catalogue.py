@@ -2,14 +2,24 @@
 
 from typing import Any, Final
 
+from projections.anomalies import ANOMALIES
 from projections.audit import AUDIT
+from projections.behaviour import BEHAVIOUR
 from projections.divergences import DIVERGENCES
 from projections.exposure import EXPOSURE
 from projections.intents import INTENTS
 from projections.projection import Projection
 from projections.timeline import TIMELINE
 
-PROJECTIONS: Final[tuple[Projection[Any], ...]] = (INTENTS, AUDIT, EXPOSURE, DIVERGENCES, TIMELINE)
+PROJECTIONS: Final[tuple[Projection[Any], ...]] = (
+    INTENTS,
+    AUDIT,
+    EXPOSURE,
+    BEHAVIOUR,
+    ANOMALIES,
+    DIVERGENCES,
+    TIMELINE,
+)
 
 
 def chosen(names: tuple[str, ...]) -> tuple[Projection[Any], ...]:

@@ -26,6 +26,8 @@ class Kind(StrEnum):
     REVOKE = "revoke"
     SUSPEND = "suspend"
     RESUME = "resume"
+    ANOMALY = "anomaly"
+    CLEAR_ANOMALY = "clear_anomaly"
     ADD_POLICY = "add_policy"
     ACTIVATE_POLICY = "activate_policy"
     DEFINE_TASK = "define_task"
@@ -52,6 +54,8 @@ class Act(StrEnum):
     REVOKED = "revoked"
     SUSPENDED = "suspended"
     RESUMED = "resumed"
+    ANOMALY_DETECTED = "anomaly_detected"
+    ANOMALY_CLEARED = "anomaly_cleared"
     POLICY_ADDED = "policy_added"
     POLICY_ACTIVATED = "policy_activated"
     TASK_DEFINED = "task_defined"
@@ -88,6 +92,8 @@ KIND_OF: Final[Mapping[Act, Kind]] = {
     Act.REVOKED: Kind.REVOKE,
     Act.SUSPENDED: Kind.SUSPEND,
     Act.RESUMED: Kind.RESUME,
+    Act.ANOMALY_DETECTED: Kind.ANOMALY,
+    Act.ANOMALY_CLEARED: Kind.CLEAR_ANOMALY,
     Act.POLICY_ADDED: Kind.ADD_POLICY,
     Act.POLICY_ACTIVATED: Kind.ACTIVATE_POLICY,
     Act.TASK_DEFINED: Kind.DEFINE_TASK,

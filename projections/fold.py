@@ -15,6 +15,7 @@ import sql
 from ledger.bounds import VIEW_SLICE_EVENTS
 from ledger.errors import Corrupt
 from ledger.events import Recorded
+from projections.across import fold_across
 from projections.feed import Batch, Source, stopped, understand
 from projections.projection import Projection, R
 from projections.rows import OfSubjects, Rows
@@ -39,6 +40,8 @@ async def bring_up(source: Source, ledger: str, rows: Rows[R], after: int, batch
     if after > batch.end:
         return Reached(after)
     projection = rows.projection
+    if projection.across is not None:
+        return Reached(*await fold_across(source, ledger, rows, after, batch))
     events = {
         subject: read
         for stream, of_stream in batch.events.items()

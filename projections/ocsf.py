@@ -52,6 +52,7 @@ _SEVERITIES: Final[Mapping[str, int]] = {  # by outcome; whatever is not here is
     Act.SUSPENDED: _MEDIUM,
     Act.CONFIGURED: _MEDIUM,
     Act.UNDO_HALTED: _MEDIUM,
+    Act.ANOMALY_DETECTED: _HIGH,
     Act.DIVERGENCE_FOUND: _HIGH,
 }
 _SUCCESS: Final = (1, "Success")
@@ -128,7 +129,7 @@ def _actor(entry: AuditRow) -> dict[str, Any]:
     agent = actor_kind(entry) == "agent"
     user: dict[str, Any] = {"name": name, "type_id": 4 if agent else 1, "type": "Service" if agent else "User"}
     if entry.grant_id is not None:
-        user["programmatic_credentials"] = [{"uid": entry.grant_id}]
+        user["programmatic_credentials"] = [{"uid": entry.grant_id, "type": "Access Token"}]
     actor: dict[str, Any] = {"user": user}
     if agent and name == entry.agent:
         actor["app_name"] = name if entry.agent_version is None else f"{name} {entry.agent_version}"

@@ -181,6 +181,11 @@ def _of_authority(entry: AuditRow) -> str:
         case Kind.SUSPEND:
             watch = "The watch over behaviour" if entry.by is None else who
             return f"{watch} suspended {_grant(entry)} and everything below it{_because(entry)}"
+        case Kind.ANOMALY:
+            return f"Odd{_because(entry)}{_answered(entry)}"
+        case Kind.CLEAR_ANOMALY:
+            anomaly = msgspec.json.decode(entry.detail or "{}").get("anomaly", "")
+            return f"{who} cleared anomaly {anomaly} of {subject(entry)}{_because(entry)}"
         case Kind.RESUME:
             return f"{who} resumed {_grant(entry)}{_because(entry)}"
         case Kind.ERASE:
@@ -314,6 +319,14 @@ def _mode(mode: FailureMode) -> str:
 
 
 # ── words ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _answered(entry: AuditRow) -> str:
+    """Say what was done about an anomaly."""
+    known = msgspec.json.decode(entry.detail or "{}")
+    if known.get("suspended"):
+        return f"; suspended {_list(known['suspended'])}"
+    return "; what it does next is asked of people" if known.get("response") == "escalate" else ""
 
 
 def _because(entry: AuditRow) -> str:

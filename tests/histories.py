@@ -41,6 +41,24 @@ CONTRACT = TaskContract(
 )
 
 
+ANOMALY = e.AnomalyDetected(
+    anomaly="7-0",
+    kind="count",
+    whose="agent",
+    name="payment-specialist",
+    operation="payments.refund",
+    position=7,
+    found_at=T0,
+    intent=None,
+    grants=("grant-7",),
+    evidence={"minutes": 1, "count": 57, "expected_thousandths": 1_700, "limit": 44},
+    sentence="Payment Specialist Agent asked for payments.refund 57 times within a minute",
+    response="suspend",
+    stands_until=T0 + timedelta(days=1),
+    suspended=("grant-7",),
+)
+
+
 def recorded(event: e.Event, stream: str, version: int, position: int, at: datetime = T0) -> e.Recorded:
     return e.Recorded(
         ledger="main", position=position, stream=stream, version=version, at=at, event=event, body=e.encode(event)
@@ -143,11 +161,20 @@ def _authority() -> dict[str, list[e.Event]]:
         "grant/grant-manager-x": [manager],
         "grant/grant-7": [
             agent,
+            e.GrantSuspended(grant="grant-7", reason="It was odd.", by=None, anomaly="7-0"),
+            e.GrantResumed(grant="grant-7", reason="It was not.", by="operator", custody=chain[:1]),
             e.GrantRevoked(grant="grant-7", reason="The contract ended.", by="operator", custody=chain[:1]),
+        ],
+        "anomaly/7-0": [
+            ANOMALY,
+            e.AnomalyCleared("7-0", "agent", "payment-specialist", "It was a sale.", "operator", chain[:1]),
         ],
         "policy/sha256:p": [e.PolicySetAdded("sha256:p", "permit(…);", ("P-45", "P-46"), "manager-x", below)],
         "policies": [e.PolicySetActivated(f"sha256:{name}", "manager-x", below) for name in "pqp"],
         "task/12A": [e.TaskDefined(CONTRACT, "manager-x", below)],
+        "subject/k00000000000000000088": [
+            e.SubjectErased("k00000000000000000088", "asked for it", "operator", "grant-operator", chain[:1])
+        ],
         "refusal/1": [e.TokenRefused("revoked", "grant-7", 3, chain)],
         "refusal/2": [e.TokenRefused("expired", "grant-7", 1, chain)],
         "refusal/3": [e.TokenRefused("unknown", None, 12)],

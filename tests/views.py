@@ -7,6 +7,7 @@ import asyncpg
 from ledger.events import Recorded
 from projections.catalogue import PROJECTIONS
 from projections.follower import Follower
+from projections.projection import Projection
 from projections.table import Table, as_row
 
 INSERT = """
@@ -28,14 +29,27 @@ def folded(events: Sequence[Recorded]) -> dict[str, list]:
     """Fold events in memory: what each view should hold, in key order."""
     views = {}
     for projection in PROJECTIONS:
-        rows = {}
-        for recorded in events:
+        rows = {} if projection.across is None else across(projection, events)
+        for recorded in events if projection.across is None else ():
             subject = projection.subject(recorded.stream)
             if subject is not None and type(recorded.event) in projection.reads:
                 rows[subject] = projection.apply(rows.get(subject, ()), recorded)
         kept = [row for of_subject in rows.values() for row in of_subject if projection.stored(row)]
         views[projection.name] = sorted(kept, key=lambda row: [getattr(row, column) for column in projection.key])
     return views
+
+
+def across(projection: Projection, events: Sequence[Recorded]) -> dict[str, tuple]:
+    """Fold events that touch several subjects in memory."""
+    how, known, streams = projection.across, {}, {}
+    for recorded in events:
+        past = list(streams.get(recorded.stream, ()))
+        streams.setdefault(recorded.stream, []).append(recorded)
+        if type(recorded.event) in projection.reads:
+            for subject in how.touches(recorded, past):
+                known.setdefault(subject, how.opened(()))
+            how.apply(known, recorded, past)
+    return {subject: how.closed(subject, state) for subject, state in known.items()}
 
 
 async def stored(pool: asyncpg.Pool, ledger: str = "main") -> dict[str, list]:

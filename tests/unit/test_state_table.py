@@ -41,7 +41,10 @@ DOCS = Path(__file__).parents[2] / "docs"
 GUARANTEES = ("atomic", "idempotent", "verifiable", "blind")
 
 OTHER_STREAMS = {
-    "GrantIssued", "GrantRevoked", "GrantSuspended", "GrantResumed", "TokenRefused", "PolicySetAdded", "PolicySetActivated", "TaskDefined",
+    "GrantIssued", "GrantRevoked", "GrantSuspended", "GrantResumed", "TokenRefused", "PolicySetAdded",
+    "PolicySetActivated", "TaskDefined", "AnomalyDetected", "AnomalyCleared", "NoteAdded", "ConfigurationChanged",
+    "DivergenceFound", "DivergenceGone",
+    "SubjectErased",
     "UndoPlanned", "UndoListed", "UndoPlanApproved", "UndoPlanAdvanced", "UndoPlanHalted", "UndoPlanFinished",
 }  # fmt: skip
 BEGINNING = {"IntentSubmitted"}
