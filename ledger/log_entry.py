@@ -9,8 +9,9 @@ stands in their bodies: the time in front has a fixed length, and what follows t
 The leaf of position n has the index n - 1, and a tree of size n covers the events up to position n.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -18,19 +19,26 @@ _encode = msgspec.json.Encoder().encode  # of a string the same bytes as RFC 878
 _TIME_BYTES: Final = len('"2026-11-23T00:49:29.123456Z"')
 
 
+Row = Iterable[Any]  # position, stream, version, type, time, canonical body as stored
+
+
 def entry(  # noqa: PLR0917  the columns of an event
     ledger: str, position: int, stream: str, version: int, type_name: str, at: datetime, body: bytes
 ) -> bytes:
     """Return the entry of a recorded event. `body` are its canonical bytes as stored, `at` knows its time zone."""
-    when = _encode(at)
-    if len(when) != _TIME_BYTES:  # another time zone, or a whole second
-        when = f'"{at.astimezone(UTC).isoformat(timespec="microseconds")[:26]}Z"'.encode()
-    return b'{"at":%b,"body":%b,"ledger":%b,"position":%d,"stream":%b,"type":%b,"version":%d}' % (
-        when,
-        body,
-        _encode(ledger),
-        position,
-        _encode(stream),
-        _encode(type_name),
-        version,
-    )
+    return entries(ledger, [(position, stream, version, type_name, at, body)])[0]
+
+
+def entries(ledger: str, rows: Iterable[Row]) -> list[bytes]:
+    """Return the entries of recorded events, in their order; a microsecond each."""
+    written: list[bytes] = []
+    between = b',"ledger":%b,"position":' % _encode(ledger)
+    for position, stream, version, type_name, at, body in rows:
+        when = _encode(at)
+        if len(when) != _TIME_BYTES:  # another time zone, or a whole second
+            when = f'"{at.astimezone(UTC).isoformat(timespec="microseconds")[:26]}Z"'.encode()
+        written.append(
+            b'{"at":%b,"body":%b%b%d,"stream":%b,"type":%b,"version":%d}'
+            % (when, body, between, position, _encode(stream), _encode(type_name), version)
+        )
+    return written

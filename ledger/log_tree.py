@@ -16,7 +16,7 @@ from ledger import merkle
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.database import connection
 from ledger.errors import Corrupt, Malformed, Tampered
-from ledger.log_entry import entry
+from ledger.log_entry import entries
 from ledger.merkle import Place, Range, Tile, Tree
 from ledger.signed_note import Note, Signature, parse_note
 
@@ -120,7 +120,7 @@ async def leaves(reader: "Connection", ledger: str, after: int, limit: int) -> l
             f"After position {after} of the ledger {ledger!r} there are {len(rows)} events up to position "
             f"{rows[-1]['position']}: some are missing. Nothing was added to the log; `intentledger verify` says which."
         )
-    return [merkle.leaf_hash(entry(ledger, *row)) for row in rows]
+    return merkle.leaf_hashes(entries(ledger, rows))
 
 
 async def extend(writer: "Connection", ledger: str, changed: Sequence[Tile], size: int, note: Note) -> datetime:

@@ -11,17 +11,14 @@ the other. They tell *which* event is wrong, where a checkpoint alone tells that
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from ledger.log_entry import entry
-from ledger.merkle import HASH_BYTES, TILE_WIDTH, Place, Tile, Tree, leaf_hash
+from ledger.log_entry import entries
+from ledger.merkle import HASH_BYTES, TILE_WIDTH, Place, Tile, Tree, leaf_hashes
 
 LEVELS: Final = 8  # of 256 hashes each: as many leaves as there are positions
-
-Row = tuple[int, str, int, str, datetime, bytes]  # position, stream, version, type, time, canonical body
 
 
 class Wrong(msgspec.Struct, frozen=True):
@@ -55,8 +52,8 @@ class Walk:
         """Return the position of the last event that was looked at."""
         return self._tree.size
 
-    def take(self, rows: Sequence[Row], tiles: Mapping[Place, bytes], heads: Iterable[Head]) -> bool:
-        """Look at the next events; False if it is no use to go on.
+    def take(self, rows: Sequence[Any], tiles: Mapping[Place, bytes], heads: Iterable[Head]) -> bool:
+        """Look at the next events, rows of the table of events; False if it is no use to go on.
 
         `tiles` are those stored of `places_over` these events; `heads` those that end within them, smallest first.
         """
@@ -66,7 +63,7 @@ class Walk:
             gap = next(position for position, row in zip(positions, rows, strict=True) if row[0] != position)
             self.found(gap, f"There is no event at position {gap}: it was deleted, or its position was changed.")
             return False
-        leaves = [leaf_hash(entry(self._ledger, *row)) for row in rows]
+        leaves = leaf_hashes(entries(self._ledger, rows))
         self._compare_leaves(leaves, tiles)
         for head in heads:
             self._grow(leaves[self.position - after : head.size - after], tiles)
