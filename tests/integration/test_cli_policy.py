@@ -112,6 +112,3 @@ async def test_verify_names_the_first_position_that_cannot_be_true(door, operato
     assert found["wrong"]["position"] == row["position"]
 
 
-async def test_verify_wants_to_know_what(operator):
-    answer = await operator.run("verify")
-    assert (answer.code, answer.err) == (2, "Say what to verify: --decisions. Nothing was done.\n")
