@@ -50,8 +50,8 @@ class Keeper:
         self._ledger = ledger
         self._origin = origin
         self._keys_file = keys
-        self._log = Log(pool, ledger)
-        self.publishers = [Publisher(place, self._log, self._cosigned) for place in places]
+        self.log = Log(pool, ledger)
+        self.publishers = [Publisher(place, self.log, self._cosigned) for place in places]
         self.failure: str | None = None  # why nothing is signed any more
         self.uncovered = 0  # events without a checkpoint, when last looked
         self._uncovered_since: float | None = None
@@ -76,7 +76,7 @@ class Keeper:
         Raises `Corrupt` where they disagree, `Misconfigured` where the keys cannot be used, and `Unavailable`.
         """
         known = await self._known()
-        if entropy is not None and not known and await self._log.newest() is None:
+        if entropy is not None and not known and await self.log.newest() is None:
             make_first_key(self._keys_file, self._origin, entropy)
         self._read_keys()
         async with connection(self._pool) as reader:

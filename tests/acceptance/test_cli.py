@@ -21,8 +21,9 @@ from gateway.cli import main
 
 COMMAND = Path(sys.executable).with_name("intentledger")
 COMMANDS = (
-    "adapters", "approve", "demo", "grant", "grants", "init", "migrate", "policy", "reject", "replay", "revoke",
-    "serve", "undo", "verify", "work",
+    "adapters", "approve", "audit", "demo", "export", "grant", "grants", "import", "init", "log", "migrate", "policy",
+    "receipt", "reconcile", "reject", "replay", "resume", "revoke", "serve", "suspend", "undo", "verify", "witness",
+    "work",
 )  # fmt: skip
 ADAPTERS = """
 [adapters.example]

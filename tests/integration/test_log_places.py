@@ -155,7 +155,7 @@ async def test_a_witness_cosigns_checkpoints_and_its_cosignature_is_published(po
 
     note = await eventually(cosigned)
     assert parse_checkpoint(note.text).size == 3
-    newest = await keeping.keeper._log.newest()
+    newest = await keeping.keeper.log.newest()
     assert newest.note == note, "what is stored is what is published"
     assert list(keeping.remarks()) == []
     await keeping.stop()
