@@ -12,6 +12,7 @@ from gateway.routes_intents import INTENT_ROUTES
 from gateway.routes_log import LOG_ROUTES
 from gateway.routes_oauth import OAUTH_ROUTES
 from gateway.routes_policies import POLICY_ROUTES
+from gateway.routes_receipts import RECEIPT_ROUTES
 from gateway.routes_subjects import SUBJECT_ROUTES
 from gateway.routes_tasks import TASK_ROUTES
 from gateway.routes_timeline import TIMELINE_ROUTES
@@ -32,5 +33,6 @@ ROUTES: Final[tuple[Route, ...]] = (
     *DIVERGENCE_ROUTES,
     *TIMELINE_ROUTES,
     *LOG_ROUTES,
+    *RECEIPT_ROUTES,
     *HEALTH_ROUTES,
 )

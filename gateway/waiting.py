@@ -1,4 +1,4 @@
-"""Waiting for the ledger or its views to have reached a position (`?min_position=`), with a bound."""
+"""Waiting for the ledger, its log or its views to have reached a position (`?min_position=`), with a bound."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,6 +14,16 @@ _POLL_SECONDS: Final = 0.02
 async def ledger_has(visit: Visit, position: int) -> None:
     """Wait until the ledger has this position. Raises `NotReady` after VIEW_SECONDS."""
     await _reached(visit, position, visit.service.store.head)
+
+
+async def log_covers(visit: Visit, position: int) -> None:
+    """Wait until a checkpoint of the log covers this position. Raises `NotReady` after VIEW_SECONDS."""
+
+    async def covered() -> int:
+        newest = await visit.service.log.newest()
+        return 0 if newest is None else newest.size
+
+    await _reached(visit, position, covered)
 
 
 async def views_have(visit: Visit, position: int) -> None:

@@ -181,6 +181,7 @@ REPLAY_SWAP_SECONDS: Final = 3_600.0  # for one statement over a whole view, in 
 VERIFY_PAGE_EVENTS: Final = 64 * 256  # whole tiles; some 10 MB
 VERIFY_SECONDS: Final = 3_600  # for one statement over a whole ledger
 RECEIPT_EVENTS: Final = 2_000  # some 5 MB, made in a second; an intent that has more was retried for days
+RECEIPT_CHECKPOINTS: Final = 120  # among which the best signed is looked for: about two minutes of them
 RECEIPT_BYTES: Final = 32 * 1024 * 1024
 PROOF_HASHES: Final = 63  # C2SP tlog-witness; a tree of 2^63 leaves needs no more
 WITNESS_BODY_BYTES: Final = 64 * 1024  # 63 hashes and a checkpoint with more signatures than anybody needs

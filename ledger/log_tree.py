@@ -13,6 +13,7 @@ import msgspec
 
 import sql
 from ledger import merkle
+from ledger.bounds import RECEIPT_CHECKPOINTS
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.database import connection
 from ledger.errors import Corrupt, Malformed, Tampered
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _NEWEST = sql.query("log.newest")
 _COVERING = sql.query("log.covering")
+_BEST_COVERING = sql.query("log.best_covering")
 _TILES = sql.query("log.tiles")
 _ENTRIES = sql.query("log.entries")
 _EXTEND = sql.query("log.extend")
@@ -61,6 +63,19 @@ class Log:
         """Return the oldest checkpoint that covers a position; None while there is none."""
         async with connection(self._pool) as reader:
             return _signed(await reader.fetchrow(_COVERING, self.ledger, position))
+
+    async def best_covering(self, position: int) -> Signed | None:
+        """Return the checkpoint with most signatures among the oldest that cover a position; None while there is none.
+
+        Witnesses take only the newest, now and then, so the first one to cover it may never be cosigned.
+        """
+        async with connection(self._pool) as reader:
+            return _signed(await reader.fetchrow(_BEST_COVERING, self.ledger, position, RECEIPT_CHECKPOINTS))
+
+    async def tiles(self, places: Iterable[Place]) -> Mapping[Place, bytes]:
+        """Return those of these tiles that there are."""
+        async with connection(self._pool) as reader:
+            return await tiles(reader, self.ledger, places)
 
     async def inclusion(self, position: int, size: int) -> list[bytes]:
         """Prove that the event at `position` is in the tree of `size`: 1 ≤ position ≤ size ≤ the newest's."""

@@ -22,6 +22,22 @@ where
 order by size
 limit 1;
 
+-- name: best_covering
+select size, at, note
+from (
+    select size, at, note
+    from intent_ledger.log_checkpoints
+    where
+        ledger = $1
+        and size >= $2
+    order by size
+    limit $3
+) as covering
+order by
+    pg_catalog.regexp_count(note, '\n— ') desc,
+    size
+limit 1;
+
 -- name: tiles
 select tile.level, tile.number, tile.hashes
 from unnest($2::integer[], $3::bigint[]) as wanted (level, number)
