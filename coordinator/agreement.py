@@ -30,7 +30,7 @@ from coordinator.outcome import Answer, NotSent
 from ledger import bounds
 from ledger import events as e
 from ledger.canonical import canonical
-from ledger.errors import AdapterError, Permanent
+from ledger.errors import AdapterError, Erased, Permanent
 from ledger.intents import JSON, Guarantee, Verb
 from ledger.phases import Phase, Step
 from ledger.state import ActionState, IntentState
@@ -255,6 +255,8 @@ def _repeated(recorded: JSON, answered: JSON, about: dict[str, str]) -> Iterator
 
 
 def _looked(answer: Answer | Preview, shown: JSON | None, *, expected: JSON, **about: Any) -> Finding:
+    if isinstance(answer, Erased):
+        return _untold(answer, expected=expected, **about)
     if isinstance(answer, Permanent):  # it could be seen once, and certainly cannot now
         return Finding(verdict="diverges", expected=expected, found=None, reason=_words(answer), **about)
     if not isinstance(answer, Preview):

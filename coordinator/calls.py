@@ -71,6 +71,10 @@ class Calls:
         now = self._store.now()
         return [places.standing(now) for places in self._places.values()]
 
+    async def seal(self, state: IntentState) -> IntentSeal | None:
+        """Return what seals what is said of an intent with personal data; None if it has none. Raises `Unavailable`."""
+        return await self._seals.of(state)
+
     def hindrance(self, operation: str) -> NotSent | None:
         """Say why a call of this operation would not leave now, so that it need not be announced; None if it may."""
         places, now = self._places_of(operation), self._store.now()

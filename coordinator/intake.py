@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from adapters.personal import PersonalData
 from adapters.registry import Registry
 from authority.grants import Principal
 from ledger import bounds
@@ -15,7 +16,7 @@ from ledger.canonical import digest
 from ledger.events import IntentSubmitted
 from ledger.ids import action_key
 from ledger.intents import JSON, ActionPlan, Mode
-from ledger.tasks import TaskContract
+from ledger.tasks import Criterion, TaskContract
 
 
 class RequestedAction(msgspec.Struct, frozen=True):
@@ -118,12 +119,25 @@ def contract_faults(contract: TaskContract, registry: Registry) -> Sequence[Faul
             {"path": f"{path}/params{fault['path']}", "message": fault["message"]}
             for fault in registry.validate(criterion.verify, criterion.params)
         )
+        found.extend(_personal_faults(criterion, registry.personal(criterion.verify), path))
         found.extend(
             {"path": f"{path}/expect/{name}", "message": f"{criterion.verify} shows no fact of this name."}
             for name in criterion.expect
             if name not in operation.facts
         )
     return found
+
+
+def _personal_faults(criterion: Criterion, data: PersonalData | None, path: str) -> Iterator[Fault]:
+    """Name what a criterion, which is kept for ever as it is, says of a person."""
+    if data is not None:
+        message = "This is personal, and a task's contract is kept for ever."
+        yield from (
+            {"path": f"{path}/params/{one}", "message": message} for one in criterion.params if one in data.parameters
+        )
+        yield from (
+            {"path": f"{path}/expect/{one}", "message": message} for one in criterion.expect if one in data.fields
+        )
 
 
 def _not_offered(operation: str, registry: Registry) -> str:

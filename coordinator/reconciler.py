@@ -64,7 +64,12 @@ class Passed(msgspec.Struct):
     untold: int = 0  # aspects that could not be asked about, or were not answered
     found: list[e.DivergenceFound] = []
     gone: list[e.DivergenceGone] = []
-    standing: list[e.DivergenceFound] = []  # after it, of the intents that were asked about
+    stands: dict[str, Standing] = {}  # after it, by intent
+
+    @property
+    def standing(self) -> list[e.DivergenceFound]:
+        """Return the divergences that stand after it, of the intents that were looked at."""
+        return [found for those in self.stands.values() for found in those.values()]
 
     def count(self, finding: Finding) -> None:
         """Take note of what one answer said."""
@@ -124,8 +129,6 @@ class Reconciler:
                 progress(place, len(intents))
             if suspicions:
                 await self._settle(suspicions, began, passed)
-        for intent in intents:
-            passed.standing += (await self._standing(intent))[0].values()
         log.info(
             "reconciliation_ended",
             ledger=self._store.ledger,
@@ -206,7 +209,12 @@ class Reconciler:
         """Append what is new: divergences that did not stand, and the end of those that did."""
         for _ in range(_TRIES):
             stands, version = await self._standing(state.id)
+            if stands:
+                passed.stands[state.id] = stands
             events = list(_news(state, said, stands, overtaken))
+            seal = await self._calls.seal(state) if events else None
+            if seal is not None:
+                events = [seal.sealed(event) for event in events]
             current = await self._state(state.id) if events else None
             if current is None or current.version != state.version:
                 return  # nothing new; or the intent has moved since, and is asked about another time
@@ -214,7 +222,8 @@ class Reconciler:
                 Append(stream=reconciliation_stream(state.id), expected_version=version, events=tuple(events))
             )
             match verdict:
-                case Appended():
+                case Appended(recorded):
+                    passed.stands[state.id] = standing(recorded, stands)
                     passed.found += [event for event in events if isinstance(event, e.DivergenceFound)]
                     passed.gone += [event for event in events if isinstance(event, e.DivergenceGone)]
                     return

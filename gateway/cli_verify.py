@@ -4,6 +4,7 @@
 are not in that database. It changes nothing.
 """
 
+import os
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,6 +17,7 @@ from ledger.errors import Corrupt, LedgerError, Misconfigured
 if TYPE_CHECKING:
     from gateway.settings import Settings
     from ledger.database import Pool
+    from ledger.sealing import DataKey
     from ledger.signed_note import Note, VerifierKey
 
 
@@ -147,8 +149,9 @@ async def _decisions(settings: "Settings", *, quiet: bool) -> dict[str, Any]:
     from ledger.bounds import REPLAY_BATCH_EVENTS  # noqa: PLC0415
     from ledger.postgres_store import PostgresStore  # noqa: PLC0415
 
-    verification, wrong = Verification(), None
+    wrong = None
     async with _pool(settings) as pool:
+        verification = Verification(await _subject_keys(settings, pool))
         store = PostgresStore(pool, settings.ledger)  # never started: it only reads
         head = await store.head()
         with progress(quiet=quiet) as show:
@@ -166,6 +169,7 @@ async def _decisions(settings: "Settings", *, quiet: bool) -> dict[str, Any]:
         "position": verification.position,
         "verdicts": verification.verdicts,
         "decisions": verification.decisions,
+        "sealed": verification.sealed,
         "wrong": None if wrong is None else asdict(wrong),
     }
 
@@ -174,10 +178,22 @@ def _decisions_words(found: Mapping[str, Any]) -> str:
     from ledger.visible_text import visible  # noqa: PLC0415
 
     checked = f"{found['verdicts']:,} verdicts and {found['decisions']:,} decisions to commit"
+    if found["sealed"]:
+        checked += f" ({found['sealed']:,} of them on personal data that were erased, and taken as they are)"
     where = f"position {found['position']:,} of the ledger {found['ledger']!r}"
     if found["wrong"] is None:
         return f"{checked} up to {where} were given again from its events alone, and are the same."
     return f"WRONG at {where}: {visible(found['wrong']['sentence'])}\nBefore it, {checked} were right."
+
+
+async def _subject_keys(settings: "Settings", pool: "Pool") -> "Mapping[str, DataKey]":
+    """Return the keys of data subjects that are left, so that what policy saw can be judged again."""
+    from gateway.data_directory import keyring_file  # noqa: PLC0415
+    from gateway.keyring_file import KeyringFile  # noqa: PLC0415
+    from ledger.subject_keys import StoredSubjectKeys  # noqa: PLC0415
+
+    keyring = KeyringFile(settings.keyring or keyring_file(settings.data), os.urandom)
+    return await StoredSubjectKeys(pool, settings.ledger, keyring, os.urandom).all_living()
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from gateway.door import Caller, Route, Visit
 from gateway.models_authority import NewGrant, PageQuery, RevokeGrant, SuspendGrant, order_of
+from gateway.personal_terms import check_terms
 from gateway.render import encode
 from gateway.shapes_authority import (
     GrantPage,
@@ -32,7 +33,9 @@ from ledger.errors import (
 async def issue(visit: Visit) -> web.Response:
     """Issue a grant below the caller's own, and show its token this once."""
     new, _ = await visit.body(NewGrant)
-    issued, token = await visit.service.authority.issue(visit.principal, order_of(new), secrets.token_bytes)
+    order = order_of(new)
+    check_terms(order, visit.service.registry)
+    issued, token = await visit.service.authority.issue(visit.principal, order, secrets.token_bytes)
     headers = visit.headers()
     headers["Location"] = f"/v1/grants/{issued.grant}"
     return web.Response(body=encode(show_issued(issued, token)), status=201, headers=headers)

@@ -17,6 +17,7 @@ from aiohttp import web
 from authority.grants import Principal, grant_stream, principal_of
 from gateway import oauth
 from gateway.door import Caller, Route, Visit, bearer
+from gateway.personal_terms import check_terms
 from gateway.render import Shown
 from gateway.visibility import is_agent
 from ledger.errors import Invalid, Malformed, OAuthRefused, Unauthenticated
@@ -48,6 +49,7 @@ async def token(visit: Visit) -> web.Response:
     actor = None if form.actor_token is None else (await _living(visit, form.actor_token, "actor_token")).subject
     order = oauth.order(form, actor, _seconds_left(issuer, store.now()))
     try:
+        check_terms(order, visit.service.registry)
         issued, shown = await authority.issue(issuer, order, secrets.token_bytes)
     except Invalid as error:
         raise oauth.refusal(form, error) from None

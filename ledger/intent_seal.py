@@ -114,6 +114,8 @@ class IntentSeal:
                 value = self._answer(value, action)
             elif name in _BY_ACTION:
                 value = {one: self._answer(answer, one) for one, answer in value.items()}
+            changed[name] = value
+        for name, value in changed.items():  # by now every answer has told what is personal in it
             changed[name] = self.texts(value)
         return msgspec.structs.replace(event, **changed)
 

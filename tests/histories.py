@@ -157,6 +157,7 @@ def _authority() -> dict[str, list[e.Event]]:
         issued_by="manager-x",
     )
     below = chain[:2]
+    refunder, intent = Subject(kind="agent", name="payment-specialist", version="3.1"), _intent(0)
     return {
         "grant/grant-manager-x": [manager],
         "grant/grant-7": [
@@ -174,6 +175,27 @@ def _authority() -> dict[str, list[e.Event]]:
         "task/12A": [e.TaskDefined(CONTRACT, "manager-x", below)],
         "subject/k00000000000000000088": [
             e.SubjectErased("k00000000000000000088", "asked for it", "operator", "grant-operator", chain[:1])
+        ],
+        "configuration": [e.ConfigurationChanged("sha256:c", None, {}, {}, ("[adapters.crm]", "crm.update"))],
+        f"notes/{intent}": [e.NoteAdded(intent, "I looked twice.", refunder, "grant-7", chain)],
+        f"reconcile/{intent}": [
+            e.DivergenceFound(
+                intent,
+                "a0",
+                "shown",
+                "payments.refund",
+                {"status": "refunded"},
+                {"status": "open"},
+                "It is open.",
+                "refund 42.00 USD to customer 88",
+                refunder,
+                "12A",
+                "manager-x",
+                "grant-7",
+                chain,
+                7,
+            ),
+            e.DivergenceGone(intent, "a0", "shown", "agrees", "It was refunded again."),
         ],
         "refusal/1": [e.TokenRefused("revoked", "grant-7", 3, chain)],
         "refusal/2": [e.TokenRefused("expired", "grant-7", 1, chain)],

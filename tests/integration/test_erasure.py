@@ -1,6 +1,5 @@
 """Personal data are sealed wherever they rest, opened at the door, and gone once their subject is erased."""
 
-import asyncio
 import json
 import os
 from urllib.parse import quote
@@ -8,10 +7,9 @@ from urllib.parse import quote
 import pytest
 
 from gateway.keyring_file import KeyringFile
-from ledger.intents import Guarantee
 from ledger.sealing import ERASED, MARK
 from tests.doorway import doorway, eventually
-from tests.personal_world import CUSTOMER, MAIL, NAME, PHONE, PLAIN, Customers, update
+from tests.personal_world import CUSTOMER, MAIL, NAME, PLAIN, Customers, update
 
 TABLES = (
     "select table_name from information_schema.tables where table_schema = 'intent_ledger' and table_type like 'BASE%'"
@@ -216,7 +214,7 @@ async def test_a_name_with_personal_data_is_refused_and_nothing_is_recorded(door
 async def test_policy_sees_what_is_personal_and_its_reasons_are_sealed(door):
     cedar = f"""
         @id("P-1") permit(principal, action, resource);
-        @id("P-2") @description("no mail to {MAIL}") forbid(principal, action == Action::"crm.update", resource)
+        @id("P-2") @description("no mail to {MAIL}") forbid(principal, action in Action::"crm.update", resource)
         when {{ context.params.mail == "{MAIL}" && context.facts.level == 3 }};
     """
     status, said, _ = await door.post("/v1/policies", {"cedar": cedar, "activate": True})

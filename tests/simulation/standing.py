@@ -12,7 +12,7 @@ import msgspec
 from ledger.errors import InvariantViolation
 from ledger.events import GrantIssued
 from ledger.grants import Charge
-from ledger.store import Activate, Change, Issue, Restore, Resume, Revoke, StandingGrant, Suspend, Unlike
+from ledger.store import Activate, Change, Erase, Issue, Restore, Resume, Revoke, StandingGrant, Suspend, Unlike
 
 FOR_EVER = datetime.max.replace(tzinfo=UTC)
 ALWAYS = datetime.min.replace(tzinfo=UTC)
@@ -57,6 +57,8 @@ class Standing:
                 self._suspend(grant, -1)
             case Activate(policy_set):
                 self.policy_set = policy_set
+            case Erase():
+                pass  # nothing is sealed here
         return frozenset()
 
     def _suspend(self, grant: str, by: int) -> frozenset[str]:

@@ -114,7 +114,8 @@ def test_every_kind_of_event_of_an_undo_plan_has_its_place_in_its_table():
 
 def test_every_event_about_an_action_moves_its_step():
     about_actions = {name for name, cls in e.EVENT_TYPES.items() if "action" in cls.__struct_fields__} - {
-        "AttentionRaised"
+        "AttentionRaised",
+        *OTHER_STREAMS,
     }
     assert {event.partition(":")[0] for _, event in STEPS} == about_actions
 
