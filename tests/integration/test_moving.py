@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import random
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from projections.catalogue import PROJECTIONS
 from projections.inline_replay import fill_inline, replay_inline
 from projections.replay import replay
 
+ROOT = Path(__file__).parents[2]
 ORIGIN = "intent-ledger/main"
 INLINE = {
     "heads": "position, policy_set",
@@ -115,6 +117,19 @@ async def test_what_arrives_is_what_left_and_goes_on_from_there(left, make_datab
         old_root = await Log(door.service.pool, "main").root(moved.size)
         assert verify_consistency(moved.size, newest.size, old_root, newest.checkpoint.root, proof)
         assert all(one.equal for one in await replay(arrived.service.pool, "main", PROJECTIONS))
+
+
+async def test_whoever_can_hash_can_check_the_file_as_the_documentation_shows(left, tmp_path, monkeypatch) -> None:
+    _, lines, _ = left
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "moving.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "main.ledger").write_bytes(b"".join(lines))
+    exec(code, {})
+    place = next(place for place, line in enumerate(lines) if b'"IntentCommitted"' in line)
+    forged = lines[place].replace(b'"version":', b'"version":1')
+    (tmp_path / "main.ledger").write_bytes(b"".join([*lines[:place], forged, *lines[place + 1 :]]))
+    with pytest.raises(AssertionError):
+        exec(code, {})
 
 
 async def test_what_is_proved_by_no_key_that_is_known_imports_nothing(left, make_database, template) -> None:

@@ -234,10 +234,10 @@ async def _ended(door: Doorway) -> Any:
     return found if found[1]["last"] is not None else None
 
 
-@pytest.mark.parametrize("query", ["standing=perhaps", "intent=x", "after=-1", "limit=0", "colour=red"])
-async def test_nonsense_is_refused_by_name(outside: Outside, query: str) -> None:
-    status, problem, _ = await outside.door.get(f"/v1/divergences?{query}")
-    assert (status, problem["errors"][0]["path"]) == (422, f"/{query.partition('=')[0]}")
+async def test_nonsense_is_refused_by_name(outside: Outside) -> None:
+    for query in ("standing=perhaps", "intent=x", "after=-1", "limit=0", "colour=red"):
+        status, problem, _ = await outside.door.get(f"/v1/divergences?{query}")
+        assert (status, problem["errors"][0]["path"]) == (422, f"/{query.partition('=')[0]}")
 
 
 async def test_the_command_says_what_differs_and_ends_with_1(outside: Outside, dsn: str, tmp_path) -> None:
