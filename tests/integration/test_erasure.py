@@ -231,6 +231,7 @@ async def test_policy_sees_what_is_personal_and_its_reasons_are_sealed(door):
     )
     assert told(json.dumps(verdict)) == []
     assert verdict["effect"] == "deny"
+    await eventually(lambda: caught_up(door))
     _, tried, _ = await door.post("/v1/policies/test", {"cedar": '@id("P-9") permit(principal, action, resource);'})
     assert (tried["looked_at"], tried["differing"]) == (2, 1)
 
