@@ -41,6 +41,7 @@ from ledger.events import (
     GrantSuspended,
     IntentSubmitted,
     PolicyEvaluated,
+    StandingAnomaly,
 )
 from ledger.intents import JSON
 from ledger.store import Append, Appended, GrantAlive, Issue, Revoke, StandingGrant, Store
@@ -66,6 +67,7 @@ class Authority:
         self._policies = PolicySets(store)
         self._tasks = Tasks(store)
         self._verdicts = Turns[PolicyEvaluated]()
+        self.anomalies: Callable[[Sequence[GrantIssued]], tuple[StandingAnomaly, ...]] = _none  # of those of a chain
 
     async def close(self) -> None:
         """Stop what runs in the background; before the store stops."""
@@ -119,7 +121,8 @@ class Authority:
         """
         policy_set = await self._policies.in_force()
         chain = await self._tokens.chain(submitted.grant)
-        return await self._verdicts.take(lambda: evaluate(chain, policy_set, submitted, facts, at))
+        odd = self.anomalies(chain)
+        return await self._verdicts.take(lambda: evaluate(chain, policy_set, submitted, facts, at, anomalies=odd))
 
     async def foregone(self, submitted: IntentSubmitted, at: datetime) -> PolicyEvaluated | None:
         """Give the verdict if grants, task or limits deny whatever the facts are, before anybody looks those up."""
@@ -294,6 +297,10 @@ class Authority:
     async def task(self, task: str) -> TaskContract | None:
         """Return the contract of a task; None if none was defined."""
         return await self._tasks.find(task)
+
+
+def _none(_chain: Sequence[GrantIssued]) -> tuple[StandingAnomaly, ...]:
+    return ()
 
 
 def _checked(cedar: str, operations: Sequence[OperationShape]) -> PolicySet:

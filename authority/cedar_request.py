@@ -30,7 +30,18 @@ _LONG: Final = 2**63  # Cedar's whole numbers have 64 bits
 _DECIMAL: Final = Decimal("922337203685477.5807")  # the largest of Cedar's decimals, which have four digits
 _FOUR_DIGITS: Final = Decimal("0.0001")
 _ESCAPES: Final = frozenset({"__entity", "__extn", "__expr"})
-CIRCUMSTANCES: Final = ("params", "facts", "amount", "currency", "confidence", "task", "mode", "time", "approved")
+CIRCUMSTANCES: Final = (
+    "params",
+    "facts",
+    "amount",
+    "currency",
+    "confidence",
+    "task",
+    "mode",
+    "time",
+    "approved",
+    "anomalies",
+)
 
 Request = dict[str, Any]
 
@@ -68,6 +79,7 @@ class Asked(msgspec.Struct, frozen=True):
     action: ActionPlan
     facts: JSON
     at: datetime
+    anomalies: tuple[str, ...] = ()  # kinds of what is odd about whoever acts
 
     @property
     def operation(self) -> str:
@@ -118,6 +130,8 @@ class Asked(msgspec.Struct, frozen=True):
                 return self.submitted.mode.value
             case "time":
                 return _time(self.at)
+            case "anomalies":
+                return self.anomalies
             case _:
                 return approved
 

@@ -27,7 +27,7 @@ from ledger import bounds
 from ledger.canonical import digest
 from ledger.errors import InvalidPolicy
 from ledger.events import IntentSubmitted
-from ledger.intents import JSON, ActionPlan, Subject
+from ledger.intents import JSON, Subject
 from ledger.visible_text import brief_json
 
 Effect = Literal["allow", "escalate", "deny"]
@@ -86,9 +86,19 @@ class _Finding(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...] = ()
 
 
-def judge(policy_set: PolicySet, submitted: IntentSubmitted, facts: Mapping[str, JSON], at: datetime) -> Judgement:
-    """Give the verdict on an intent; `facts` are by action, `at` is the time that policies see."""
-    findings = [_find(policy_set, submitted, one, facts.get(one.id) or {}, at) for one in submitted.actions]
+def judge(
+    policy_set: PolicySet,
+    submitted: IntentSubmitted,
+    facts: Mapping[str, JSON],
+    at: datetime,
+    anomalies: tuple[str, ...] = (),
+) -> Judgement:
+    """Give the verdict on an intent; `facts` are by action, `at` is the time that policies see.
+
+    `anomalies` are the kinds of what is odd about whoever acts.
+    """
+    asked = [Asked(submitted, one, facts.get(one.id) or {}, at, anomalies) for one in submitted.actions]
+    findings = [_find(policy_set, one) for one in asked]
     if len(findings) > 1:
         findings = [
             msgspec.structs.replace(finding, reasons=tuple(f"{one.id}: {said}" for said in finding.reasons))
@@ -161,10 +171,9 @@ def parse(cedar: str) -> PolicySet:
 # ── one action ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _find(policy_set: PolicySet, submitted: IntentSubmitted, action: ActionPlan, facts: JSON, at: datetime) -> _Finding:
-    if any(sign in action.operation for sign in RESERVED):  # it could pass for another action, or for a group of them
-        return _Finding("deny", frozenset(), reasons=(f"{brief_json(action.operation)} is no name of an operation",))
-    asked = Asked(submitted, action, facts, at)
+def _find(policy_set: PolicySet, asked: Asked) -> _Finding:
+    if any(sign in asked.operation for sign in RESERVED):  # it could pass for another action, or for a group of them
+        return _Finding("deny", frozenset(), reasons=(f"{brief_json(asked.operation)} is no name of an operation",))
     plain = _answer(policy_set, asked, approved=False)
     if plain.allowed:
         return _Finding("allow", plain.determining, plain.determining)

@@ -80,7 +80,7 @@ def rehearse(candidate: PolicySet, past: Iterable[Past]) -> Report:
             timeless += 1
             continue
         looked_at += 1
-        found = evaluate(one.chain, candidate, one.submitted, was.facts, at)
+        found = evaluate(one.chain, candidate, one.submitted, was.facts, at, anomalies=was.anomalies)
         if _outcome(found) == _outcome(was):
             continue
         differing += 1

@@ -177,6 +177,7 @@ def _context(operation: OperationShape, left_out: dict[Path, str]) -> Attributes
         "approved": (_SIMPLE["boolean"], True),
         "amount": (_SIMPLE["integer"], True),
         "currency": (_STRING, True),
+        "anomalies": ({"type": "Set", "element": _STRING}, True),
     }
 
 

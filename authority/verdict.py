@@ -17,7 +17,8 @@ import msgspec
 from authority.grants import outside
 from authority.limits import charges
 from authority.policy import Judgement, PolicySet, judge, strictest
-from ledger.events import GrantIssued, IntentSubmitted, PolicyEvaluated
+from ledger.bounds import DECISION_REASONS
+from ledger.events import GrantIssued, IntentSubmitted, PolicyEvaluated, StandingAnomaly
 from ledger.grants import Charge, covers
 from ledger.intents import JSON
 from ledger.visible_text import brief_json
@@ -29,16 +30,20 @@ def evaluate(
     submitted: IntentSubmitted,
     facts: Mapping[str, JSON],
     at: datetime,
+    *,
+    anomalies: tuple[StandingAnomaly, ...] = (),
 ) -> PolicyEvaluated:
     """Give the verdict on an intent; `facts` are by action, `at` is the time that policy sees.
 
-    An intent that is denied before policy was asked names no policy. `charges` are what a decision to commit has to
-    take from the limits; a denied intent takes nothing.
+    `anomalies` is what is odd about whoever acts: policy sees their kinds, and one that escalates turns what policy
+    would allow into a question to people. An intent that is denied before policy was asked names no policy. `charges`
+    are what a decision to commit has to take from the limits; a denied intent takes nothing.
     """
     denied, taken = _before_policy(chain, submitted)
     if denied:
         return _deny(denied, policy_set, facts, at)
-    judgement = _strictest(chain, policy_set, submitted, facts, at)
+    kinds = tuple(sorted({one.kind for one in anomalies}))
+    judgement = _raised(_strictest(chain, policy_set, submitted, facts, at, anomalies=kinds), anomalies)
     return PolicyEvaluated(
         effect=judgement.effect,
         policies=judgement.policies,
@@ -49,6 +54,7 @@ def evaluate(
         approvers=judgement.approvers,
         quorum=judgement.quorum,
         charges=() if judgement.effect == "deny" else taken,
+        anomalies=anomalies,
     )
 
 
@@ -78,20 +84,30 @@ def _strictest(
     submitted: IntentSubmitted,
     facts: Mapping[str, JSON],
     at: datetime,
+    *,
+    anomalies: tuple[str, ...],
 ) -> Judgement:
     """Give what policy says of an intent for whoever acts and for every agent above, nearest first."""
-    own = judge(policy_set, submitted, facts, at)
+    own = judge(policy_set, submitted, facts, at, anomalies)
     above = [grant for grant in reversed(chain[:-1]) if grant.subject.kind != "person"]
     if not above:
         return own
     found = [own]
     for grant in above:
-        judged = judge(
-            policy_set, msgspec.structs.replace(submitted, agent=grant.subject, grant=grant.grant), facts, at
-        )
+        acting = msgspec.structs.replace(submitted, agent=grant.subject, grant=grant.grant)
+        judged = judge(policy_set, acting, facts, at, anomalies)
         reasons = tuple(f"{grant.subject.name}, who delegated it: {reason}" for reason in judged.reasons)
         found.append(msgspec.structs.replace(judged, reasons=reasons))
     return strictest(found)
+
+
+def _raised(judgement: Judgement, anomalies: tuple[StandingAnomaly, ...]) -> Judgement:
+    """Ask people about what policy would allow, while an anomaly stands of which configuration says so."""
+    raising = tuple(one for one in anomalies if one.escalates)
+    if judgement.effect != "allow" or not raising:
+        return judgement
+    reasons = tuple(f"{one.name} does something odd: {one.kind} (anomaly {one.anomaly})" for one in raising)
+    return msgspec.structs.replace(judgement, effect="escalate", reasons=reasons[:DECISION_REASONS])
 
 
 def _deny(reasons: tuple[str, ...], policy_set: PolicySet, facts: Mapping[str, JSON], at: datetime) -> PolicyEvaluated:

@@ -50,6 +50,7 @@ class Verification:
         self._grants: dict[str, e.GrantIssued] = {}
         self._revoked: set[str] = set()
         self._suspended: set[str] = set()
+        self._anomalies: dict[str, tuple[str, str]] = {}  # by id: what was odd about whom
         self._sets: dict[str, PolicySet] = {DEFAULT.digest: DEFAULT}
         self._active = DEFAULT.digest
         self._intents: dict[str, IntentState] = {}  # those that are not over, by stream
@@ -59,6 +60,7 @@ class Verification:
             e.GrantRevoked: self._revoke,
             e.GrantSuspended: self._suspend,
             e.GrantResumed: self._resume,
+            e.AnomalyDetected: self._detected,
             e.PolicySetAdded: self._added,
             e.PolicySetActivated: self._activated,
             e.IntentSubmitted: self._submitted,
@@ -119,6 +121,9 @@ class Verification:
             return f"Grant {event.grant} was not suspended."
         self._suspended.remove(event.grant)
         return None
+
+    def _detected(self, _recorded: e.Recorded, event: e.AnomalyDetected) -> None:
+        self._anomalies[event.anomaly] = (event.kind, event.name)
 
     def _added(self, _recorded: e.Recorded, event: e.PolicySetAdded) -> str | None:
         try:
@@ -184,8 +189,12 @@ class Verification:
             self.sealed += 1
             return None
         submitted, event = opened
+        invented = [one.anomaly for one in event.anomalies if self._anomalies.get(one.anomaly) != (one.kind, one.name)]
+        if invented:
+            return f"The verdict names anomaly {invented[0]}, which was not recorded before, or otherwise."
         at = event.evaluated_at or recorded.at  # 0.1 did not say, and its policy set did not ask
-        again = evaluate(self._chain(state.submitted.grant), self._sets[self._active], submitted, event.facts, at)
+        chain, policy_set = self._chain(state.submitted.grant), self._sets[self._active]
+        again = evaluate(chain, policy_set, submitted, event.facts, at, anomalies=event.anomalies)
         for name in _DECIDING:
             was, now = getattr(event, name), getattr(again, name)
             if was != now:

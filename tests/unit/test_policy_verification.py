@@ -371,15 +371,36 @@ def test_an_event_that_is_missing_is_found():
     assert found(told[:8] + told[9:]) == (10, "Position 9 is missing; this one comes in its place.")
 
 
+def suspended(ledger: Ledger) -> None:
+    for grant in CHAIN:
+        ledger.say(f"grant/{grant.grant}", grant)
+    ledger.say(f"grant/{AGENT.grant}", e.GrantSuspended(grant=AGENT.grant, reason="odd", by=None, anomaly="7-0"))
+
+
 def test_nothing_is_decided_under_a_suspended_grant_and_again_once_it_is_resumed():
     ledger = Ledger()
-    ledger.say(f"grant/{AGENT.grant}", e.GrantSuspended(grant=AGENT.grant, reason="odd", by=None, anomaly="a-1"))
+    suspended(ledger)
     ledger.submit("intent/1", refund(100))
     wrong = verify(ledger.recorded)
     assert wrong is not None
-    assert "was suspended" in wrong.sentence
+    assert f"grant {AGENT.grant} was suspended" in wrong.sentence
     ledger = Ledger()
-    ledger.say(f"grant/{AGENT.grant}", e.GrantSuspended(grant=AGENT.grant, reason="odd", by=None, anomaly="a-1"))
+    suspended(ledger)
     ledger.say(f"grant/{AGENT.grant}", e.GrantResumed(grant=AGENT.grant, reason="fine", by="dana"))
     ledger.submit("intent/1", refund(100))
     assert verify(ledger.recorded) is None
+
+
+def test_a_verdict_names_only_anomalies_that_were_recorded():
+    odd = e.StandingAnomaly("7-0", "count", "refunder", escalates=True)
+    ledger = Ledger()
+    for grant in CHAIN:
+        ledger.say(f"grant/{grant.grant}", grant)
+    submitted = intent(CHAIN, refund(100))
+    verdict = evaluate(CHAIN, DEFAULT, submitted, {"a": {"age": 91}}, ledger.at, anomalies=(odd,))
+    assert verdict.effect == "escalate"
+    assert verdict.anomalies == (odd,)
+    ledger.say("intent/1", submitted, verdict)
+    wrong = verify(ledger.recorded)
+    assert wrong is not None
+    assert "anomaly 7-0, which was not recorded" in wrong.sentence
