@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from gateway.models import Body, Cursor, IntentId, JSONObject, Moment, Position, Query, Word
+from gateway.models import Body, Cursor, IntentId, JSONObject, Limit, Moment, Position, Query, Word
 from ledger import bounds
 
 
@@ -35,4 +35,5 @@ class PathsQuery(Query):
     since: Moment | None = Field(default=None, description="Submitted at or after this time.")
     until: Moment | None = Field(default=None, description="Submitted before this time.")
     after: Cursor | None = Field(default=None, description="The `next` of the page before.")
+    limit: Limit = Field(default=bounds.PAGE_LIMIT_DEFAULT, description="At most so many paths.")
     min_position: Position | None = Field(default=None, description="Wait until the view has this position.")

@@ -92,7 +92,7 @@ async def paths(visit: Visit) -> web.Response:
     custody = visit.principal.grant if is_agent(visit.principal) else None
     wanted = PathFilter(query.task, query.agent, query.since, query.until, custody)
     async with connection(service.pool) as reader:
-        page = await list_paths(reader, service.store.ledger, wanted, after)
+        page = await list_paths(reader, service.store.ledger, wanted, after, query.limit)
     return visit.answer(ShownPaths(items=page.items, intents=page.intents, next=page.next))
 
 

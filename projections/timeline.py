@@ -5,9 +5,8 @@ asks (`projections/spans.py`). A run's path is that of its intents, one after th
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -28,10 +27,9 @@ if TYPE_CHECKING:
 
     from ledger.database import Connection
 
-_NEWEST: Final = sql.query("timeline.newest")
+_PATHS: Final = sql.query("timeline.paths")
 _RUN: Final = sql.query("timeline.run")
 _FRESH_PLAN: Final = sql.query("views.fresh_plan")
-_EXAMPLES: Final = 3
 
 
 class TimelineRow(Row, frozen=True):
@@ -129,17 +127,6 @@ class PathFilter(msgspec.Struct, frozen=True):
     custody: str | None = None  # a grant in whose chain they were submitted
 
 
-class Example(msgspec.Struct, frozen=True):
-    """One run that went a way, by its first intent."""
-
-    intent: str
-    run: str
-    agent: str
-    agent_version: str | None
-    started_at: datetime
-    ended_at: datetime | None
-
-
 class PathGroup(msgspec.Struct, frozen=True):
     """The runs of one task that went the same way. Seconds are those of runs that have ended; None if none has."""
 
@@ -153,22 +140,15 @@ class PathGroup(msgspec.Struct, frozen=True):
     last_at: datetime
     seconds_median: float | None
     seconds_max: float | None
-    examples: tuple[Example, ...]  # the newest
+    examples: tuple[str, ...]  # the first intents of the newest three of these runs
 
 
 class PathPage(msgspec.Struct, frozen=True):
-    """The ways that the newest runs went, the most frequent first; `next`: continue with older intents than these."""
+    """The ways that most of the newest runs went, out of so many intents; `next`: go on with older intents."""
 
     items: tuple[PathGroup, ...]
     intents: int
     next: str | None
-
-
-class _Run(msgspec.Struct, frozen=True):
-    task: str | None
-    path: tuple[str, ...]
-    intents: int
-    example: Example
 
 
 def digest_of(path: Sequence[str]) -> str:
@@ -176,16 +156,21 @@ def digest_of(path: Sequence[str]) -> str:
     return "sha256:" + hashlib.sha256("\n".join(path).encode()).hexdigest()
 
 
-async def list_paths(connection: "Connection", ledger: str, wanted: PathFilter, after: str | None) -> PathPage:
-    """Group the newest PATHS_INTENTS intents, or those before the intent `after`, into runs, and the runs by path."""
+async def list_paths(
+    connection: "Connection", ledger: str, wanted: PathFilter, after: str | None, limit: int
+) -> PathPage:
+    """Group the newest PATHS_INTENTS intents, or those before the intent `after`, into runs, and the runs by path.
+
+    The most frequent ways come first, at most `limit` of them.
+    """
     async with connection.transaction(readonly=True):
         await connection.execute(_FRESH_PLAN)
-        rows = await connection.fetch(_NEWEST, ledger, *msgspec.structs.astuple(wanted), after, PATHS_INTENTS + 1)
-    shown = rows[:PATHS_INTENTS]
+        rows = await connection.fetch(_PATHS, ledger, *msgspec.structs.astuple(wanted), after, PATHS_INTENTS, limit)
+    looked_at, oldest = (rows[0]["looked_at"], rows[0]["oldest"]) if rows else (0, None)
     return PathPage(
-        items=_grouped(_runs(shown)),
-        intents=len(shown),
-        next=shown[-1]["intent"] if len(rows) > len(shown) else None,
+        items=tuple([_group(row) for row in rows]),
+        intents=looked_at,
+        next=oldest if looked_at == PATHS_INTENTS else None,
     )
 
 
@@ -197,51 +182,7 @@ async def run_intents(connection: "Connection", ledger: str, run: str, task: str
     return [row["intent"] for row in rows]
 
 
-def _runs(rows: Iterable["Record"]) -> list[_Run]:
-    """Put intents together into runs."""
-
-    def key(row: "Record") -> tuple[str, str, str]:
-        return row["task"] or "", row["run"], row["intent"]
-
-    found = []
-    for _, of_run in groupby(sorted(rows, key=key), key=lambda row: key(row)[:2]):
-        intents = list(of_run)
-        first, last = intents[0], intents[-1]
-        ends = [row["ended_at"] for row in intents]
-        example = Example(
-            intent=first["intent"],
-            run=first["run"],
-            agent=first["agent"],
-            agent_version=last["agent_version"],
-            started_at=first["submitted_at"],
-            ended_at=None if None in ends else max(ends),
-        )
-        path = tuple(step for row in intents for step in row["path"])
-        found.append(_Run(first["task"], path, len(intents), example))
-    return found
-
-
-def _grouped(runs: list[_Run]) -> tuple[PathGroup, ...]:
-    def key(run: _Run) -> tuple[str, tuple[str, ...]]:
-        return run.task or "", run.path
-
-    groups = [_group(list(same)) for _, same in groupby(sorted(runs, key=key), key=key)]
-    return tuple(sorted(groups, key=lambda group: (-group.runs, group.task or "", group.path)))
-
-
-def _group(runs: list[_Run]) -> PathGroup:
-    examples = sorted([run.example for run in runs], key=lambda one: one.started_at, reverse=True)
-    seconds = sorted([(one.ended_at - one.started_at).total_seconds() for one in examples if one.ended_at is not None])
-    return PathGroup(
-        task=runs[0].task,
-        digest=digest_of(runs[0].path),
-        path=runs[0].path,
-        runs=len(runs),
-        intents=sum(run.intents for run in runs),
-        agents=tuple(sorted({one.agent for one in examples})),
-        first_at=examples[-1].started_at,
-        last_at=examples[0].started_at,
-        seconds_median=seconds[len(seconds) // 2] if seconds else None,
-        seconds_max=seconds[-1] if seconds else None,
-        examples=tuple(examples[:_EXAMPLES]),
-    )
+def _group(row: "Record") -> PathGroup:
+    path = tuple(row["path"].split("\n"))
+    shown = {name: value for name, value in row.items() if name not in {"looked_at", "oldest"}}
+    return msgspec.convert(shown | {"path": path, "digest": digest_of(path)}, PathGroup)

@@ -137,9 +137,12 @@ async def test_runs_are_grouped_by_task_and_path(door):
     _, page, _ = await door.get(f"/v1/timeline/paths?task=12A&min_position={last['position']}")
     assert [(group["runs"], group["path"][-1]) for group in page["items"]] == [(3, "end committed"), (1, "end aborted")]
     assert len(page["items"][0]["examples"]) == 3
+    assert page["items"][0]["seconds_median"] <= page["items"][0]["seconds_max"]
     assert (page["intents"], page["next"]) == (4, None)
     _, everything, _ = await door.get("/v1/timeline/paths")
     assert sum(group["runs"] for group in everything["items"]) == 5
+    _, first, _ = await door.get("/v1/timeline/paths?limit=1")
+    assert first["items"] == everything["items"][:1]
     _, late, _ = await door.get("/v1/timeline/paths?since=2200-01-01T00:00:00Z")
     assert late["items"] == []
     stranger = await door.grant("stranger", "bank.*")
