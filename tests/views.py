@@ -25,10 +25,10 @@ async def write(pool: asyncpg.Pool, events: Sequence[Recorded], ledger: str = "m
         await connection.execute(HEAD, ledger, events[-1].position)
 
 
-def folded(events: Sequence[Recorded]) -> dict[str, list]:
+def folded(events: Sequence[Recorded], projections=PROJECTIONS) -> dict[str, list]:
     """Fold events in memory: what each view should hold, in key order."""
     views = {}
-    for projection in PROJECTIONS:
+    for projection in projections:
         rows = {} if projection.across is None else across(projection, events)
         for recorded in events if projection.across is None else ():
             subject = projection.subject(recorded.stream)
