@@ -1,0 +1,104 @@
+"""The audit taken out through the door and by the command, and what is said to whoever asks for nonsense."""
+
+import csv
+import io
+import json
+
+import pytest
+from commands import Person
+from doorway import TOKEN, doorway, intent
+
+
+@pytest.fixture
+async def door(dsn):
+    async with doorway(dsn) as opened:
+        yield opened
+
+
+async def committed(door):
+    """Have an intent committed, and wait until the audit has it; return it."""
+    status, done, _ = await door.submit(intent(("bank.post", "88", 5)))
+    assert (status, done["phase"]) == (200, "committed")
+    await door.get(f"/v1/audit?limit=1&min_position={done['position']}")
+    return done
+
+
+async def taken(door, media):
+    async with door.session.get(
+        f"{door.url}/v1/audit?kind=intent", headers={"Accept": media, "Authorization": f"Bearer {TOKEN}"}
+    ) as response:
+        assert (response.status, response.content_type) == (200, media)
+        return await response.text()
+
+
+async def test_an_entry_shows_what_the_outside_confirmed_and_where_it_was_decided(door):
+    done = await committed(door)
+    _, page, _ = await door.get("/v1/audit?kind=intent")
+    (entry,) = page["items"]
+    (action,) = done["actions"]
+    assert entry["confirmed"] == {action["id"]: {"outcome": "done", "result": action["result"]}}
+    assert (entry["effect"], entry["approved_by"]) == ("allow", [])
+    assert entry["authority"]["policy_set"] == done["decision"]["policy_set"]
+    _, events, _ = await door.get(f"/v1/intents/{done['id']}/events")
+    decided = next(event for event in events["items"] if event["type"] == "CommitDecided")
+    assert entry["decision_position"] == decided["position"]
+
+
+async def test_every_form_leaves_through_the_door(door):
+    done = await committed(door)
+    (line,) = (await taken(door, "application/x-ndjson")).splitlines()
+    assert json.loads(line)["intent"] == done["id"]
+    _, row = csv.reader(io.StringIO(await taken(door, "text/csv"), newline=""))
+    assert done["id"] in row
+    (event,) = map(json.loads, (await taken(door, "application/vnd.ocsf+x-ndjson")).splitlines())
+    assert (event["class_uid"], event["api"]["request"]["uid"]) == (6003, done["id"])
+    (event,) = json.loads(await taken(door, "application/cloudevents-batch+json"))
+    assert (event["specversion"], event["data"]["intent"]) == ("1.0", done["id"])
+
+
+NONSENSE = [
+    ("after=999999999999", "/after"),
+    ("after=0", "/after"),
+    ("after=-1", "/after"),
+    ("after=abc", "/after"),
+    ("after=007", "/after"),
+    ("since=2026-02-01T00:00:00Z&until=2026-01-31T23:59:59Z", "/until"),
+    ("since=yesterday", "/since"),
+    ("until=2026-02-30T00:00:00Z", "/until"),
+    ("until=2026-01-01T25:00:00Z", "/until"),
+    ("kind=nonsense", "/kind"),
+    ("outcome=nonsense", "/outcome"),
+    ("by=", "/by"),
+    ("grant=" + "x" * 200, "/grant"),
+    ("limit=0", "/limit"),
+    ("min_position=x", "/min_position"),
+    ("acter=dana", "/acter"),
+]
+
+
+async def test_what_makes_no_sense_is_refused_by_name(door):
+    for query, place in NONSENSE:
+        for media in ("application/json", "text/csv"):
+            async with door.session.get(
+                f"{door.url}/v1/audit?{query}", headers={"Accept": media, "Authorization": f"Bearer {TOKEN}"}
+            ) as response:
+                body = await response.json()
+            assert response.status == 422, (query, body)
+            assert [error["path"] for error in body["errors"]] == [place]
+
+
+async def test_the_command_writes_a_whole_file_and_says_of_which_moment(door, dsn, tmp_path):
+    done = await committed(door)
+    person = Person(tmp_path, door.url, TOKEN)
+    settings = {"INTENTLEDGER_DSN": dsn, "INTENTLEDGER_DATA": str(tmp_path)}
+    file = tmp_path / "audit.json"
+    asked = ("audit", "export", "--format", "ocsf", "--kind", "intent", "--output", file)
+    answer = await person.run(*asked, **settings)
+    assert (answer.code, answer.out) == (0, ""), answer.err
+    assert "1 entries, as of position " in answer.err
+    (event,) = map(json.loads, file.read_text().splitlines())
+    assert event["api"]["request"]["uid"] == done["id"]
+    assert sorted(one.name for one in tmp_path.iterdir() if one.name.startswith("audit")) == ["audit.json"]
+    wrong = await person.run("audit", "export", "--since", "yesterday", **settings)
+    assert (wrong.code, wrong.out) == (2, "")
+    assert "/since: Input should be a time as RFC 3339 writes it" in wrong.err
