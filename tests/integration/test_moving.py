@@ -153,6 +153,26 @@ async def test_what_is_proved_by_no_key_that_is_known_imports_nothing(left, make
         await arrive(there, lines)
 
 
+async def test_keys_of_data_subjects_move_only_if_they_are_asked_for(left, make_database, template) -> None:
+    door, lines, key = left
+    source, kept = door.service.pool, "select key_id, mark, master, wrapped from intent_ledger.subject_keys"
+    await source.execute(
+        "insert into intent_ledger.subject_keys (ledger, key_id, mark, master, wrapped)"
+        " values ('main', 'k' || repeat('a', 20), decode(repeat('0b', 32), 'hex'), 'm1', '\\xff00')"
+    )
+    assert not any(b"subject_key" in line or b"ff00" in line for line in lines)
+    with_keys: list[bytes] = []
+    moved = await export(source, "main", read_keys(key).verifiers, with_keys.append, subjects=True)
+    assert moved.subjects == 1
+    there = await make_database(template)
+    await arrive(there, b"".join(with_keys).splitlines(keepends=True))
+    pool = await open_pool(there, 2)
+    try:
+        assert await pool.fetch(kept) == await source.fetch(kept)
+    finally:
+        await pool.close()
+
+
 async def test_no_change_of_the_file_is_taken_for_the_ledger(left) -> None:
     _, lines, key = left
     keys = read_keys(key).verifiers
