@@ -8,9 +8,11 @@ beside it who asks, by whose authority, and why a person is asked. Nothing on it
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import starmap
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from ledger.bounds import SHEET_VALUE_LENGTH
 from ledger.errors import Corrupt, NotWaiting
@@ -18,6 +20,7 @@ from ledger.events import Recorded, decode
 from ledger.intents import JSON, Subject
 from ledger.money import money
 from ledger.phases import Phase
+from ledger.sealing import MARK
 from ledger.state import ActionState, IntentState, content_digest, fold
 from ledger.visible_text import cut, visible, visible_json
 
@@ -74,6 +77,41 @@ def asked(ledger: str, intent: str, events: bytes, digest: str | None) -> Asked:
     return Asked(state, computed)
 
 
+def opened(question: Asked, said: Mapping[str, Any]) -> Asked:
+    """Return what is asked with personal data as the service `said` it opens them; the digest is of what is sealed.
+
+    Without the keys nobody can check that; whatever is not sealed stays as the events have it.
+    """
+    state = question.state
+    shown = {one["id"]: one for one in said["actions"]}
+
+    def action(one: ActionState) -> ActionState:
+        plan, what = one.plan, shown[one.plan.id]
+        plan = replace(
+            plan, params=_opened(plan.params, what["params"]), summary=_opened(plan.summary, what["summary"])
+        )
+        return replace(one, plan=plan, preview=_opened(one.preview, what["preview"]))
+
+    submitted = replace(
+        state.submitted,
+        reason=_opened(state.submitted.reason, said["reason"]),
+        context=_opened(state.submitted.context, said["context"]),
+    )
+    return Asked(replace(state, submitted=submitted, actions=tuple(map(action, state.actions))), question.digest)
+
+
+def _opened(stored: Any, said: Any) -> Any:
+    """Return a value with each text that has anything sealed in it as somebody else says that it reads."""
+    if isinstance(stored, str):
+        return said if MARK in stored else stored
+    if isinstance(stored, Mapping) and isinstance(said, Mapping) and len(stored) == len(said):
+        pairs = zip(stored.items(), said.items(), strict=True)  # in one order
+        return {_opened(name, known): _opened(member, told) for (name, member), (known, told) in pairs}
+    if isinstance(stored, list) and isinstance(said, list):
+        return list(starmap(_opened, zip(stored, said, strict=True)))
+    return stored
+
+
 def events_of(ledger: str, events: bytes) -> list[Recorded]:
     """Read the events of a stream as the service sends them. Raises `Corrupt`."""
     try:
@@ -100,6 +138,10 @@ def sheet(question: Asked, now: datetime, *, whole: bool = False) -> str:
     lines = [*_about(question.state, now, length), ""]
     for number, action in enumerate(question.state.actions, 1):
         lines += [*_action(number, action, length), ""]
+    if any(one.plan.personal is not None for one in question.state.actions):
+        lines.append(
+            _field("Sealed", "personal data are shown as the service opens them; the digest is of their seals")
+        )
     return "\n".join([*lines, _field("Digest", question.digest)])
 
 

@@ -27,6 +27,7 @@ from gateway.cli_policy import policy
 from gateway.cli_receipt import receipt
 from gateway.cli_reconcile import reconcile
 from gateway.cli_replay import replay
+from gateway.cli_subjects import subjects
 from gateway.cli_undo import undo
 from gateway.cli_verify import verify
 from gateway.cli_witness import witness
@@ -67,6 +68,7 @@ app.command(adapters)
 app.command(audit)
 app.command(receipt)
 app.command(log)
+app.command(subjects)
 app.command(import_, name="import")
 for one in (replay, grants, revoke, suspend, resume, approve, reject, undo, policy, export, reconcile, verify, witness):
     app.command(one)

@@ -289,7 +289,7 @@ def _look(intent: str, reach: Reach, *, full: bool, to_stderr: bool) -> "Asked":
     """Read an intent, check it, and show the sheet. Raises `NotWaiting`, `Corrupt`."""
     from datetime import UTC, datetime  # noqa: PLC0415
 
-    from gateway.approval_sheet import asked, sheet  # noqa: PLC0415
+    from gateway.approval_sheet import asked, opened, sheet  # noqa: PLC0415
     from gateway.client import Client, decoded, part  # noqa: PLC0415
 
     async def read(client: Client) -> tuple[bytes, bytes]:
@@ -302,7 +302,7 @@ def _look(intent: str, reach: Reach, *, full: bool, to_stderr: bool) -> "Asked":
         raise NotWaiting(f"The intent is {said.get('phase')} and waits for nobody's approval. Nothing was changed.")
     question = asked(str(said.get("ledger")), intent, events, approval.get("digest"))
     stream = sys.stderr if to_stderr else sys.stdout
-    stream.write(sheet(question, datetime.now(UTC), whole=full) + "\n")
+    stream.write(sheet(opened(question, said), datetime.now(UTC), whole=full) + "\n")
     stream.flush()
     return question
 

@@ -14,6 +14,7 @@ import msgspec
 
 from gateway.approval_sheet import events_of
 from ledger.errors import Corrupt, Misconfigured
+from ledger.sealing import veiled
 from ledger.undo_plans import Extent, PlannedAction, PlannedUndo, content_digest, count
 from ledger.undo_state import PlanState, fold_plan
 from ledger.visible_text import cut, visible, visible_json
@@ -72,7 +73,7 @@ def rows(items: Sequence[PlannedUndo], *, whole: bool) -> Iterator[tuple[str, ..
             item.decided_at.strftime(_TIME) if item.decided_at else "",
             visible(item.intent),
             visible(item.agent),
-            "\n".join(visible(action.summary) for action in item.actions),
+            "\n".join(visible(veiled(action.summary)) for action in item.actions),
             _EXTENT.get(item.extent) or f"no: {(item.why or 'unknown').replace('_', ' ')}",
             "\n".join(_left(action) for action in item.actions) or visible(item.reason or ""),
         )
@@ -86,7 +87,7 @@ def _left(action: PlannedAction) -> str:
         return "as before; too long to show here"
     if action.restores is None:
         return "a follow-up" if action.undo != "exact" else "as before"
-    return cut(visible_json(action.restores), _VALUE)
+    return cut(veiled(visible_json(action.restores)), _VALUE)
 
 
 def moment(words: str, now: datetime) -> datetime:

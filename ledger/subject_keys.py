@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _BIND: Final = sql.query("subjects.bind")
 _BOUND: Final = sql.query("subjects.bound")
+_BOUND_TO: Final = sql.query("subjects.bound_to")
 _MAKE: Final = sql.query("subjects.make")
 _OF_MARKS: Final = sql.query("subjects.of_marks")
 _LIVING: Final = sql.query("subjects.living")
@@ -51,6 +52,12 @@ class SubjectKeys(Protocol):
 def subject_stream(key_id: str) -> str:
     """Name the stream of a data subject, by the id of its key."""
     return f"subject/{key_id}"
+
+
+async def bound_ledgers(pool: "Pool", keyring: Keyring) -> list[str]:
+    """Return the ledgers of a database that are bound to a keyring. Raises `Unavailable`."""
+    async with connection(pool) as reader:
+        return [row["ledger"] for row in await reader.fetch(_BOUND_TO, hashlib.sha256(keyring.index).digest())]
 
 
 class StoredSubjectKeys:

@@ -10,6 +10,12 @@ select index_sha256
 from intent_ledger.keyrings
 where ledger = $1;
 
+-- name: bound_to
+select ledger
+from intent_ledger.keyrings
+where index_sha256 = $1
+order by ledger;
+
 -- name: make
 insert into intent_ledger.subject_keys (ledger, key_id, mark, master, wrapped)
 values ($1, $2, $3, $4, $5)

@@ -5,11 +5,11 @@ import os
 from urllib.parse import quote
 
 import pytest
+from doorway import doorway, eventually
+from personal_world import CUSTOMER, MAIL, NAME, PLAIN, Customers, update
 
 from gateway.keyring_file import KeyringFile
 from ledger.sealing import ERASED, MARK
-from tests.doorway import doorway, eventually
-from tests.personal_world import CUSTOMER, MAIL, NAME, PLAIN, Customers, update
 
 TABLES = (
     "select table_name from information_schema.tables where table_schema = 'intent_ledger' and table_type like 'BASE%'"
@@ -161,7 +161,7 @@ async def test_what_an_outside_system_refuses_doubts_or_repeats_is_sealed_in_wha
     assert refused["phase"] == "aborted"
     assert MAIL.upper() in refused["setback"]["reason"]
     crm.refuses, crm.doubts = False, True
-    status, doubted, _ = await door.submit(update(), wait=None)
+    _, doubted, _ = await door.submit(update(), wait=None)
     await eventually(lambda: _doubted(door, doubted["id"]))
     assert told(await dump(door)) == []
     crm.doubts = False
@@ -274,7 +274,7 @@ async def test_a_decided_intent_of_an_erased_subject_asks_for_a_person_and_ends_
     assert asks["phase"] == "committing"
     assert "erased" in asks["attention"]["reason"]
     sent = len(crm.seen)
-    _, ended, _ = await door.post(
+    await door.post(
         f"/v1/intents/{shown['id']}/resolve", {"action": "crm", "outcome": "applied", "note": "looked"}
     )
     assert (await eventually(lambda: _phase(door, shown["id"], "committed")))["actions"][0]["step"] == "done"

@@ -1,0 +1,103 @@
+"""Commands about data subjects: erase one, and rotate the master keys that wrap theirs. Rules as in `cli.py`."""
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import App
+
+from gateway.command import FOUND_WRONG, NO_FLAGS, NO_REACH, OK, Flags, Json, Reach, Yes, answer, ask, confirmed, run
+from gateway.command import settings_of as read_settings
+from ledger.errors import Misconfigured
+
+if TYPE_CHECKING:
+    from gateway.keyring_file import KeyringFile
+    from gateway.settings import Settings
+
+subjects = App(name="subjects", help="The people whose data are sealed: erase one, rotate the keys.")
+
+
+@subjects.command
+def erase(subject: str, *, reason: str, reach: Reach = NO_REACH, yes: Yes = False, json: Json = False) -> int:
+    """Erase what is personal of somebody, everywhere and for ever. Nothing brings it back.
+
+    Parameters
+    ----------
+    subject
+        Their name, as actions give it: what stands in the parameter that names the data subject.
+    reason
+        For whoever reads the audit. Do not name them.
+    yes
+        Erase without being asked; needed where there is no terminal.
+    """
+    from urllib.parse import quote  # noqa: PLC0415
+
+    if not yes and not confirmed("Erase everything personal of this subject, for ever? [y/N] ", "use --yes"):
+        sys.stderr.write("Nothing was erased.\n")
+        return FOUND_WRONG
+    path = f"/v1/subjects/{quote(subject, safe='')}/erase"
+    done = ask(reach, lambda client: client.post(path, {"reason": reason}))
+    answer(done, f"Erased. The key {done['key']} was destroyed at position {done['position']} by {done['by']}.", json)
+    return OK
+
+
+@subjects.command
+def rotate(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
+    """Make a new master key and wrap every subject's key under it; the old master keys still open what they wrapped.
+
+    Nothing that is sealed changes. Copy the keyring away afterwards; once every process of the ledger has it, retire
+    the old ones.
+    """
+    settings, file = _settings(flags)
+    file.replace(file().rotated(os.urandom))
+    count = run(_rewrapped(settings, file))
+    newest = file().newest
+    answer(
+        {"master": newest, "rewrapped": count}, f"Made the master key {newest}; {count:,} keys are under it now.", json
+    )
+    return OK
+
+
+@subjects.command
+def retire(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
+    """Destroy every master key but the newest, after wrapping what is left under it.
+
+    What older copies of the database hold of anybody's key opens no more, of those who were erased above all.
+    """
+    settings, file = _settings(flags)
+    before = file()
+    count = run(_rewrapped(settings, file))
+    file.replace(before.without_old())
+    gone = [name for name in before.masters if name != before.newest]
+    words = f"Destroyed {', '.join(gone) or 'nothing: there is one master key'}."
+    answer({"master": before.newest, "retired": gone, "rewrapped": count}, words, json)
+    return OK
+
+
+def _settings(flags: Flags) -> "tuple[Settings, KeyringFile]":
+    from gateway.data_directory import keyring_file  # noqa: PLC0415
+    from gateway.keyring_file import KeyringFile  # noqa: PLC0415
+
+    settings = read_settings(flags)
+    file = KeyringFile(settings.keyring or keyring_file(settings.data), os.urandom)
+    if not file.path.exists():
+        raise Misconfigured(f"There is no keyring {file.path}. `serve` makes the first one. Nothing was changed.")
+    return settings, file
+
+
+async def _rewrapped(settings: "Settings", file: "KeyringFile") -> int:
+    """Wrap the keys of every ledger of the database under the newest master key."""
+    from contextlib import AsyncExitStack  # noqa: PLC0415
+
+    from gateway.database import database  # noqa: PLC0415
+    from ledger.database import open_pool  # noqa: PLC0415
+    from ledger.subject_keys import StoredSubjectKeys, bound_ledgers  # noqa: PLC0415
+
+    count = 0
+    async with AsyncExitStack() as parts:
+        dsn = await parts.enter_async_context(database(settings, shared=True))
+        pool: Any = await open_pool(dsn, 1)
+        parts.push_async_callback(pool.close)
+        for ledger in await bound_ledgers(pool, file()):
+            count += await StoredSubjectKeys(pool, ledger, file, os.urandom).rewrap()
+    return count
