@@ -94,15 +94,14 @@ class LogKeeping:
         )
 
     async def _places(self, opened: AsyncExitStack) -> list[Place]:
-        settings = self._settings
+        settings, log = self._settings, Log(self._pool, self._ledger)
         places: list[Place] = [Directory(settings.directory)]
         if settings.objects is not None:
             bucket = new_bucket(settings.objects)
             await bucket.open()
             opened.push_async_callback(bucket.close)
-            places.append(Objects(settings.objects, bucket, self._ledger))
+            places.append(Objects(settings.objects, bucket, log))
         if settings.witnesses:
             session = await opened.enter_async_context(new_session())
-            log = Log(self._pool, self._ledger)
             places += [Witness(one, settings.origin, log, session) for one in settings.witnesses]
         return places

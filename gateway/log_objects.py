@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from adapters.credentials import credential
 from gateway.log_settings import ObjectsPlace
-from ledger.checkpoint import parse_checkpoint
+from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.errors import AdapterError, Corrupt, Malformed, Misconfigured, Unavailable
-from ledger.log_tree import Signed
+from ledger.log_tree import Log, Signed
 from ledger.signed_note import Note, Signature, parse_note
 
 if TYPE_CHECKING:
@@ -29,11 +29,12 @@ class Objects:
     cosigns = False
     pause_seconds = 1.0
 
-    def __init__(self, table: ObjectsPlace, bucket: "Bucket", ledger: str) -> None:
+    def __init__(self, table: ObjectsPlace, bucket: "Bucket", log: Log) -> None:
         """Connect to nothing yet."""
-        self.key = f"{table.prefix}{ledger}/{OBJECT}"
+        self.key = f"{table.prefix}{log.ledger}/{OBJECT}"
         self.name = f"the bucket {table.bucket}"
         self._bucket = bucket
+        self._log = log
         self._etag: str | None = None  # of the object that we replace next
 
     async def known(self) -> Note | None:
@@ -55,10 +56,20 @@ class Objects:
         if await self._write(signed):
             return ()
         standing = await self.known()  # somebody else has written, or this is the first time
-        older = standing is None or parse_checkpoint(standing.text).size <= signed.size
+        older = standing is None or await self._precedes(parse_checkpoint(standing.text), signed)
         if older and not await self._write(signed):
             raise Unavailable(f"Somebody else writes to {self.name} at the same moment.")
         return ()
+
+    async def _precedes(self, standing: Checkpoint, signed: Signed) -> bool:
+        """Tell whether what stands there may be replaced. Raises `Corrupt` if our log does not go on from it."""
+        newest = await self._log.newest() or signed
+        if newest.size < standing.size or await self._log.root(standing.size) != standing.root:
+            raise Corrupt(
+                f"What stands in {self.name} covers {standing.size} events, and this log, of {newest.size}, does not "
+                "go on from it. It was left there; a person must look."
+            )
+        return standing.size <= signed.size
 
     async def _write(self, signed: Signed) -> bool:
         try:

@@ -21,7 +21,7 @@ from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.database import open_pool
 from ledger.errors import Corrupt, Unavailable
 from ledger.log_keys import Keyring, read_keys, write_keys
-from ledger.log_tree import Signed
+from ledger.log_tree import Log, Signed
 from ledger.postgres_store import PostgresStore
 from ledger.signed_note import COSIGNATURE, Note, SigningKey, parse_note, verify_note
 from ledger.store import Append, Appended
@@ -119,22 +119,37 @@ async def test_a_bucket_gets_every_newest_checkpoint_and_a_restored_machine_is_r
         await LogKeeping(pool, "main", settings).open(os.urandom)
 
 
-async def test_an_older_checkpoint_never_takes_the_place_of_a_newer_one(pool, tmp_path, bucket, monkeypatch):
-    place_table = table(monkeypatch, bucket)
+async def test_an_older_checkpoint_never_takes_the_place_of_a_newer_one(
+    pool, store, tmp_path, keys, bucket, monkeypatch
+):
+    place_table, log = table(monkeypatch, bucket), Log(pool, "main")
+    made = []
+    for events in (5, 2, 1):
+        await append(store, events)
+        keeping = LogKeeping(pool, "main", log_in(tmp_path))
+        await keeping.open(os.urandom)
+        await keeping.start()
+        await keeping.stop()
+        made.append(await log.newest())
+    five, seven, eight = made
     first, second = new_bucket(place_table), new_bucket(place_table)
     await first.open()
     await second.open()
-    slow, quick = Objects(place_table, first, "main"), Objects(place_table, second, "main")
-
-    await slow.publish(signed(5))
-    await quick.publish(signed(7))
-    await slow.publish(signed(6))
-    assert parse_checkpoint(stored(bucket).text).size == 7
-    await slow.publish(signed(8))
-    assert parse_checkpoint(stored(bucket).text).size == 8
+    slow, quick = Objects(place_table, first, log), Objects(place_table, second, log)
+    await slow.publish(five)
+    await quick.publish(seven)
+    await slow.publish(five)
+    assert stored(bucket) == seven.note
+    await slow.publish(eight)
+    assert stored(bucket) == eight.note
+    for other in (signed(9), signed(3)):
+        somebody_else().put_object(Bucket=bucket, Key="logs/main/checkpoint", Body=str(other.note).encode())
+        with pytest.raises(Corrupt, match="does not go on"):
+            await slow.publish(eight)
+        assert stored(bucket) == other.note, "what denies our log is left for a person to see"
     await first.close()
     with pytest.raises(Unavailable):
-        await slow.publish(signed(9))
+        await slow.publish(eight)
     await second.close()
 
 
