@@ -48,7 +48,7 @@ def load_sound(path: Path, environment: Mapping[str, str]) -> Registry:
     """
     text = _text(path)
     tables = _parsed(path, text)
-    unknown = sorted(tables.keys() - {"adapters", "verify", "log", "reconcile"})
+    unknown = sorted(tables.keys() - {"adapters", "verify", "log", "reconcile", "behaviour"})
     if unknown:
         raise Misconfigured(
             f"{path}, line {line_of(text, unknown[:1])}: [{unknown[0]}] is not known here; "

@@ -210,9 +210,9 @@ class Authority:
         await change(self._store, principal, GrantSuspended(grant=grant, reason=reason, by=by, custody=custody))
         return await self._stopped(grant)
 
-    async def suspend_for(self, grant: str, anomaly: str, reason: str) -> bool:
-        """Suspend a grant because of an anomaly, once for each; tell whether it was suspended for it, now or before."""
-        done = await suspend_for(self._store, grant, anomaly, reason)
+    async def suspend_for(self, grant: str, anomaly: str, reason: str, *, since: datetime) -> bool:
+        """Suspend a grant for an anomaly that was found at a time, once; tell whether it was suspended for it."""
+        done = await suspend_for(self._store, grant, anomaly, reason, since)
         self._tokens.forget(grant)
         return done
 

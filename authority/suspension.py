@@ -8,6 +8,7 @@ it could lift that.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from authority.grants import Principal, grant_stream
 from authority.record import record
@@ -16,11 +17,12 @@ from ledger.events import GrantResumed, GrantSuspended, Recorded
 from ledger.store import Append, Appended, GrantAlive, Resume, StandingGrant, Store, Suspend
 
 
-async def suspend_for(store: Store, grant: str, anomaly: str, reason: str) -> bool:
+async def suspend_for(store: Store, grant: str, anomaly: str, reason: str, since: datetime) -> bool:
     """Suspend a grant because of an anomaly; tell whether it was suspended for it, now or before.
 
-    False for a grant that is dead, suspended for something else, or the first one. Doing it again is harmless, whoever
-    did it before. Raises `Unavailable` if it is not known whether it was recorded.
+    False for a grant that is dead, suspended for something else, resumed by a person `since` it was found, or the first
+    one. Doing it again is harmless, whoever did it before. Raises `Unavailable` if it is not known whether it was
+    recorded.
     """
     event = GrantSuspended(grant=grant, reason=reason, by=None, anomaly=anomaly)
     while True:
@@ -30,7 +32,7 @@ async def suspend_for(store: Store, grant: str, anomaly: str, reason: str) -> bo
         past = await store.read(grant_stream(standing[-1].issued))
         if any(isinstance(one.event, GrantSuspended) and one.event.anomaly == anomaly for one in past):
             return True
-        if is_suspended(past):
+        if is_suspended(past) or any(isinstance(one.event, GrantResumed) and one.at >= since for one in past):
             return False
         append = Append(stream=past[-1].stream, expected_version=len(past), events=(event,), change=Suspend(grant))
         if isinstance(await record(store, append, f"grant {grant} was suspended"), Appended):

@@ -27,6 +27,7 @@ from authority.subjects import Subjects
 from coordinator.coordinator import Coordinator
 from coordinator.reconciler import Changed, Reconciler
 from gateway import opening
+from gateway.behaviour_settings import BehaviourSettings, load_behaviour
 from gateway.census import Census
 from gateway.configuration_record import described, record_configuration
 from gateway.data_directory import claim, keyring_file, token_file
@@ -44,6 +45,7 @@ from gateway.routes import ROUTES
 from gateway.server import listening
 from gateway.settings import Settings
 from gateway.telemetry import export_spans
+from gateway.watch import Watch
 from gateway.webhook_sender import Sender
 from ledger import bounds
 from ledger.database import open_pool
@@ -146,9 +148,11 @@ async def open_service(
     *,
     notify: bool = False,
     keyring: KeyringFile | None = None,
+    behaviour: BehaviourSettings | None = None,
 ) -> Service:
     """Open every part on a migrated database; `parts` closes them in reverse. Raises `Unavailable`.
 
+    `behaviour`: what is done about what is odd; without it, that is noted.
     `keyring`: without one nothing personal is taken, sealed or opened.
     `notify`: there is a receiver of webhooks, so that what it must be told goes into the outbox.
     """
@@ -172,6 +176,10 @@ async def open_service(
     coordinator = Coordinator(
         store, registry, authority, os.urandom, name, lease_seconds=lease_seconds, notify=notify, keys=keys
     )
+    watch = Watch(pool, store, authority, follower, behaviour or BehaviourSettings(), notify=notify)
+    authority.anomalies = watch.of
+    watch.start()
+    parts.push_async_callback(watch.stop)
     return Service(
         store=store,
         registry=registry,
@@ -183,6 +191,7 @@ async def open_service(
         log=Log(pool, ledger),
         subjects=Subjects(store, authority, keys),
         subject_keys=keys,
+        watch=watch,
         pool=pool,
     )
 
@@ -240,6 +249,7 @@ async def _reach(parts: AsyncExitStack, settings: Settings, registry: Registry, 
                 registry,
                 settings.lease_seconds,
                 notify=settings.receiver is not None,
+                behaviour=load_behaviour(settings.config),
                 keyring=KeyringFile(settings.keyring or keyring_file(settings.data), os.urandom),
             )
             parts.push_async_exit(opened.pop_all())
@@ -277,6 +287,7 @@ def _reconciliation(service: Service, settings: Settings) -> Reconciliation:
 def _registry(settings: Settings) -> Registry:
     reconcile_table(settings.config)  # what is wrong there is said before anything is served
     log_settings(settings)
+    load_behaviour(settings.config)
     return load_sound(settings.config, os.environ) if settings.config else Registry([])
 
 

@@ -40,6 +40,7 @@ from gateway.metrics import Metrics
 from gateway.models import NoQuery, Query, checked, checked_query
 from gateway.problems import extra_headers, oauth_problem, problem
 from gateway.render import Shown, encode
+from gateway.watch import Watch
 from ledger import bounds
 from ledger.errors import (
     Forbidden,
@@ -96,6 +97,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     custody: Custody
     log: Log
     subjects: Subjects
+    watch: Watch
     subject_keys: SubjectKeys | None  # None: nothing is sealed, and nothing sealed is opened
     pool: Any  # ledger.database.Pool, which exists for type checkers only
 
@@ -267,6 +269,7 @@ class Door:
         self.metrics.watch_adapters(service.coordinator.standings)
         self.metrics.watch_appends(service.store.took, service.store.appended)
         self.metrics.watch("views_position", "What every view has reached.", lambda: service.follower.position)
+        self.metrics.watch("anomalies_standing", "Anomalies that policy sees now.", lambda: service.watch.standing)
         self.metrics.watch("views_stopped", "1 if a view stands still.", lambda: service.follower.failure is not None)
 
     @contextmanager

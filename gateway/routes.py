@@ -4,6 +4,7 @@ from typing import Final
 
 from gateway.door import Route
 from gateway.routes_audit import AUDIT_ROUTES
+from gateway.routes_behaviour import BEHAVIOUR_ROUTES
 from gateway.routes_divergences import DIVERGENCE_ROUTES
 from gateway.routes_feed import FEED_ROUTES
 from gateway.routes_grants import GRANT_ROUTES
@@ -30,6 +31,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *UNDO_PLAN_ROUTES,
     *VIEW_ROUTES,
     *AUDIT_ROUTES,
+    *BEHAVIOUR_ROUTES,
     *DIVERGENCE_ROUTES,
     *TIMELINE_ROUTES,
     *LOG_ROUTES,

@@ -29,6 +29,8 @@ def kind(event: e.Event) -> str | None:
             return "approval.requested"
         case e.ApprovalGiven():
             return "approval.given"
+        case e.AnomalyDetected():
+            return "anomaly.detected"
         case e.AbortDecided(cause=cause):
             return _ANSWERS.get(cause)
         case _:
@@ -37,6 +39,8 @@ def kind(event: e.Event) -> str | None:
 
 def body(stream: Sequence[e.Recorded], told: e.Recorded) -> bytes:
     """Write what is said about `told`, from its intent's events up to it: the same bytes each time."""
+    if isinstance(told.event, e.AnomalyDetected):
+        return _of_anomaly(told, told.event)
     past = [one.event for one in stream if one.version <= told.version]
     (submitted,) = (event for event in past if isinstance(event, e.IntentSubmitted))
     return canonical(
@@ -57,6 +61,29 @@ def body(stream: Sequence[e.Recorded], told: e.Recorded) -> bytes:
                 ],
                 "by": getattr(told.event, "by", None),
                 **_asked(past),
+            },
+        }
+    )
+
+
+def _of_anomaly(told: e.Recorded, found: e.AnomalyDetected) -> bytes:
+    return canonical(
+        {
+            "type": kind(found),
+            "timestamp": told.at,
+            "data": {
+                "ledger": told.ledger,
+                "position": told.position,
+                "anomaly": found.anomaly,
+                "kind": found.kind,
+                "whose": found.whose,
+                "name": found.name,
+                "operation": found.operation,
+                "sentence": found.sentence,
+                "response": found.response,
+                "suspended": found.suspended,
+                "intent": found.intent,
+                "found_at": found.found_at,
             },
         }
     )

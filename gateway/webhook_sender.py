@@ -28,7 +28,6 @@ from gateway import webhook_message as message
 from gateway.webhook_receiver import Receiver
 from ledger import bounds
 from ledger.errors import Corrupt, LedgerError, Unavailable
-from ledger.ids import intent_of
 from ledger.outbox import Waiting
 from ledger.store import Store
 
@@ -161,8 +160,8 @@ class Sender:
     async def _content(self, position: int) -> bytes:
         """Read the event and what it belongs to. Raises `Unavailable`, `Corrupt`."""
         found = await self._store.read_all(position - 1, 1)
-        if not found or found[0].position != position or intent_of(found[0].stream) is None:
-            raise Corrupt(f"The outbox names position {position}, where there is no event of an intent.")
+        if not found or found[0].position != position:
+            raise Corrupt(f"The outbox names position {position}, where there is no event.")
         told = found[0]
         if message.kind(told.event) is None:
             raise Corrupt(f"The outbox names position {position}, and nothing is said about a {told.type}.")

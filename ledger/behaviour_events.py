@@ -16,7 +16,7 @@ class AnomalyDetected(Event, frozen=True):
 
     anomaly: str
     kind: Literal["count", "amount", "operation", "target", "denied", "approver"]
-    whose: Literal["agent", "person", "approver"]
+    whose: str  # "agent" | "person" | "approver"
     name: str
     operation: str | None
     position: int  # of the event that showed it

@@ -78,6 +78,8 @@ class FoundRow(msgspec.Struct, frozen=True):
     name: str
     operation: str | None
     finding: Finding
+    shown_at: int  # the position of the event that showed it
+    found: int  # that of the last finding of the same habit
 
 
 async def list_behaviour(
@@ -99,8 +101,8 @@ async def found_after(connection: "Connection", ledger: str, position: int, limi
         whose, _, name = row.subject.partition("/")
         (habit,) = opened([row]).values()
         operation = row.operation if "." in row.operation else None
-        found += [FoundRow(whose, name, operation, one) for one in habit.findings]
-    return sorted(found, key=lambda one: (shown_at(one.finding), one.finding.id))
+        found += [FoundRow(whose, name, operation, one, shown_at(one), row.found) for one in habit.findings]
+    return sorted(found, key=lambda one: (one.shown_at, one.finding.id))
 
 
 def shown_at(finding: Finding) -> int:

@@ -18,6 +18,7 @@ from adapters.registry import Registry
 from adapters.tables import CallLimits
 from authority.grants import token_of
 from gateway.app import new_door, open_service
+from gateway.behaviour_settings import BehaviourSettings
 from gateway.door import Door, Limits, Service
 from gateway.keyring_file import KeyringFile
 from gateway.server import listening
@@ -153,11 +154,13 @@ async def doorway(
     token: str = TOKEN,
     calls: Mapping[str, CallLimits] | None = None,
     keyring: KeyringFile | None = None,
+    behaviour: BehaviourSettings | None = None,
 ) -> AsyncIterator[Doorway]:
     """Serve a migrated database on a free port of this machine, over a bank, a mail and `more` participants."""
     bank, mail = Bank("bank", World()), Mail("mail", World(), Guarantee.BLIND)
     async with AsyncExitStack() as parts:
-        service = await open_service(parts, dsn, ledger, Registry([bank, mail, *more], calls), keyring=keyring)
+        registry = Registry([bank, mail, *more], calls)
+        service = await open_service(parts, dsn, ledger, registry, keyring=keyring, behaviour=behaviour)
         await service.authority.ensure_operator(token)
         service.coordinator.start()
         parts.push_async_callback(service.coordinator.drain, 2)
