@@ -90,7 +90,10 @@ async def _expect_root(reader: "Connection", ledger: str, place: str, expected: 
         tree = await log_tree.tree(reader, ledger, stored)
         while tree.size < expected.size:
             limit = min(bounds.LOG_SLICE_EVENTS, expected.size - tree.size)
-            tree.extend(await log_tree.leaves(reader, ledger, tree.size, limit))
+            leaves = await log_tree.leaves(reader, ledger, tree.size, limit)
+            if not leaves:  # whatever its head says
+                raise _shorter(ledger, tree.size, place, expected.size)
+            tree.extend(leaves)
         root = tree.root()
     if root != expected.root:
         raise Corrupt(

@@ -196,6 +196,8 @@ WITHOUT_LOG = ("delete from intent_ledger.log_checkpoints", "delete from intent_
         (SHORTEN, Corrupt, "ends at position 40"),
         ((*SHORTEN, "delete from intent_ledger.log_checkpoints where size > 40"), Corrupt, "ends at position 40"),
         ((*SHORTEN, *WITHOUT_LOG), Corrupt, "ends at position 40"),
+        ((SHORTEN[0], *WITHOUT_LOG), Corrupt, "ends at position 40"),
+        ((SHORTEN[0],), Corrupt, "position 41"),
         (("update intent_ledger.events set body = '{\"a\":1}' where position = 41",), Corrupt, "position 41"),
         (
             ("update intent_ledger.events set body = '{\"a\":1}' where position = 41", *WITHOUT_LOG),
