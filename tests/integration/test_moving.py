@@ -16,12 +16,13 @@ from doorway import Doorway, doorway, intent
 
 from ledger.database import connect, open_pool
 from ledger.errors import Conflict, LedgerError, Tampered
+from ledger.export_file import checkpoint_line
 from ledger.log_keeper import Keeper
 from ledger.log_keys import read_keys
 from ledger.log_tree import Log
 from ledger.merkle import verify_consistency
 from ledger.moving import export, import_lines, prove
-from ledger.signed_note import SigningKey
+from ledger.signed_note import Note, SigningKey, parse_note
 from projections.catalogue import PROJECTIONS
 from projections.inline_replay import fill_inline, replay_inline
 from projections.replay import replay
@@ -138,6 +139,10 @@ async def test_what_is_proved_by_no_key_that_is_known_imports_nothing(left, make
     other = SigningKey(ORIGIN, os.urandom(32)).verifier
     with pytest.raises(Tampered, match="Nothing was imported"):
         await arrive(there, lines, [other])
+    note = parse_note(json.loads(lines[-1])["checkpoint"])
+    unsigned = Note(note.text, (SigningKey(ORIGIN, os.urandom(32)).sign(note.text),))
+    with pytest.raises(Tampered, match="No key that is known here has signed this"):
+        prove([*lines[:-1], checkpoint_line(str(unsigned))], ())
     forged = list(lines)
     place = next(place for place, line in enumerate(lines) if b'"IntentSubmitted"' in line)
     forged[place] = forged[place].replace(b'"again":true', b'"again":false', 1)
