@@ -107,7 +107,7 @@ def ledger_of(seed: int, intents: int) -> list[e.Recorded]:
         token_sha256="0" * 64,
         operations=("*",),
     )
-    authority = [*_authority().items(), *_undo_plans().items()]
+    authority = [*_authority().items(), *_beside().items(), *_undo_plans().items()]
     waiting = [[(event, T0) for event in events] for _, events in authority]
     waiting += [list(_history(chance, number, _moves(chance))) for number in range(intents)]
     streams = [stream for stream, _ in authority]
@@ -157,7 +157,6 @@ def _authority() -> dict[str, list[e.Event]]:
         issued_by="manager-x",
     )
     below = chain[:2]
-    refunder, intent = Subject(kind="agent", name="payment-specialist", version="3.1"), _intent(0)
     return {
         "grant/grant-manager-x": [manager],
         "grant/grant-7": [
@@ -166,13 +165,24 @@ def _authority() -> dict[str, list[e.Event]]:
             e.GrantResumed(grant="grant-7", reason="It was not.", by="operator", custody=chain[:1]),
             e.GrantRevoked(grant="grant-7", reason="The contract ended.", by="operator", custody=chain[:1]),
         ],
+        "policy/sha256:p": [e.PolicySetAdded("sha256:p", "permit(…);", ("P-45", "P-46"), "manager-x", below)],
+        "policies": [e.PolicySetActivated(f"sha256:{name}", "manager-x", below) for name in "pqp"],
+        "task/12A": [e.TaskDefined(CONTRACT, "manager-x", below)],
+        "refusal/1": [e.TokenRefused("revoked", "grant-7", 3, chain)],
+        "refusal/2": [e.TokenRefused("expired", "grant-7", 1, chain)],
+        "refusal/3": [e.TokenRefused("unknown", None, 12)],
+    }
+
+
+def _beside() -> dict[str, list[e.Event]]:
+    """Return the streams of what is seen, said and changed beside intents and authority."""
+    chain = ("grant-operator", "grant-manager-x", "grant-7")
+    refunder, intent = Subject(kind="agent", name="payment-specialist", version="3.1"), _intent(0)
+    return {
         "anomaly/7-0": [
             ANOMALY,
             e.AnomalyCleared("7-0", "agent", "payment-specialist", "It was a sale.", "operator", chain[:1]),
         ],
-        "policy/sha256:p": [e.PolicySetAdded("sha256:p", "permit(…);", ("P-45", "P-46"), "manager-x", below)],
-        "policies": [e.PolicySetActivated(f"sha256:{name}", "manager-x", below) for name in "pqp"],
-        "task/12A": [e.TaskDefined(CONTRACT, "manager-x", below)],
         "subject/k00000000000000000088": [
             e.SubjectErased("k00000000000000000088", "asked for it", "operator", "grant-operator", chain[:1])
         ],
@@ -197,9 +207,6 @@ def _authority() -> dict[str, list[e.Event]]:
             ),
             e.DivergenceGone(intent, "a0", "shown", "agrees", "It was refunded again."),
         ],
-        "refusal/1": [e.TokenRefused("revoked", "grant-7", 3, chain)],
-        "refusal/2": [e.TokenRefused("expired", "grant-7", 1, chain)],
-        "refusal/3": [e.TokenRefused("unknown", None, 12)],
     }
 
 
