@@ -71,7 +71,6 @@ class Census(Collector):
 
     async def count(self) -> None:
         """Count once. Raises `Unavailable`."""
-        self._counted = None
         async with connection(self._pool) as reader, reader.transaction(isolation="repeatable_read", readonly=True):
             attention = await reader.fetchrow(_ATTENTION, self._ledger)
             self._counted = Counted(

@@ -80,6 +80,26 @@ async def test_a_note_is_kept_beside_an_intent_in_any_phase_and_changes_nothing(
     assert after == one
 
 
+async def test_a_note_never_disturbs_the_run_of_its_intent(door):
+    door.bank.gate.clear()
+    _, one, _ = await door.submit(intent(("bank.post", "88", 1)), wait=None)
+
+    async def asked():
+        return door.bank.asked
+
+    await eventually(asked)
+    status, _, _ = await door.post(f"/v1/intents/{one['id']}/notes", {"text": "While its vote is on the way."})
+    assert status == 201
+    door.bank.gate.set()
+
+    async def ended():
+        _, body, _ = await door.get(f"/v1/intents/{one['id']}")
+        return body["phase"] == "committed"
+
+    await eventually(ended)
+    assert door.bank.asked == 1, "the run was lost, and its call made again"
+
+
 async def test_a_note_is_refused_where_it_is_nonsense_or_the_intent_is_not_yours(door):
     one = await submitted(door, ("bank.post", "88", 1))
     stranger = await door.grant("stranger", "bank.*")

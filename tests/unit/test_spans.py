@@ -82,14 +82,26 @@ def test_a_call_begins_when_it_is_due_and_the_time_before_is_a_wait():
         (first, 0),
         (e.PolicyEvaluated(effect="allow", policies=("P-45",), policy_set="sha256:p"), 1),
         (e.CallDeferred(action=action, verb=Verb.PREPARE, reason="busy", retry_at=T0 + timedelta(seconds=10)), 3),
+        (
+            e.CallDeferred(
+                action=action, verb=Verb.PREPARE, reason="full", retry_at=T0 + timedelta(seconds=11), sent=False
+            ),
+            10,
+        ),
         (e.ActionRefused(action=action, reason="closed"), 12),
     ]
     name = intent_stream(first.intent)
     told = [recorded(event, name, n, n, T0 + timedelta(seconds=second)) for n, (event, second) in enumerate(moments, 1)]
     spans = [span for span in spans_of(told) if span.kind in {Kind.CALL, Kind.WAIT} and span.verb == "prepare"]
     seconds = [(span.kind, (span.started_at - T0).seconds, (span.ended_at - T0).seconds) for span in spans]
-    assert seconds == [(Kind.CALL, 1, 3), (Kind.WAIT, 3, 10), (Kind.CALL, 10, 12)]
-    assert [span.attempt for span in spans] == [1, None, 2]
+    assert seconds == [
+        (Kind.CALL, 1, 3),
+        (Kind.WAIT, 3, 10),
+        (Kind.CALL, 10, 10),  # which did not leave
+        (Kind.WAIT, 10, 11),
+        (Kind.CALL, 11, 12),
+    ]
+    assert [span.attempt for span in spans] == [1, None, None, None, 2]
 
 
 def test_the_view_and_the_comparison_know_the_same_path(streams):
