@@ -1,9 +1,14 @@
 """A ledger with its log, for tests that look at it from outside: events, tiles, signed checkpoints, and the newest of
 them kept elsewhere. Written as the keeper would, and as somebody would who owns the database."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+from gateway.log_keeping import LogKeeping
+from gateway.log_settings import LogSettings
 from ledger import log_tree
 from ledger.checkpoint import Checkpoint
 from ledger.merkle import Tile, Tree
@@ -33,6 +38,19 @@ async def logged(connection: Any, sizes: Sequence[int], *keys: SigningKey, ledge
         notes.append(signed(size, tree.root(), *(keys or (KEY,))))
         await log_tree.extend(connection, ledger, list(changed.values()), size, notes[-1])
     return notes
+
+
+@asynccontextmanager
+async def kept(service: Any, directory: Path) -> AsyncIterator[None]:
+    """Keep the log of a service, as a process that serves does."""
+    settings = LogSettings(origin=ORIGIN, keys=directory / "log.key", directory=directory / "log")
+    keeping = LogKeeping(service.pool, service.store.ledger, settings)
+    await keeping.open(os.urandom)
+    await keeping.start()
+    try:
+        yield
+    finally:
+        await keeping.stop()
 
 
 async def forget_log(connection: Any, ledger: str = "main") -> None:

@@ -11,6 +11,7 @@ import pytest
 import schemathesis
 from doorway import TOKEN, doorway, intent
 from hypothesis import HealthCheck, Phase, given, settings
+from logged import kept
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
 
@@ -64,8 +65,8 @@ async def test_the_service_shows_the_document_to_everybody(dsn):
         assert (response.status, await response.json()) == (200, DOCUMENT)
 
 
-async def test_the_service_keeps_to_the_document_whatever_is_sent(dsn):
-    async with doorway(dsn) as door:
+async def test_the_service_keeps_to_the_document_whatever_is_sent(dsn, tmp_path):
+    async with doorway(dsn) as door, kept(door.service, tmp_path):
         _, body, _ = await door.submit(intent(("bank.post", "88", 1)))
         schema = schemathesis.openapi.from_dict(with_a_catalogue(await door.get("/v1/operations")))
         counts = await asyncio.to_thread(send_everything, schema, door.url, body["id"])
