@@ -58,13 +58,14 @@ class Seals:
 
     def faults(self, request: Request) -> Sequence[Fault]:
         """Return what is wrong with an intent, otherwise faultless, that has personal data."""
+        concerned = self._concerned(request)
+        if not concerned:
+            return []
         values = [
             text
-            for action, data in self._concerned(request).items()
+            for action, data in concerned.items()
             for text in texts(data.personal(_params(request, action)))
         ]
-        if not values:
-            return []
         found = _telling_names(request, [text for text in values if len(text) >= bounds.NAMED_LENGTH])
         if MARK.encode() in canonical([request.reason, request.context, [action.params for action in request.actions]]):
             found.append({"path": "", "message": f"Nothing here may look like a sealed value ({MARK}…)."})
@@ -105,8 +106,12 @@ class Seals:
 
     def _concerned(self, request: Request) -> dict[str, PersonalData]:
         """Return what is personal of each action that has something personal."""
-        found = {action.id: self._registry.personal(action.operation) for action in request.actions}
-        return {action: data for action, data in found.items() if data is not None}
+        found: dict[str, PersonalData] = {}
+        for action in request.actions:
+            data = self._registry.personal(action.operation)
+            if data is not None:
+                found[action.id] = data
+        return found
 
     def _sealed(
         self, plan: ActionPlan, seal: IntentSeal, data: PersonalData | None, personal: Personal | None

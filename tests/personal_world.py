@@ -98,7 +98,8 @@ class Customers:
 
 def update(**more: Any) -> dict[str, Any]:
     """Write an intent about the customer, whose reason and context name them too."""
-    params = {"customer": CUSTOMER, "mail": MAIL, "set": {"phone": PHONE, "level": 4}, "note": f"for {CUSTOMER} at {MAIL}"}
+    note = f"for {CUSTOMER} at {MAIL}"
+    params = {"customer": CUSTOMER, "mail": MAIL, "set": {"phone": PHONE, "level": 4}, "note": note}
     return {
         "task": "12A",
         "reason": f"{MAIL} asked for it, as {CUSTOMER}",

@@ -60,7 +60,7 @@ async def test_a_key_that_comes_back_with_an_old_copy_is_destroyed_again_at_the_
         copy = await connection.fetchrow("select * from intent_ledger.subject_keys")
         await door.post(f"/v1/subjects/{CUSTOMER}/erase", {"reason": "asked"})
         await connection.execute(
-            "insert into intent_ledger.subject_keys (ledger, key_id, mark, master, wrapped) values ($1, $2, $3, $4, $5)",
+            "insert into intent_ledger.subject_keys values ($1, $2, $3, $4, $5)",
             *copy.values(),
         )
     assert await mail_of(door, shown["id"]) == MAIL  # which is why a start looks
