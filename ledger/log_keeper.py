@@ -25,7 +25,7 @@ from ledger.checkpoint import Checkpoint
 from ledger.database import connection
 from ledger.errors import Corrupt, LedgerError, Misconfigured, Unavailable
 from ledger.log_check import check, signed_by
-from ledger.log_keys import SEED_BYTES, Keyring, read_keys, stamp, write_keys
+from ledger.log_keys import SEED_BYTES, Keyring, read_keys, stamp, write_first_key
 from ledger.log_publisher import Place, Publisher
 from ledger.log_tree import Log, Signed
 from ledger.merkle import Tree
@@ -108,10 +108,12 @@ class Keeper:
             while not self._stopping.is_set():
                 try:
                     await self._keep(opened)
+                    opened.set()
+                    await self._rest(bounds.LOG_SECONDS)
                 except Unavailable as error:
                     _log.warning("log_waits_for_the_database", ledger=self._ledger, reason=error.message)
-                opened.set()
-                await self._rest(bounds.LOG_RETRY_SECONDS)
+                    opened.set()
+                    await self._rest(bounds.LOG_RETRY_SECONDS)
         finally:
             opened.set()
 
@@ -262,7 +264,7 @@ class Keeper:
 def make_first_key(file: Path, origin: str, entropy: Callable[[int], bytes]) -> None:
     """Make the file of the keys unless it is there. Raises `Misconfigured`."""
     if stamp(file) is None:
-        write_keys(file, Keyring((SigningKey(origin, entropy(SEED_BYTES)),)))
+        write_first_key(file, SigningKey(origin, entropy(SEED_BYTES)))
 
 
 def _unexpected(error: BaseException) -> BaseException | None:

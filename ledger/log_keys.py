@@ -10,6 +10,7 @@ where a log was already signed by other keys: `ledger/log_keeper.py` knows that,
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -88,6 +89,19 @@ def write_keys(file: Path, keys: Keyring) -> None:
         raise Misconfigured(f"The log's keys cannot be written to {file}: {error}. Nothing was started.") from error
 
 
+def write_first_key(file: Path, key: SigningKey) -> None:
+    """Make the file with its first key, unless there is one by then. Raises `Misconfigured`."""
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        unfinished = _on_disk(file, f"{key.secret}\n", 0o600)
+        with suppress(FileExistsError):  # made by another process at the same moment
+            file.hardlink_to(unfinished)
+        unfinished.unlink()
+        _sync_directory(file.parent)
+    except OSError as error:
+        raise Misconfigured(f"The log's keys cannot be written to {file}: {error}. Nothing was started.") from error
+
+
 def stamp(file: Path) -> tuple[int, int] | None:
     """Return what changes whenever the file is replaced; None while there is none."""
     try:
@@ -99,18 +113,27 @@ def stamp(file: Path) -> tuple[int, int] | None:
 
 def write_whole(file: Path, text: str, mode: int) -> None:
     """Replace a file by a new one that is on disk before it takes its place. Raises `OSError`."""
+    _on_disk(file, text, mode).replace(file)
+    _sync_directory(file.parent)
+
+
+def _on_disk(file: Path, text: str, mode: int) -> Path:
+    """Write the text beside the file, and return where it lies."""
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     with os.fdopen(handle, "w", encoding="utf-8") as opened:
         opened.write(text)
         opened.flush()
         os.fsync(opened.fileno())
-    unfinished.replace(file)
-    directory = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    return unfinished
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(directory)
+        os.fsync(handle)
     finally:
-        os.close(directory)
+        os.close(handle)
 
 
 def _parsed(lines: Iterable[str]) -> Keyring:

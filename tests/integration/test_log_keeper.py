@@ -15,7 +15,7 @@ from ledger.errors import Corrupt, Misconfigured, Tampered, Unavailable
 from ledger.log_directory import Directory
 from ledger.log_entry import entry
 from ledger.log_keeper import Keeper
-from ledger.log_keys import read_keys, write_keys
+from ledger.log_keys import read_keys, write_first_key, write_keys
 from ledger.log_tree import Log
 from ledger.merkle import Tree, leaf_hash
 from ledger.signed_note import SigningKey, verify_note
@@ -339,3 +339,16 @@ async def test_a_place_that_is_away_delays_nothing_and_gets_the_newest_later(dsn
     await eventually(told)
     assert away.sizes[-1] == 3
     await kept.keeper.stop()
+
+
+async def test_processes_that_begin_together_on_one_directory_have_one_key(kept):
+    keepers = [kept.new_keeper() for _ in range(4)]
+    await asyncio.gather(*(one.open(os.urandom) for one in keepers))
+    assert len({str(one._keys.verifiers) for one in keepers}) == 1
+    assert sorted(path.name for path in kept.keys.parent.iterdir()) == ["main.key"]
+
+
+def test_the_first_key_never_replaces_another(tmp_path):
+    for number in (1, 2):
+        write_first_key(tmp_path / "main.key", SigningKey(ORIGIN, bytes([number]) * 32))
+    assert read_keys(tmp_path / "main.key").signing[0].secret == SigningKey(ORIGIN, b"\x01" * 32).secret
