@@ -207,6 +207,7 @@ class Door:
         self.reason = "The service is starting."  # why there is no service
         self.away: str | None = None  # what /readyz last found out about the database, and when
         self.asked_at = float("-inf")
+        self.head = 0  # of the ledger, as it was then
         self.remarks: list[Callable[[], Iterator[str]]] = []  # what /readyz says although work is taken
         self.draining = False
         self.idle = asyncio.Event()  # draining, and nothing is in progress any more

@@ -169,6 +169,12 @@ class IntentQuery(Query):
     min_position: Position | None = Field(default=None, description="Wait until the ledger has this position.")
 
 
+class ExposureQuery(Query):
+    """How fresh the exposure must be."""
+
+    min_position: Position | None = Field(default=None, description="Wait until the view has this position.")
+
+
 class FeedQuery(Query):
     """Which part of the ledger's events."""
 

@@ -211,6 +211,7 @@ class Readiness(Shown, frozen=True):
 
     ready: bool
     reasons: tuple[str, ...]
+    lag: dict[str, int] = {}  # of each view: events that it has not reached
 
 
 class Problem(Shown, frozen=True):

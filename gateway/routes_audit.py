@@ -12,6 +12,7 @@ from gateway.waiting import views_have
 from ledger.bounds import PAGE_LIMIT_MAX
 from ledger.database import connection
 from ledger.errors import InvalidRequest
+from projections.audit import AUDIT
 from projections.audit_export import MEDIA, Form, written
 from projections.audit_search import AuditFilter, list_audit
 from projections.audit_search import AuditPage as Page
@@ -26,7 +27,7 @@ async def audit(visit: Visit) -> web.StreamResponse:
     wanted = wanted_by(query)
     after = None if query.after is None else await _cursor(visit, query.after)
     if query.min_position:
-        await views_have(visit, query.min_position)
+        await views_have(visit, query.min_position, AUDIT.name)
     media = form_of(visit.request, _OFFERED)
     form = MEDIA[media]
 

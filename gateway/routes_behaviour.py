@@ -14,6 +14,7 @@ from ledger.database import connection
 from ledger.errors import Forbidden, InvalidRequest, NotFound
 from ledger.events import Recorded
 from projections.anomalies import ANOMALIES, AnomalyFilter, AnomalyRow, list_anomalies
+from projections.behaviour import BEHAVIOUR
 from projections.behaviour_page import BehaviourFilter, list_behaviour, read_cursor
 
 
@@ -23,7 +24,7 @@ async def behaviour(visit: Visit) -> web.Response:
     if query.after is not None and read_cursor(query.after) is None:
         raise _senseless("/after", "This is not the `next` of a page.")
     if query.min_position:
-        await views_have(visit, query.min_position)
+        await views_have(visit, query.min_position, BEHAVIOUR.name)
     store = visit.service.store
     wanted = BehaviourFilter(store.now(), query.agent, query.operation)
     async with connection(visit.service.pool) as reader:
@@ -38,7 +39,7 @@ async def anomalies(visit: Visit) -> web.Response:
     if query.since is not None and query.until is not None and query.until < query.since:
         raise _senseless("/until", "This time is before `since`.")
     if query.min_position:
-        await views_have(visit, query.min_position)
+        await views_have(visit, query.min_position, ANOMALIES.name)
     store = visit.service.store
     now = store.now()
     names = AnomalyFilter.__struct_fields__[1:]

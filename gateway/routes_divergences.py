@@ -18,7 +18,7 @@ from gateway.waiting import views_have
 from ledger import bounds
 from ledger.database import connection
 from ledger.intents import JSON
-from projections.divergences import DivergenceFilter, DivergenceRow, list_divergences
+from projections.divergences import DIVERGENCES, DivergenceFilter, DivergenceRow, list_divergences
 
 if TYPE_CHECKING:
     from ledger.database import Connection
@@ -86,7 +86,7 @@ async def divergences(visit: Visit) -> web.Response:
     """Show where the outside differs from the ledger, or did."""
     query: DivergencesQuery = visit.query or DivergencesQuery()
     if query.min_position:
-        await views_have(visit, query.min_position)
+        await views_have(visit, query.min_position, DIVERGENCES.name)
     service = visit.service
     wanted = DivergenceFilter(query.agent, query.task, query.operation, query.intent, query.standing)
     async with connection(service.pool) as reader:

@@ -45,7 +45,8 @@ async def ready(visit: Visit) -> web.Response:
     service = door.service
     reasons = () if service is None else (*_lagging(service.follower), *_misconfigured(service.registry))
     reasons += tuple(said for remark in door.remarks for said in remark())
-    return visit.answer(Readiness(ready=True, reasons=reasons))
+    lag = {} if service is None else _lag(service.follower, door.head)
+    return visit.answer(Readiness(ready=True, reasons=reasons, lag=lag))
 
 
 async def metrics(visit: Visit) -> web.Response:
@@ -56,6 +57,11 @@ async def metrics(visit: Visit) -> web.Response:
 async def document(visit: Visit) -> web.Response:
     """Show the OpenAPI document of this service."""
     return web.Response(body=visit.door.document, headers=visit.headers())
+
+
+def _lag(follower: Follower, head: int) -> dict[str, int]:
+    """Return how many events each view has not reached, of those that were there when the head was seen."""
+    return {name: max(0, head - position) for name, position in follower.positions.items()}
 
 
 def _lagging(follower: Follower) -> tuple[str, ...]:
@@ -85,7 +91,7 @@ async def _hindrance(door: Door) -> str | None:
         door.asked_at = clock()
         try:
             async with asyncio.timeout(READY_SECONDS):
-                await service.store.head()
+                door.head = await service.store.head()
             door.away = None
         except (LedgerError, TimeoutError):
             door.away = "The database does not answer."

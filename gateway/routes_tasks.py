@@ -14,6 +14,7 @@ from gateway.shapes_authority import ShownTask, TaskPage, Workflow
 from gateway.waiting import views_have
 from ledger.database import connection
 from ledger.errors import Conflict, InvalidRequest, NotFound
+from projections.intents import INTENTS
 from projections.tasks import list_tasks, read_workflow
 
 
@@ -46,7 +47,7 @@ async def task(visit: Visit) -> web.Response:
     query: WorkflowQuery = visit.query or WorkflowQuery()
     after = cursor_of(query)
     if query.min_position:
-        await views_have(visit, query.min_position)
+        await views_have(visit, query.min_position, INTENTS.name)
     service = visit.service
     async with connection(service.pool) as reader:
         page = await read_workflow(reader, service.store.ledger, visit.id, after, query.limit)

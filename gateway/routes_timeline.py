@@ -4,8 +4,9 @@ Agents see here what they see elsewhere: their own intents, and of a run those o
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 from aiohttp import web
 
 from coordinator.notes import Note, Notes
@@ -28,13 +29,14 @@ from gateway.waiting import ledger_has, views_have
 from ledger.bounds import NOTE_DATA_BYTES
 from ledger.canonical import canonical
 from ledger.database import connection
-from ledger.errors import Conflict, InvalidRequest, KeyReused, NotFound
+from ledger.errors import Conflict, Erased, InvalidRequest, KeyReused, NotFound
 from ledger.events import Recorded
+from ledger.sealing import ERASED, tokens
 from ledger.state import IntentState, fold
 from ledger.traces import read_traceparent, run_of
-from projections.side_by_side import compare
+from projections.side_by_side import Comparison, Difference, compare
 from projections.spans import spans_of
-from projections.timeline import PathFilter, list_paths, run_intents
+from projections.timeline import TIMELINE, PathFilter, list_paths, run_intents
 
 
 async def timeline(visit: Visit) -> web.Response:
@@ -73,13 +75,14 @@ async def compare_runs(visit: Visit) -> web.Response:
     """Put two runs side by side."""
     query: CompareQuery = visit.query or _no_runs()
     if query.min_position:
-        await views_have(visit, query.min_position)
+        await views_have(visit, query.min_position, TIMELINE.name)
     named = [await _read(visit, intent) for intent in (query.left, query.right)]
     (left, _), (right, _) = named
     one, other = [await _run(visit, *which) for which in named]
     if left.id != right.id and any(state.id == right.id for state in one.states):  # two intents of one run
         one, other = [RunSeen([state], [stream], await _notes(visit, [state])) for state, stream in named]
-    return visit.answer(show_comparison(one, other, compare(one.streams, other.streams)))
+    compared = await _opened(visit, one, other, compare(one.streams, other.streams))
+    return visit.answer(show_comparison(one, other, compared))
 
 
 async def paths(visit: Visit) -> web.Response:
@@ -87,7 +90,7 @@ async def paths(visit: Visit) -> web.Response:
     query: PathsQuery = visit.query or PathsQuery()
     after = cursor_of(query)
     if query.min_position:
-        await views_have(visit, query.min_position)
+        await views_have(visit, query.min_position, TIMELINE.name)
     service = visit.service
     custody = visit.principal.grant if is_agent(visit.principal) else None
     wanted = PathFilter(query.task, query.agent, query.since, query.until, custody)
@@ -123,6 +126,26 @@ async def _run(visit: Visit, state: IntentState, stream: Sequence[Recorded]) -> 
     parts = [found[intent] for intent in sorted(found)]
     states = [one for one, _ in parts]
     return RunSeen(states, [events for _, events in parts], await _notes(visit, states))
+
+
+async def _opened(visit: Visit, left: RunSeen, right: RunSeen, compared: Comparison) -> Comparison:
+    """Leave out what differs only because it is sealed: the same value in two intents is two tokens."""
+
+    async def open_one(run: RunSeen, difference: Difference, value: Any) -> Any:
+        place = int(difference.path.split("/", 2)[1])
+        if not tokens(canonical(value)) or place >= len(run.states):
+            return value
+        seal = await visit.service.coordinator.seal_of(run.states[place])
+        try:
+            return value if seal is None else seal.opened(value)
+        except Erased:
+            return ERASED
+
+    real = []
+    for one in compared.differences:
+        if await open_one(left, one, one.left) != await open_one(right, one, one.right):
+            real.append(one)
+    return msgspec.structs.replace(compared, differences=tuple(real))
 
 
 async def _seen_one(visit: Visit, intent: str) -> tuple[IntentState, Sequence[Recorded]] | None:

@@ -18,6 +18,7 @@ from gateway.waiting import views_have
 from ledger import bounds
 from ledger.database import connection
 from ledger.errors import DigestMismatch, Forbidden, InvalidRequest, NotFound, NotReady, NotWaiting
+from projections.intents import INTENTS
 from projections.undo_candidates import undo_candidates
 
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
@@ -28,7 +29,7 @@ async def plan(visit: Visit) -> web.Response:
     new, _ = await visit.body(NewUndoPlan)
     service = visit.service
     as_of = await service.store.head()
-    await views_have(visit, as_of)
+    await views_have(visit, as_of, INTENTS.name)
     wanted = Wanted(new.selection(), new.reason, new.partial)
     async with connection(service.pool) as reader:
         found = undo_candidates(reader, service.store.ledger, wanted.selection)

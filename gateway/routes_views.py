@@ -10,15 +10,15 @@ import msgspec
 from aiohttp import web
 
 from gateway.door import Caller, Route, Visit
-from gateway.models import IntentsQuery
+from gateway.models import ExposureQuery, IntentsQuery
 from gateway.render import IntentPage, OperationPage, show_intent, show_operation
 from gateway.shapes_views import ExposurePage, ProjectionPage
 from gateway.visibility import is_agent
 from gateway.waiting import views_have
 from ledger.database import connection
 from ledger.errors import InvalidRequest
-from projections.exposure import read_exposure
-from projections.intents import IntentFilter, is_cursor, list_intents
+from projections.exposure import EXPOSURE, read_exposure
+from projections.intents import INTENTS, IntentFilter, is_cursor, list_intents
 
 _JSON: Final = "application/json"
 _NDJSON: Final = "application/x-ndjson"
@@ -39,7 +39,7 @@ async def intents(visit: Visit) -> web.Response:
     query: IntentsQuery = visit.query or IntentsQuery()
     after = cursor_of(query)
     if query.min_position:
-        await views_have(visit, query.min_position)
+        await views_have(visit, query.min_position, INTENTS.name)
     service = visit.service
     wanted = _wanted(IntentFilter, query)
     if is_agent(visit.principal):
@@ -51,6 +51,9 @@ async def intents(visit: Visit) -> web.Response:
 
 async def exposure(visit: Visit) -> web.Response:
     """Show what is held, promised and in doubt in the outside systems now."""
+    query: ExposureQuery = visit.query or ExposureQuery()
+    if query.min_position:
+        await views_have(visit, query.min_position, EXPOSURE.name)
     service = visit.service
     async with connection(service.pool) as reader:
         return visit.answer(await read_exposure(reader, service.store.ledger))
@@ -105,6 +108,7 @@ VIEW_ROUTES: Final = (
         name="read_exposure",
         summary="What is held, promised and in doubt now",
         handler=exposure,
+        query=ExposureQuery,
         answers={200: ExposurePage},
     ),
     Route(

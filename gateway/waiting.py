@@ -26,14 +26,18 @@ async def log_covers(visit: Visit, position: int) -> None:
     await _reached(visit, position, covered)
 
 
-async def views_have(visit: Visit, position: int) -> None:
-    """Wait until the views have this position. Raises `NotReady` after VIEW_SECONDS, or at once if they stopped."""
+async def views_have(visit: Visit, position: int, *views: str) -> None:
+    """Wait until these views have this position: no reader of one waits for another, and one that stopped is told.
+
+    Raises `NotReady` after VIEW_SECONDS, or at once if one of them has stopped before it.
+    """
     follower = visit.service.follower
 
     async def reached() -> int:
-        if follower.failure is not None and follower.position < position:
-            raise NotReady(f"The views have stopped: {follower.failure} Nothing was changed.")
-        return int(follower.position)
+        failure = follower.failure_of(*views)
+        if failure is not None and follower.reached(*views) < position:
+            raise NotReady(f"The views have stopped: {failure} Nothing was changed.")
+        return follower.reached(*views)
 
     await _reached(visit, position, reached)
 

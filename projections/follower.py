@@ -68,9 +68,19 @@ class Follower:
     @property
     def position(self) -> int:
         """Return the position that every view has reached; 0 while the rows of one are an older release's."""
-        if self.rebuilding:
+        return self.reached()
+
+    def reached(self, *views: str) -> int:
+        """Return the position that these views have reached, all of them for none, as `position`."""
+        names = views or tuple(self._reached)
+        if any(name in names for name in self.rebuilding):
             return 0
-        return min((reached.position for reached in self._reached.values()), default=0)
+        return min((self._reached[name].position for name in names if name in self._reached), default=0)
+
+    @property
+    def positions(self) -> dict[str, int]:
+        """Return the position that each view has reached."""
+        return {name: self.reached(name) for name in self._reached}
 
     @property
     def rebuilding(self) -> tuple[str, ...]:
@@ -86,13 +96,18 @@ class Follower:
     @property
     def failure(self) -> str | None:
         """Say why a view stands still, by name; None while all of them go on."""
+        return self.failure_of()
+
+    def failure_of(self, *views: str) -> str | None:
+        """Say why one of these views stands still, any of them for none."""
         if self._broken is not None:
             return f"The views are not followed any more: {self._broken!r}"
         failures = {name: reached.failure for name, reached in self._reached.items()}
         for name, revision in self._revisions.items():
             if revision > self._tables[name].projection.revision:
                 failures[name] = out_of_date(self._tables[name].projection, revision)
-        return " ".join([f"{name}: {failure}" for name, failure in failures.items() if failure]) or None
+        told = [f"{name}: {why}" for name, why in failures.items() if why and (not views or name in views)]
+        return " ".join(told) or None
 
     async def start(self) -> None:
         """Begin to follow. Raises `Unavailable`."""

@@ -270,6 +270,8 @@ def views_equal_their_rebuild(run: Run) -> Iterator[str]:
     """I17: every view equals its rebuild; a replay appends nothing and calls nobody."""
     if not run.evidence.views or dict(run.evidence.views) != dict(run.evidence.rebuilt):
         yield f"Views {dict(run.evidence.views)} were rebuilt as {dict(run.evidence.rebuilt)}."
+    if not run.evidence.inline or not all(run.evidence.inline.values()):
+        yield f"Inline tables against the events: {dict(run.evidence.inline)}."
     if run.evidence.head[0] != run.evidence.head[1]:
         yield f"The replay moved the head of the log: {run.evidence.head}."
     if run.evidence.outside_calls[0] != run.evidence.outside_calls[1]:

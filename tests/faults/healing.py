@@ -101,6 +101,7 @@ async def _replay(world: World, door: Client, evidence: Evidence) -> None:
     calls = await world.outside_calls()
     _, rebuilt = await world.run("replay", "--json")
     evidence.views = {view["name"]: view["digest"] for view in views}
-    evidence.rebuilt = {view["name"]: view["digest"] for view in rebuilt}
+    evidence.rebuilt = {one["name"]: one["digest"] for one in rebuilt if one["name"] in evidence.views}
+    evidence.inline = {one["name"]: one["equal"] for one in rebuilt if one["name"] not in evidence.views}
     evidence.head = (head, head + len(await door.events(head)))
     evidence.outside_calls = (calls, await world.outside_calls())

@@ -77,6 +77,7 @@ class Honest:
             required={"kill": 1},
             views={"audit": "d1"},
             rebuilt={"audit": "d1"},
+            inline={"grants": True},
             head=(9, 9),
             outside_calls=(4, 4),
             healed_seconds=3.0,

@@ -54,6 +54,7 @@ LIES: list[tuple[str, str, Lie]] = [
     ("I15", "time runs backwards", lambda e: e.events[8].update(at=moment(0).isoformat())),
     ("I15", "a later intent stands before an earlier one", lambda e: e.attempts.__setitem__(0, later(e.attempts[0]))),
     ("I17", "a view differs from its rebuild", put(rebuilt={"audit": "d2"})),
+    ("I17", "an inline table says what no event does", put(inline={"grants": False})),
     ("I17", "there are no views", put(rebuilt={}, views={})),
     ("I17", "a replay appended", put(head=(9, 10))),
     ("I17", "a replay called the outside", put(outside_calls=(4, 5))),

@@ -90,6 +90,7 @@ class Evidence:
     repeated: Mapping[str, Any] = field(default_factory=dict)  # what giving every verdict again came to
     views: Mapping[str, str] = field(default_factory=dict)  # name → digest, served live
     rebuilt: Mapping[str, str] = field(default_factory=dict)  # name → digest, after a replay
+    inline: Mapping[str, bool] = field(default_factory=dict)  # name of an inline table → whether it is what events say
     head: tuple[int, int] = (0, 0)  # before and after the replay
     outside_calls: tuple[int, int] = (0, 0)  # likewise
     healed_seconds: float = 0.0
