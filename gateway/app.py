@@ -166,7 +166,7 @@ async def open_service(
     for adapter, sentences in registry.faults.items():
         for sentence in sentences:
             log.error("adapter_misconfigured", adapter=adapter, reason=sentence)
-    keys = None if keyring is None else await _subject_keys(pool, ledger, keyring)
+    keys = None if keyring is None else await subject_keys(pool, ledger, keyring)
     authority = Authority(store)
     parts.push_async_callback(authority.close)
     follower = Follower(pool, store, PROJECTIONS)
@@ -263,9 +263,9 @@ async def _reach(parts: AsyncExitStack, settings: Settings, registry: Registry, 
 def _begin(parts: AsyncExitStack, service: Service, settings: Settings, metrics: Metrics) -> None:
     service.coordinator.start()
     parts.push_async_callback(service.coordinator.drain, bounds.DRAIN_SECONDS)
-    reconciliation = _reconciliation(service, settings)
-    reconciliation.start()
-    parts.push_async_callback(reconciliation.stop)
+    comparing = reconciliation(service, settings)
+    comparing.start()
+    parts.push_async_callback(comparing.stop)
     if settings.receiver is not None:
         outbox = Outbox(service.pool, settings.ledger)
         sender = Sender(outbox, service.store, settings.receiver, metrics.told)
@@ -274,7 +274,7 @@ def _begin(parts: AsyncExitStack, service: Service, settings: Settings, metrics:
     export_spans(parts, service, settings, metrics)
 
 
-def _reconciliation(service: Service, settings: Settings) -> Reconciliation:
+def reconciliation(service: Service, settings: Settings) -> Reconciliation:
     """Make what compares the ledger with the outside, through the same calls as the coordinator's."""
 
     def reconciler(moved: Changed) -> Reconciler:
@@ -306,7 +306,7 @@ async def _cancelled(*tasks: "asyncio.Task[object]") -> None:
     await asyncio.wait(tasks)
 
 
-async def _subject_keys(pool: "Pool", ledger: str, keyring: KeyringFile) -> StoredSubjectKeys:
+async def subject_keys(pool: "Pool", ledger: str, keyring: KeyringFile) -> StoredSubjectKeys:
     """Bind the ledger to its keyring, made now if there never was one. Raises `Misconfigured`, `Unavailable`."""
     keys = StoredSubjectKeys(pool, ledger, keyring, os.urandom)
     keyring.ensure(make=not await keys.bound())

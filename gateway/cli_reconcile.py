@@ -1,7 +1,9 @@
 """The command that compares the ledger with the outside, once. Rules as in `cli.py`."""
 
+import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
@@ -9,6 +11,7 @@ from cyclopts import Parameter
 from gateway.command import FOUND_WRONG, NO_FLAGS, OK, Flags, Json, answer, config_of, progress, run, settings_of
 
 if TYPE_CHECKING:
+    from adapters.registry import Registry
     from coordinator.reconciler import Passed
 
 _SHOWN: Final = 20  # divergences named in words; JSON has them all
@@ -57,10 +60,13 @@ async def _passed(flags: Flags, since: str | None, rate: float | None, *, quiet:
     import os  # noqa: PLC0415
     from datetime import datetime  # noqa: PLC0415
 
-    from adapters.configuration import load_sound  # noqa: PLC0415
     from coordinator.calls import Calls  # noqa: PLC0415
     from coordinator.reconciler import Reconciler  # noqa: PLC0415
+    from coordinator.seals import Seals  # noqa: PLC0415
+    from gateway.app import subject_keys  # noqa: PLC0415
+    from gateway.data_directory import keyring_file  # noqa: PLC0415
     from gateway.database import database  # noqa: PLC0415
+    from gateway.keyring_file import KeyringFile  # noqa: PLC0415
     from gateway.reconciliation import Reconciliation, reconcile_table  # noqa: PLC0415
     from gateway.undo_sheet import moment  # noqa: PLC0415
     from ledger.database import open_pool  # noqa: PLC0415
@@ -69,8 +75,8 @@ async def _passed(flags: Flags, since: str | None, rate: float | None, *, quiet:
     from projections.follower import Follower  # noqa: PLC0415
 
     settings, config = settings_of(flags), config_of(flags)
-    table, registry = reconcile_table(config), load_sound(config, os.environ)
     began = None if since is None else moment(since, datetime.now().astimezone())
+    table, registry = reconcile_table(config), _asked(config)
     async with AsyncExitStack() as parts:
         pool = await open_pool(await parts.enter_async_context(database(settings, shared=True)), 4)
         parts.push_async_callback(pool.close)
@@ -82,10 +88,27 @@ async def _passed(flags: Flags, since: str | None, rate: float | None, *, quiet:
         follower = Follower(pool, store, PROJECTIONS)
         await follower.start()
         parts.push_async_callback(follower.stop)
-        calls = Calls(store, registry)
+        keyring = KeyringFile(settings.keyring or keyring_file(settings.data), os.urandom)
+        keys = await subject_keys(pool, settings.ledger, keyring)
+        calls = Calls(store, registry, Seals(settings.ledger, keys, registry))
         show = parts.enter_context(progress(quiet=quiet, what="intents"))
         part = Reconciliation(pool, store, follower, lambda moved: Reconciler(store, registry, calls, moved), table)
         return await part.now(began, rate, show)
+
+
+def _asked(config: Path) -> "Registry":
+    """Return the adapters that can be asked from here: what lives in the memory of another process cannot."""
+    import os  # noqa: PLC0415
+
+    from adapters.configuration import load_sound  # noqa: PLC0415
+    from adapters.reference import ReferenceAdapter  # noqa: PLC0415
+    from adapters.registry import Registry  # noqa: PLC0415
+
+    sound = load_sound(config, os.environ)
+    elsewhere = [one.name for one in sound.adapters if isinstance(one, ReferenceAdapter)]
+    if elsewhere:
+        sys.stderr.write(f"Not asked, because they live in the memory of the process that serves: {elsewhere}\n")
+    return Registry([one for one in sound.adapters if one.name not in elsewhere], sound.limits, sound.faults)
 
 
 def _words(passed: "Passed") -> str:

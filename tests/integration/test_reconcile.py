@@ -249,7 +249,7 @@ async def test_the_command_says_what_differs_and_ends_with_1(outside: Outside, d
     process = await asyncio.create_subprocess_exec(
         COMMAND,
         *("reconcile", "--config", str(config), "--since", "1h", "--json"),
-        env=environment({"INTENTLEDGER_DSN": dsn, "CRM_DSN": outside.crm._proxied}),
+        env=environment({"INTENTLEDGER_DSN": dsn, "INTENTLEDGER_DATA": str(tmp_path), "CRM_DSN": outside.crm._proxied}),
         stdout=asyncio.subprocess.PIPE,
     )
     out, _ = await asyncio.wait_for(process.communicate(), 30)

@@ -11,7 +11,7 @@ from coordinator.agreement import Inquiry, Look, Recheck, findings, is_over, que
 from coordinator.outcome import NotSent
 from coordinator.touches import Touches
 from ledger import events as e
-from ledger.errors import InDoubt, Permanent, Transient
+from ledger.errors import Erased, InDoubt, Permanent, Transient
 from ledger.intents import Guarantee, Undo, Verb
 from ledger.state import IntentState
 from ledger.tasks import Check, Criterion, TaskContract
@@ -161,6 +161,7 @@ def test_an_effect_that_is_not_there_diverges_and_so_does_one_that_says_somethin
         (Preview(before=None), "diverges", None),
         (Permanent("There is no such row."), "diverges", None),
         (Transient("away"), "untold", None),
+        (Erased("What it needs is gone."), "untold", None),
     ],
 )
 def test_what_is_shown_now_is_compared_field_by_field(answer, verdict_, found):
