@@ -23,6 +23,7 @@ _ONE: Final = 1_000_000
 _SHIFT: Final = _ONE  # what an amount must exceed the usual by, in standard deviations, to add up
 _ALARM: Final = 8 * _ONE
 _EXTREME: Final = 3 * _ONE
+_ALLOWANCE: Final = 1_098_612  # ln 3: agents of one role may differ by that much
 _MEMORY: Final = 400  # amounts after which older ones fade
 _DEVIATION_MIN: Final = 300_000  # a subscription always costs the same, and a new price is no anomaly
 _exact: Final = Context(prec=16, rounding=ROUND_HALF_EVEN)
@@ -85,15 +86,17 @@ class Amounts(msgspec.Struct):
         return self.excess >= _EXTREME
 
     def add(self, amount_minor: int, minute: int, role: Usual | None) -> Larger | None:
-        """Take in an amount of at least 1, judged by the own past, or before there is enough of it by that of the role.
+        """Take in an amount of at least 1, judged by the own past, or before there is enough of it by that of the role:
+        three times as large is nothing odd then.
 
         Returns what was found, at most once within BEHAVIOUR_QUIET_MINUTES.
         """
         logarithm = logarithm_of(amount_minor)
-        usual = self.usual if self.usual.knows else role
         found = None
-        if usual is not None and usual.knows:
-            found = self._judge(logarithm, minute, usual)
+        if self.usual.knows:
+            found = self._judge(logarithm, self.usual.surprise(logarithm), minute, self.usual)
+        elif role is not None and role.knows:
+            found = self._judge(logarithm, role.surprise(logarithm - _ALLOWANCE), minute, role)
         if not self.suspicious or not self.usual.knows:
             self.usual.learn(logarithm)
         return found
@@ -102,8 +105,8 @@ class Amounts(msgspec.Struct):
         """Begin anew: a person has looked at it."""
         self.excess = self.run = self.run_sum = self.quiet_until = 0
 
-    def _judge(self, logarithm: int, minute: int, usual: Usual) -> Larger | None:
-        self.excess = max(0, self.excess + usual.surprise(logarithm) - _SHIFT)
+    def _judge(self, logarithm: int, surprise: int, minute: int, usual: Usual) -> Larger | None:
+        self.excess = max(0, self.excess + surprise - _SHIFT)
         if self.excess == 0:
             self.run = self.run_sum = 0
             return None
