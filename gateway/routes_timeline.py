@@ -4,6 +4,7 @@ Agents see here what they see elsewhere: their own intents, and of a run those o
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -31,10 +32,11 @@ from ledger.canonical import canonical
 from ledger.database import connection
 from ledger.errors import Conflict, Erased, InvalidRequest, KeyReused, NotFound
 from ledger.events import Recorded
-from ledger.sealing import ERASED, tokens
+from ledger.intent_seal import IntentSeal
+from ledger.sealing import ERASED, TOKEN, each_text
 from ledger.state import IntentState, fold
 from ledger.traces import read_traceparent, run_of
-from projections.side_by_side import Comparison, Difference, compare
+from projections.side_by_side import compare
 from projections.spans import spans_of
 from projections.timeline import TIMELINE, PathFilter, list_paths, run_intents
 
@@ -81,7 +83,7 @@ async def compare_runs(visit: Visit) -> web.Response:
     one, other = [await _run(visit, *which) for which in named]
     if left.id != right.id and any(state.id == right.id for state in one.states):  # two intents of one run
         one, other = [RunSeen([state], [stream], await _notes(visit, [state])) for state, stream in named]
-    compared = await _opened(visit, one, other, compare(one.streams, other.streams))
+    compared = compare(await _opened(visit, one), await _opened(visit, other))
     return visit.answer(show_comparison(one, other, compared))
 
 
@@ -128,24 +130,24 @@ async def _run(visit: Visit, state: IntentState, stream: Sequence[Recorded]) -> 
     return RunSeen(states, [events for _, events in parts], await _notes(visit, states))
 
 
-async def _opened(visit: Visit, left: RunSeen, right: RunSeen, compared: Comparison) -> Comparison:
-    """Leave out what differs only because it is sealed: the same value in two intents is two tokens."""
+async def _opened(visit: Visit, run: RunSeen) -> list[Sequence[Recorded]]:
+    """Open what was asked for, so that it can be compared: the same value is sealed otherwise in each intent."""
+    found = []
+    for state, stream in zip(run.states, run.streams, strict=True):
+        seal = await visit.service.coordinator.seal_of(state)
+        if seal is None:
+            found.append(stream)
+        else:
+            first = msgspec.structs.replace(stream[0], event=each_text(stream[0].event, partial(_open_text, seal)))
+            found.append([first, *stream[1:]])
+    return found
 
-    async def open_one(run: RunSeen, difference: Difference, value: Any) -> Any:
-        place = int(difference.path.split("/", 2)[1])
-        if not tokens(canonical(value)) or place >= len(run.states):
-            return value
-        seal = await visit.service.coordinator.seal_of(run.states[place])
-        try:
-            return value if seal is None else seal.opened(value)
-        except Erased:
-            return ERASED
 
-    real = []
-    for one in compared.differences:
-        if await open_one(left, one, one.left) != await open_one(right, one, one.right):
-            real.append(one)
-    return msgspec.structs.replace(compared, differences=tuple(real))
+def _open_text(seal: IntentSeal, text: str) -> Any:
+    try:
+        return seal.opened(text)
+    except Erased:
+        return TOKEN.sub(ERASED, text)
 
 
 async def _seen_one(visit: Visit, intent: str) -> tuple[IntentState, Sequence[Recorded]] | None:
