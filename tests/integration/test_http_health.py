@@ -4,6 +4,8 @@ import asyncpg
 import pytest
 from doorway import doorway, eventually, intent
 
+from projections.catalogue import PROJECTIONS
+
 
 @pytest.fixture
 async def door(dsn):
@@ -12,8 +14,41 @@ async def door(dsn):
 
 
 async def readiness(door):
+    """Return the status and what was said; how far the views are behind changes from one moment to the next."""
+    status, said = await ready(door)
+    del said["lag"]
+    return status, said
+
+
+async def ready(door):
     async with door.session.get(f"{door.url}/readyz") as response:
         return response.status, await response.json()
+
+
+async def test_the_lag_of_each_view_is_told_and_a_view_that_stopped_makes_nobody_wait_but_its_readers(door, dsn):
+    before = await door.head()
+    owner = await asyncpg.connect(dsn)
+    await owner.execute("alter table intent_ledger.exposure add constraint refuses check (ledger = '') not valid")
+    status, shown, _ = await door.submit(intent(("bank.post", "88", 1)))
+    assert (status, shown["phase"]) == (200, "committed")
+    door.bank.gate.clear()
+    status, held, _ = await door.submit(intent(("bank.post", "88", 1)), wait=None)
+
+    async def told():
+        lag = (await ready(door))[1]["lag"]
+        return lag["exposure"] > 0 == lag["audit"] and lag
+
+    assert set(await eventually(told)) == {projection.name for projection in PROJECTIONS}
+    for path in ("intents", "audit"):
+        status, page, _ = await door.get(f"/v1/{path}?min_position={held['position']}")
+        assert (status, bool(page["items"])) == (200, True)
+    status, problem, _ = await door.get(f"/v1/exposure?min_position={await door.head()}")
+    assert (status, problem["type"]) == (503, "urn:intent-ledger:problem:not-ready")
+    assert "exposure: Stopped after position" in problem["detail"]
+    assert "refuses" in problem["detail"]
+    assert await door.head() > before
+    door.bank.gate.set()
+    await owner.close()
 
 
 async def test_a_view_that_stopped_takes_no_intake_away_and_says_why(door, dsn):
