@@ -49,6 +49,7 @@ class World(NamedTuple):
     connection: Any
     chance: random.Random
     outside: Note
+    pool: Any
 
     async def run(self, statement: str, *values: object) -> None:
         done = await self.connection.execute(statement, *values)
@@ -331,7 +332,7 @@ async def world(dsn, pool, store):
     owner = await asyncpg.connect(dsn)
     notes = await logged(owner, SIZES)
     chance = random.Random("a thousand attacks")
-    yield World(owner, chance, notes[-1])
+    yield World(owner, chance, notes[-1], pool)
     await owner.close()
 
 
@@ -355,3 +356,24 @@ async def test_a_thousand_changes_by_the_databases_owner_are_all_found(world):
                 missed[f"{attack.__name__}: {found} instead of {expected}"] += 1
         assert missed == {}
         assert (await verified(world)).wrong is None  # it was they that were found, and nothing of the test's own
+
+
+@pytest.mark.parametrize("page", [7, 100, 255, 256, 257])
+async def test_it_does_not_matter_where_one_page_ends_and_the_next_begins(world, monkeypatch, page):
+    monkeypatch.setattr("ledger.log_verify.VERIFY_PAGE_EVENTS", page)
+    async with world.connection.transaction():
+        await world.connection.execute(UNLOCK)
+        assert await verified(world) == Verified(EVENTS, EVENTS, len(SIZES), EVENTS, None)
+        for attack in (change_a_body, delete_one, swap_two, change_a_tile, restore_an_older_backup):
+            undone = world.connection.transaction()
+            await undone.start()
+            expected = await attack(world)
+            wrong = (await verified(world)).wrong
+            assert wrong is not None
+            assert expected is None or wrong.position == expected
+            await undone.rollback()
+
+
+async def test_what_has_no_checkpoint_yet_is_said_and_is_not_wrong(world):
+    await write(world.pool, ledger_of(5, 90)[EVENTS : EVENTS + 20])
+    assert await verified(world) == Verified(EVENTS + 20, EVENTS, len(SIZES), EVENTS, None)

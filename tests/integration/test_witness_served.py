@@ -1,6 +1,7 @@
 """A witness over HTTP: what it cosigned it remembers through crashes, and it never cosigns two histories of one log."""
 
 import asyncio
+import json
 import os
 import threading
 from contextlib import asynccontextmanager, suppress
@@ -9,6 +10,7 @@ from hashlib import sha256
 import aics_tlog
 import aiohttp
 import pytest
+from commands import COMMAND, environment
 
 from gateway.witness import Witness, logs_of, witnessing
 from gateway.witness_shelf import Shelf, shelf
@@ -39,7 +41,7 @@ def request(old: int, size: int, fork: str = "", key: SigningKey = LOG) -> str:
 
 
 class Client:
-    def __init__(self, url: str, session: aiohttp.ClientSession, witness: Witness) -> None:
+    def __init__(self, url: str, session: aiohttp.ClientSession, witness: Witness | None = None) -> None:
         self.url, self.session, self.witness = url, session, witness
 
     async def add(self, body: str | bytes) -> tuple[int, str, str]:
@@ -178,3 +180,32 @@ def test_only_keys_of_logs_are_witnessed():
     for keys in ([], [SigningKey("witness.example/w1", b"w" * 32, COSIGNATURE).verifier]):
         with pytest.raises(Misconfigured):
             logs_of(keys)
+
+
+async def started(directory) -> tuple[asyncio.subprocess.Process, str]:
+    process = await asyncio.create_subprocess_exec(
+        COMMAND,
+        *("witness", "--json", "--name", "witness.example/w1", "--data", directory, "--port", "0"),
+        *("--log", str(LOG.verifier)),
+        env=environment({}),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    async with asyncio.timeout(30):
+        said = json.loads(await process.stdout.readline())
+    assert said["logs"] == ["example.com/log"]
+    return process, said["url"]
+
+
+async def test_a_witness_that_is_killed_remembers(tmp_path):
+    async with aiohttp.ClientSession() as session:
+        process, url = await started(tmp_path / "w")
+        assert (await Client(url, session).add(request(0, 7)))[0] == 200
+        process.kill()
+        await process.wait()
+        process, url = await started(tmp_path / "w")
+        assert (await Client(url, session).add(request(7, 9, "fork")))[0] == 422
+        assert (await Client(url, session).add(request(7, 9)))[0] == 200
+        process.terminate()
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0
