@@ -18,7 +18,7 @@ from ledger import events as e
 from ledger.bounds import BEHAVIOUR_FINDINGS, BEHAVIOUR_GRANTS
 from ledger.errors import IllegalTransition
 from ledger.intents import ActionPlan, Mode, Subject
-from ledger.sealing import is_sealed
+from ledger.sealing import MARK
 from projections.entry import plain
 from projections.habits import (
     ANSWERS,
@@ -223,7 +223,7 @@ def _submitted(past: Sequence[e.Recorded]) -> e.IntentSubmitted:
 def _target(plan: ActionPlan) -> str | None:
     """Return whom an action reaches, in the words of its summary; None where it does not say, or it is personal."""
     _, to, target = plan.summary.rpartition(" to ")
-    return target if to and not is_sealed(target) else None
+    return target if to and MARK not in target else None
 
 
 BEHAVIOUR: Final = Projection(

@@ -33,7 +33,7 @@ class Agent(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """What goes wrong from a minute on."""
+    """What goes wrong from a minute on, which begins a quarter of an hour."""
 
     minute: int
     factor: float = 1.0  # of the rate
@@ -55,22 +55,21 @@ class Act(msgspec.Struct, frozen=True, order=True):
 def acts(agent: Agent, weeks: float, seed: object, change: Change | None = None) -> Iterator[Act]:
     """Yield what an agent does, in order."""
     dice = random.Random(f"{seed} {agent.name}")
-    hour_factor = quarter_factor = 1.0
+    hour_factor = 1.0
     day_off = False
-    for minute in range(int(weeks * WEEK_MINUTES)):
+    for minute in range(0, int(weeks * WEEK_MINUTES), 15):
         if minute % 1440 == 0:
             day_off = dice.random() < 0.02
         if minute % 60 == 0:
             hour_factor = dice.gammavariate(4, 0.25) * (3.0 if dice.random() < 0.01 else 1.0)
-        if minute % 15 == 0:
-            quarter_factor = dice.gammavariate(2.8, 1 / 2.8)
-        rate = agent.per_hour / 60 * _profile(minute, always=agent.always) * hour_factor * quarter_factor
+        quarter_factor = dice.gammavariate(2.8, 1 / 2.8)
+        rate = agent.per_hour / 4 * _profile(minute, always=agent.always) * hour_factor * quarter_factor
         rate *= 0.1 if day_off else 1.0
         wrong = change if change is not None and minute >= change.minute else None
         if wrong is not None:
-            rate = rate * wrong.factor if wrong.per_hour is None else wrong.per_hour / 60
+            rate = rate * wrong.factor if wrong.per_hour is None else wrong.per_hour / 4
         for at in sorted(dice.random() for _ in range(_poisson(dice, rate))):
-            yield _act(agent, (minute + at) * 60, dice, wrong)
+            yield _act(agent, (minute + 15 * at) * 60, dice, wrong)
 
 
 def _act(agent: Agent, seconds: float, dice: random.Random, wrong: Change | None) -> Act:

@@ -1,7 +1,6 @@
 """What is normal, and what is found odd: the stories, the quiet of ordinary weeks, and each rule by itself."""
 
 import itertools
-import json
 import math
 import random
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from ledger import bounds
 from ledger import events as e
 from ledger.canonical import canonical
 from ledger.errors import Misconfigured
+from ledger.sealing import MARK
 from projections.behaviour import apply, closed, opened, touches
 from projections.counts import HOURS, Normal, week_hour
 from projections.habits import Answers, begin, count, first_use, move, reach
@@ -211,7 +211,8 @@ def test_an_answer_is_timed_from_the_question_that_it_answers():
     for number in range(3):
         at = submission.at + timedelta(hours=number)
         asked = e.ApprovalRequested(digest=f"d{number}", expires_at=at)
-        past = [submission, msgspec.structs.replace(submission, event=asked, version=2, at=at)]
+        before = msgspec.structs.replace(submission, event=asked, version=2, at=at - timedelta(minutes=9))
+        past = [submission, before, msgspec.structs.replace(before, version=3, at=at)]  # it was asked again
         given = e.ApprovalGiven(digest=f"d{number}", by="dana", grant="grant-dana")
         answer = msgspec.structs.replace(submission, event=given, version=3, at=at + timedelta(seconds=1))
         assert touches(answer, past) == ("approver/dana",)
@@ -243,7 +244,7 @@ def _parts(events, size):
 
 
 def test_a_person_who_has_looked_begins_anew():
-    seen = watched(Agent("stormy", None, "crm.update", 0), weeks=0.01, change=Change(10, per_hour=30_000))
+    seen = watched(Agent("stormy", None, "crm.update", 0), weeks=0.003, change=Change(15, per_hour=30_000))
     assert seen.seen
     habit = seen.habits["agent/stormy"]["crm.update"]
     last = START + timedelta(minutes=habit.series.counter.minute)
@@ -255,14 +256,11 @@ def test_a_person_who_has_looked_begins_anew():
     assert habit.series.counter.within(60) == 0
 
 
-def test_a_personal_target_is_never_told():
-    submission = next(submitted([Act(0, "refunder", "payments.refund", 100, "x")], [AGENT]))
-    token = "sealed.v1." + "a" * 22
-    plan = msgspec.structs.replace(submission.event.actions[0], summary=f"refund 1.00 USD to {token}")
-    event = msgspec.structs.replace(submission.event, actions=(plan,))
+def test_a_personal_target_is_not_remembered():
+    (submission,) = submitted([Act(0, "refunder", "payments.refund", 100, f"customer {MARK}key.intent.blob")], [AGENT])
     known = {subject: {} for subject in ("agent/refunder", "role/billing")}
-    apply(known, msgspec.structs.replace(submission, event=event), ())
-    assert token not in json.dumps([row.state for row in closed("agent/refunder", known["agent/refunder"])])
+    apply(known, submission, ())
+    assert known["agent/refunder"]["payments.refund"].targets == []
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 10, 41_234, 2**53, 10**30])
