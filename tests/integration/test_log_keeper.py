@@ -143,6 +143,14 @@ async def test_a_keeper_whose_connection_breaks_takes_over_again(kept):
     await kept.published(6)
 
 
+async def test_a_process_that_ends_in_order_covers_and_publishes_what_there_is(kept, monkeypatch):
+    await kept.begin()
+    monkeypatch.setattr(bounds, "LOG_SECONDS", 3600)
+    await kept.append(3)
+    await kept.keeper.stop()
+    assert parse_checkpoint(kept.directory.read().text).size == 3
+
+
 async def test_far_behind_it_signs_on_the_way(kept, monkeypatch):
     monkeypatch.setattr(bounds, "LOG_STEP_EVENTS", 500)
     await kept.append(1200)

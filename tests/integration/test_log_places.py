@@ -7,12 +7,16 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from doorway import doorway, eventually, intent
 from servers.moto import moto, somebody_else
 
 from gateway.log_keeping import LogKeeping
 from gateway.log_objects import Objects, new_bucket
 from gateway.log_settings import LogSettings, ObjectsPlace, WitnessPlace
+from gateway.log_witness import Witness as LogWitness
+from gateway.log_witness import new_session
 from gateway.witness import Witness, logs_of, witnessing
 from gateway.witness_shelf import shelf
 from ledger import bounds, merkle
@@ -28,6 +32,7 @@ from ledger.store import Append, Appended
 
 ORIGIN = "intent-ledger/main"
 KEY = SigningKey(ORIGIN, b"k" * 32)
+LIAR = SigningKey("w", b"w" * 32, COSIGNATURE)
 
 
 @pytest.fixture(autouse=True)
@@ -212,6 +217,39 @@ async def test_a_witness_refuses_a_restored_machine_that_lost_its_directory_too(
     await asyncio.wait_for(emptied.close(), 10)
 
 
+@pytest.mark.parametrize(
+    ("status", "said", "error", "match"),
+    [
+        (
+            200,
+            lambda text: SigningKey("w", b"v" * 32, COSIGNATURE).cosign(text, 1).line,
+            Unavailable,
+            "without a signature",
+        ),
+        (200, lambda text: SigningKey("w", b"w" * 32).sign(text).line, Unavailable, "without a signature"),
+        (200, lambda _: LIAR.cosign("another text\n", 1).line, Unavailable, "without a signature"),
+        (200, lambda _: "nonsense", Unavailable, "no signature"),
+        (409, lambda _: "9", Corrupt, "put back to an older state"),
+        (409, lambda _: "nonsense", Unavailable, "answered 409"),
+        (422, lambda _: "", Corrupt, "does not go on from"),
+        (500, lambda _: "", Unavailable, "answered 500"),
+        (302, lambda _: "", Unavailable, "answered 302"),
+    ],
+)
+async def test_what_a_witness_answers_is_believed_as_far_as_it_can_be(pool, status, said, error, match):
+    one = signed(5)
+
+    async def answering(_):
+        return web.Response(status=status, text=said(one.note.text) + "\n", headers={"Location": "/elsewhere"})
+
+    application = web.Application()
+    application.add_routes([web.post("/add-checkpoint", answering)])
+    async with TestServer(application) as server, new_session() as session:
+        place = WitnessPlace(str(server.make_url("")).rstrip("/"), LIAR.verifier)
+        with pytest.raises(error, match=match):
+            await LogWitness(place, ORIGIN, Log(pool, "main"), session).publish(one)
+
+
 async def test_a_witness_that_is_away_is_told_and_delays_nothing(pool, store, tmp_path, keys):
     away = WitnessPlace("http://127.0.0.1:9", SigningKey("w", b"w" * 32, COSIGNATURE).verifier)
     settings = log_in(tmp_path, witnesses=(away,))
@@ -263,6 +301,11 @@ async def test_the_door_shows_the_checkpoint_and_proves_what_is_in_it(dsn, tmp_p
         assert merkle.verify_consistency(2, head, older, root, hashes)
         await refusals(door, head)
         await keeping.stop()
+        door.door.remarks.append(keeping.remarks)
+        keeping.keeper.failure = "An event is missing."
+        _, said, _ = await door.get("/readyz")
+        assert said["ready"], "intents are taken all the same"
+        assert "The log has stopped" in said["reasons"][0]
 
 
 async def refusals(door, head):

@@ -210,6 +210,8 @@ def test_nothing_is_proved_of_sizes_that_make_no_sense():
     assert not merkle.verify_consistency(0, 5, HASHES[0], reference_root(HASHES[:5]), [])
     assert not merkle.verify_consistency(5, 5, HASHES[0], HASHES[1], [])
     assert not merkle.verify_consistency(3, 5, HASHES[0], HASHES[1], [])
+    assert not merkle.verify_inclusion(HASHES[0], 0, 2, [], HASHES[0]), "a proof that ends below the root"
+    assert not merkle.verify_consistency(1, 2, HASHES[0], HASHES[0], []), "and one that ends where it begins"
     assert not merkle.verify_inclusion(HASHES[0], -1, 1, [], HASHES[0])
     assert not merkle.verify_inclusion(HASHES[0], 0, 0, [], HASHES[0])
 
