@@ -1,5 +1,8 @@
-"""The audit taken out through the door and by the command, and what is said to whoever asks for nonsense."""
+"""The audit taken out through the door and by the command, what is said to whoever asks for nonsense, and that a change
+of configuration is told.
+"""
 
+import asyncio
 import csv
 import io
 import json
@@ -7,6 +10,11 @@ import json
 import pytest
 from commands import Person
 from doorway import TOKEN, doorway, intent
+from pydantic import SecretStr
+
+from gateway.app import serve
+from gateway.settings import Settings
+from ledger.configuration_events import CONFIGURATION_STREAM
 
 
 @pytest.fixture
@@ -102,3 +110,24 @@ async def test_the_command_writes_a_whole_file_and_says_of_which_moment(door, ds
     wrong = await person.run("audit", "export", "--since", "yesterday", **settings)
     assert (wrong.code, wrong.out) == (2, "")
     assert "/since: Input should be a time as RFC 3339 writes it" in wrong.err
+
+
+async def began(dsn, directory, text):
+    """Let a process begin with a configuration, and end it once it serves."""
+    (directory / "intentledger.toml").write_text(text)
+    settings = Settings(dsn=SecretStr(dsn), data=directory / "data", port=0, config=directory / "intentledger.toml")
+    stop, opened = asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(serve(settings, stop=stop, opened=lambda _: opened.set()))
+    await asyncio.wait_for(opened.wait(), 20)
+    stop.set()
+    await asyncio.wait_for(running, 20)
+
+
+async def test_a_process_that_begins_with_another_configuration_is_told_of(dsn, store, tmp_path):
+    one = '[adapters.bank]\ntype = "reference"\n'
+    for text in (one, "# the same\n" + one, one + '[adapters.till]\ntype = "reference"\n'):
+        await began(dsn, tmp_path, text)
+    first, second = [recorded.event for recorded in await store.read(CONFIGURATION_STREAM)]
+    assert {"[adapters.bank]", "bank.post"} <= set(first.added)
+    assert {"[adapters.till]", "till.post"} <= set(second.added)
+    assert (second.before, second.changed, second.removed) == (first.configuration, (), ())
