@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from importlib.util import find_spec
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 
-_SIGNAL = "/v1/traces"
+_SIGNAL: Final = "/v1/traces"
+_NEEDED: Final = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.common")
 
 
 class Collector(msgspec.Struct, frozen=True):
@@ -24,7 +26,7 @@ def collector(url: str, headers: str | None) -> Collector:
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise ValueError("it must be an address such as http://collector:4318")
-    if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
+    if not _is_installed():
         raise ValueError("OpenTelemetry is not installed; pip install 'intentledger[otel]'")
     found = {}
     for line in (headers or "").splitlines():
@@ -35,3 +37,11 @@ def collector(url: str, headers: str | None) -> Collector:
             found[name.strip()] = value.strip()
     base = url.rstrip("/")
     return Collector(base if base.endswith(_SIGNAL) else base + _SIGNAL, found)
+
+
+def _is_installed() -> bool:
+    """Tell whether the extra `otel` is there."""
+    try:
+        return all(find_spec(module) is not None for module in _NEEDED)
+    except ModuleNotFoundError:  # not even what the module is in
+        return False

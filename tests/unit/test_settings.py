@@ -265,6 +265,12 @@ def test_a_collector_that_cannot_be_reached_so_is_refused_and_not_shown(tmp_path
     assert "secret" not in str(refusal.value)
 
 
+def test_spans_are_not_promised_where_opentelemetry_is_not_installed(tmp_path, monkeypatch):
+    monkeypatch.setattr("gateway.collector._NEEDED", ("opentelemetry_is_elsewhere.sdk",))
+    with pytest.raises(Misconfigured, match=r"pip install 'intentledger\[otel\]'"):
+        load({"INTENTLEDGER_OTLP_URL": "http://collector:4318"}, tmp_path)
+
+
 def test_settings_never_show_the_receiver(tmp_path):
     settings = webhook(tmp_path)
     shown = repr(settings) + str(settings) + settings.model_dump_json() + repr(settings.receiver)
