@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import asyncpg
 import pytest
 from histories import ledger_of
-from logged import ATTACKER, KEY, forget_log, logged
+from logged import ATTACKER, KEY, forget_log, logged, signed
 from views import write
 
+from ledger.errors import Tampered
 from ledger.log_verify import Verified, verify_log
 from ledger.signed_note import Note
 
@@ -377,3 +378,9 @@ async def test_it_does_not_matter_where_one_page_ends_and_the_next_begins(world,
 async def test_what_has_no_checkpoint_yet_is_said_and_is_not_wrong(world):
     await write(world.pool, ledger_of(5, 90)[EVENTS : EVENTS + 20])
     assert await verified(world) == Verified(EVENTS + 20, EVENTS, len(SIZES), EVENTS, None)
+
+
+async def test_a_checkpoint_of_another_log_is_not_this_ones(world):
+    other = signed(EVENTS, bytes(32), KEY, origin="else/where")
+    with pytest.raises(Tampered, match="in elsewhere is not the log's"):
+        await verified(world._replace(outside=other))
