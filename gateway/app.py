@@ -250,7 +250,7 @@ async def _reach(parts: AsyncExitStack, settings: Settings, registry: Registry, 
                 settings.lease_seconds,
                 notify=settings.receiver is not None,
                 behaviour=load_behaviour(settings.config),
-                keyring=KeyringFile(settings.keyring or keyring_file(settings.data), os.urandom),
+                keyring=KeyringFile(settings.keyring or keyring_file(settings.data), None if shared else os.urandom),
             )
             parts.push_async_exit(opened.pop_all())
             return service
@@ -309,8 +309,8 @@ async def _cancelled(*tasks: "asyncio.Task[object]") -> None:
 async def subject_keys(pool: "Pool", ledger: str, keyring: KeyringFile) -> StoredSubjectKeys:
     """Bind the ledger to its keyring, made now if there never was one. Raises `Misconfigured`, `Unavailable`."""
     keys = StoredSubjectKeys(pool, ledger, keyring, os.urandom)
-    keyring.ensure(make=not await keys.bound())
-    await keys.start()
+    if keyring.ensure(needed=await keys.bound()):
+        await keys.start()
     return keys
 
 

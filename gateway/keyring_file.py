@@ -10,17 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from gateway.data_directory import claim
-from ledger.errors import Misconfigured
+from ledger.errors import Misconfigured, NotReady
 from ledger.master_keys import Keyring, new_keyring, parse_keyring
 
 Stamp = tuple[int, int, int]
 
 
 class KeyringFile:
-    """Where a keyring lies; called, it answers with what is in it now. Raises `Misconfigured` if that is nothing."""
+    """Where a keyring lies; called, it answers with what is in it now. Raises `NotReady`, `Misconfigured`."""
 
-    def __init__(self, path: Path, entropy: Callable[[int], bytes]) -> None:
-        """Read nothing yet."""
+    def __init__(self, path: Path, entropy: Callable[[int], bytes] | None = None) -> None:
+        """Read nothing yet; without `entropy` it never makes one."""
         self.path = path
         self._entropy = entropy
         self._read: tuple[Stamp, Keyring] | None = None
@@ -38,19 +38,28 @@ class KeyringFile:
                     )
                 self._read = (stamp, parse_keyring(self.path.read_text()))
         except OSError as error:
-            raise Misconfigured(
+            raise NotReady(
                 f"The keyring {self.path} cannot be read: {error.strerror}. Personal data can be neither sealed nor "
                 "opened without it; restore it from its copy, or name it with INTENTLEDGER_KEYRING."
             ) from None
         return self._read[1]
 
-    def ensure(self, *, make: bool) -> None:
-        """Make sure that there is a keyring; `make` one if it is not there and may be. Raises `Misconfigured`."""
-        if not self.path.exists() and make:
-            if self.path.parent.name and not self.path.parent.exists():
+    def ensure(self, *, needed: bool) -> bool:
+        """Tell whether there is a keyring; make one where it is not `needed` yet, for a ledger that has another.
+
+        Raises `Misconfigured` where it is needed and not there, or is none.
+        """
+        if not self.path.exists() and not needed:
+            if self._entropy is None:
+                return False
+            if not self.path.parent.exists():
                 claim(self.path.parent)
             self._write(new_keyring(self._entropy), fresh=True)
-        self()
+        try:
+            self()
+        except NotReady as error:
+            raise Misconfigured(error.message) from None
+        return True
 
     def replace(self, keyring: Keyring) -> None:
         """Write another keyring in its place, whole and on disk or not at all."""

@@ -21,7 +21,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from ledger.errors import Corrupt, Misconfigured
+from ledger.errors import Corrupt, Misconfigured, NotReady
 from ledger.sealing import KEY_BYTES
 
 _NONCE_BYTES: Final = 12
@@ -61,10 +61,10 @@ class Keyring(msgspec.Struct, frozen=True):
         return Wrapped(self.newest, nonce + sealed)
 
     def unwrap(self, ledger: str, key_id: str, wrapped: Wrapped) -> bytes:
-        """Return a data key. Raises `Misconfigured` without its master key, `Corrupt` if it was changed."""
+        """Return a data key. Raises `NotReady` without its master key, `Corrupt` if it was changed."""
         master = self.masters.get(wrapped.master)
         if master is None:
-            raise Misconfigured(
+            raise NotReady(
                 f"The keyring has no master key {wrapped.master}, under which the key {key_id} of a data subject is "
                 "wrapped. Nothing was opened; put it back, or use the keyring that has it."
             )

@@ -236,6 +236,22 @@ async def test_policy_sees_what_is_personal_and_its_reasons_are_sealed(door):
     assert (tried["looked_at"], tried["differing"]) == (2, 1)
 
 
+async def test_a_verdict_that_is_given_at_once_is_sealed_as_well(dsn, keyring):
+    cedar = f"""
+        @id("P-1") permit(principal, action, resource);
+        @id("P-2") @description("no mail to {MAIL}") forbid(principal, action in Action::"crm.update", resource)
+        when {{ context.params.mail == "{MAIL}" }};
+    """
+    async with doorway(dsn, None, Customers(facts=False), keyring=keyring) as door:
+        await door.post("/v1/policies", {"cedar": cedar, "activate": True})
+        agent = await door.grant("payment-specialist", "crm.*")
+        _, shown, _ = await agent.submit(update())
+        recorded = (await door.get(f"/v1/intents/{shown['id']}/events"))[1]["items"]
+    assert any(MAIL in reason for reason in shown["decision"]["reasons"])
+    assert [one["type"] for one in recorded] == ["IntentSubmitted", "PolicyEvaluated"]
+    assert told(json.dumps(recorded)) == []
+
+
 async def test_what_people_write_about_an_intent_is_sealed_too(door):
     _, shown, _ = await door.submit(update())
     _, undone, _ = await door.post(f"/v1/intents/{shown['id']}/undo", {"reason": f"{NAME} ({MAIL}) complained"})

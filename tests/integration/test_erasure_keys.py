@@ -9,7 +9,7 @@ from doorway import doorway, eventually
 from personal_world import CUSTOMER, MAIL, PLAIN, Customers, update
 
 from gateway.keyring_file import KeyringFile
-from ledger.errors import Misconfigured
+from ledger.errors import Misconfigured, NotReady
 from ledger.log_keeper import Keeper
 from ledger.log_keys import read_keys
 from ledger.log_verify import verify_log
@@ -48,7 +48,7 @@ async def test_master_keys_rotate_while_it_runs_and_what_old_copies_hold_opens_n
     assert await mail_of(door, shown["id"]) == MAIL
     _, again, _ = await door.submit(update())
     assert await mail_of(door, again["id"]) == MAIL
-    with pytest.raises(Misconfigured):
+    with pytest.raises(NotReady):
         keyring().unwrap(
             "main", copy["key_id"], type("Copy", (), {"master": copy["master"], "wrapped": copy["wrapped"]})
         )
@@ -70,13 +70,13 @@ async def test_a_key_that_comes_back_with_an_old_copy_is_destroyed_again_at_the_
 
 async def test_a_ledger_is_bound_to_one_keyring_and_a_lost_one_is_not_replaced(door, tmp_path):
     other = KeyringFile(tmp_path / "other.keyring", os.urandom)
-    other.ensure(make=True)
+    other.ensure(needed=False)
     keys = StoredSubjectKeys(door.service.pool, "main", other, os.urandom)
     with pytest.raises(Misconfigured, match="another keyring"):
         await keys.start()
     assert await keys.bound()
     with pytest.raises(Misconfigured, match="restore it"):
-        KeyringFile(tmp_path / "lost.keyring", os.urandom).ensure(make=not await keys.bound())
+        KeyringFile(tmp_path / "lost.keyring", os.urandom).ensure(needed=await keys.bound())
 
 
 async def test_a_process_without_a_keyring_takes_nothing_personal(dsn):

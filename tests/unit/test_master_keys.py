@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from gateway.keyring_file import KeyringFile
-from ledger.errors import Corrupt, Misconfigured
+from ledger.errors import Corrupt, Misconfigured, NotReady
 from ledger.master_keys import new_keyring, parse_keyring
 
 _numbers = itertools.count(1)
@@ -29,7 +29,7 @@ def test_what_an_older_master_key_wrapped_opens_after_a_rotation_and_not_once_th
     rotated = old.rotated(entropy)
     assert rotated.unwrap("main", "k1", wrapped) == b"s" * 32
     assert rotated.wrap("main", "k1", b"s" * 32, entropy).master == rotated.newest != old.newest
-    with pytest.raises(Misconfigured, match="has no master key"):
+    with pytest.raises(NotReady, match="has no master key"):
         rotated.without_old().unwrap("main", "k1", wrapped)
     assert rotated.without_old().mark("main", "88") == old.mark("main", "88")
 
@@ -57,12 +57,13 @@ def test_what_is_no_keyring_is_refused_without_showing_it(text):
 def test_a_file_is_made_once_for_its_owner_only_and_read_again_when_it_changes(tmp_path):
     path = tmp_path / "personal.keyring"
     file = KeyringFile(path, entropy)
+    assert not KeyringFile(path).ensure(needed=False)
     with pytest.raises(Misconfigured, match="cannot be read"):
-        file.ensure(make=False)
-    file.ensure(make=True)
+        file.ensure(needed=True)
+    assert file.ensure(needed=False)
     made = file()
     assert path.stat().st_mode & 0o777 == 0o600
-    KeyringFile(path, entropy).ensure(make=True)
+    assert KeyringFile(path, entropy).ensure(needed=False)
     assert file() == made
     KeyringFile(path, entropy).replace(made.rotated(entropy))
     assert file().newest != made.newest
