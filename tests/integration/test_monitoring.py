@@ -19,6 +19,7 @@ from pydantic import SecretStr
 import gateway
 from gateway.app import serve
 from gateway.settings import Settings
+from ledger.events import EVENT_TYPES
 
 MONITORING = Path(gateway.__file__).parent / "monitoring"
 NAMES = re.compile(r"\b(?:intentledger|process)_[a-z0-9_]+\b")
@@ -98,6 +99,13 @@ async def test_promtool_accepts_the_alert_rules_and_their_tests_pass():
     for command in (("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")):
         code, said = await run(program("promtool"), *command)
         assert code == 0, said
+
+
+def test_every_event_that_rules_and_dashboard_count_is_one():
+    texts = (*queries(), (MONITORING / "alerts.yml").read_text())
+    types = {name for text in texts for name in re.findall(r'type="(\w+)"', text)}
+    assert len(types) > 10
+    assert types <= EVENT_TYPES.keys()
 
 
 async def test_prometheus_understands_every_query_of_the_dashboard(tmp_path):
