@@ -114,7 +114,7 @@ async def _export(
     from gateway.database import database  # noqa: PLC0415
     from ledger.database import connection, open_pool  # noqa: PLC0415
     from projections.audit_export import Form, written  # noqa: PLC0415
-    from projections.audit_search import audit_position, list_audit, span_of  # noqa: PLC0415
+    from projections.audit_search import list_audit, moment, span_of  # noqa: PLC0415
 
     ledger, entries = settings.ledger, 0
     async with AsyncExitStack() as parts:
@@ -122,8 +122,7 @@ async def _export(
         pool = await open_pool(dsn, 1)
         parts.push_async_callback(pool.close)
         reader = await parts.enter_async_context(connection(pool))
-        await parts.enter_async_context(reader.transaction(isolation="repeatable_read", readonly=True))
-        position = await audit_position(reader, ledger)
+        position = await parts.enter_async_context(moment(reader, ledger))
         span = await span_of(reader, ledger, wanted)
         show = parts.enter_context(progress(quiet=quiet, what="positions"))
 

@@ -6,6 +6,8 @@ by segment of the ledger, at most AUDIT_SEGMENTS of them, and at most AUDIT_PAGE
 page may be shorter than was asked for, or empty, and there still is a next one; only a missing `next` is the end.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +26,7 @@ _BOUNDS: Final = sql.query("views.audit_bounds")
 _ALL: Final = sql.query("views.audit_all")
 _FOUND: Final = sql.query("views.audit_found")
 _POSITION: Final = sql.query("views.position")
+_HELD: Final = sql.query("views.audit_held")
 _ENTRIES: Final = sql.query("views.audit_entries")
 _SEGMENT_BITS: Final = 15  # as in the index
 
@@ -92,9 +95,12 @@ async def span_of(connection: "Connection", ledger: str, wanted: AuditFilter, af
     return Span(bounds["oldest"], bounds["newest"] if after is None else min(bounds["newest"], after - 1))
 
 
-async def audit_position(connection: "Connection", ledger: str) -> int:
-    """Return how far the audit has come."""
-    return await connection.fetchval(_POSITION, ledger, "audit") or 0
+@asynccontextmanager
+async def moment(connection: "Connection", ledger: str) -> AsyncIterator[int]:
+    """Hold the audit as it is now, however slowly it is read; yields how far it has come."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute(_HELD)
+        yield await connection.fetchval(_POSITION, ledger, "audit") or 0
 
 
 async def _found(

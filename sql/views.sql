@@ -199,6 +199,10 @@ join intent_ledger.events as event
     and event.version <= wanted.version
 order by event.stream, event.version;
 
+-- name: audit_held
+-- An export waits for whoever takes it, between statements.
+set local idle_in_transaction_session_timeout = 0;
+
 -- name: audit_bounds
 -- The positions that two times stand for: times never go back while positions go on.
 select

@@ -10,7 +10,7 @@ from views import everything, folded, make, write
 
 from projections import audit_search
 from projections.audit import AUDIT
-from projections.audit_search import AuditFilter, list_audit
+from projections.audit_search import AuditFilter, list_audit, moment
 
 APART = 3_001  # positions between two events: the ledger has some ninety segments
 
@@ -143,6 +143,16 @@ async def test_a_page_stays_short_where_its_entries_carry_too_much(connection, w
 async def test_another_ledger_has_its_own_entries_only(connection):
     assert await pages(connection, AuditFilter(kind="intent"), 100, "other") == ([], 1)
     assert await pages(connection, AuditFilter(), 100, "other") == ([], 1)
+
+
+async def test_an_export_sees_one_moment_however_slowly_it_is_taken(connection, pool, entries):
+    async with moment(connection, "main") as position:
+        assert position >= entries[0].position
+        assert await connection.fetchval("show idle_in_transaction_session_timeout") == "0"
+        async with pool.acquire() as other:
+            await other.execute("delete from intent_ledger.audit")
+        assert await pages(connection, AuditFilter(), 500) == (entries, 1)
+    assert await pages(connection, AuditFilter(), 500) == ([], 1)
 
 
 async def test_what_was_asked_for_by_terms_is_found_through_their_index(connection):
