@@ -3,7 +3,8 @@
 catching_up   an old ledger whose events have no log yet: events per second, microseconds of this process for each
 appending     64 waiters append one event each, with the keeper beside them and without, in turn: events per second,
               microseconds of this process for each event, and what the keeper adds to them
-lag           meanwhile: how long the newest event was without a published checkpoint, and how many events were
+lag           meanwhile: how long after its append an event was covered by the checkpoint in the directory, and how
+              many events were not
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 import uvloop
 
 from ledger import events as e
+from ledger.checkpoint import parse_checkpoint
 from ledger.database import open_pool
 from ledger.log_directory import Directory
 from ledger.log_keeper import Keeper
@@ -32,20 +34,22 @@ EVENT = e.ActionDone(action="refund", result={"id": "re_1Mx", "status": "succeed
 _streams = count(1)
 
 
-async def append(store: PostgresStore, events: int = 1) -> None:
+async def append(store: PostgresStore, events: int = 1) -> int:
     written = await store.append(Append(stream=f"s/{next(_streams)}", expected_version=0, events=(EVENT,) * events))
     if not isinstance(written, Appended):
         raise TypeError(f"Not appended: {written}")
+    return written.recorded[-1].position
 
 
-async def for_a_while(store: PostgresStore, seconds: float) -> tuple[float, float]:
-    """Append from many waiters; return events per second, and microseconds of CPU of this process for each."""
+async def for_a_while(store: PostgresStore, seconds: float, appended: dict[int, float]) -> tuple[float, float]:
+    """Append from many waiters, and note when; return events per second, and microseconds of CPU for each."""
     done, until = 0, time.perf_counter() + seconds
 
     async def wait_in_turn() -> None:
         nonlocal done
         while time.perf_counter() < until:
-            await append(store)
+            position = await append(store)
+            appended[position] = time.perf_counter()
             done += 1
 
     cpu, began = time.process_time(), time.perf_counter()
@@ -70,26 +74,39 @@ async def catching_up(pool, home: Path, events: int) -> dict[str, float]:
     return {"events": events, "events_per_second": events / seconds, "microseconds_each": used / events * 1e6}
 
 
-async def watched(keeper: Keeper, seen: list[tuple[float, int]]) -> None:
+async def watched(directory: Directory, appended: dict[int, float], seen: list[tuple[float, int]]) -> None:
+    """Look at what is published, and see when each event was covered."""
+    covered = published(directory)
     while True:
-        seen.append((keeper.behind_seconds, keeper.uncovered))
+        size, now = published(directory), time.perf_counter()
+        waiting = max(appended, default=size) - size
+        seen += [(now - appended[one], waiting) for one in range(covered + 1, size + 1) if one in appended]
+        covered = size
         await asyncio.sleep(0.005)
+
+
+def published(directory: Directory) -> int:
+    note = directory.read()
+    return 0 if note is None else parse_checkpoint(note.text).size
 
 
 async def appending(pool, home: Path, rounds: int, seconds: float) -> dict[str, object]:
     store = PostgresStore(pool, "live")
     await store.start()
     without, beside, seen = [], [], []
-    await for_a_while(store, 1.0)
+    directory = Directory(home / "live")
+    await for_a_while(store, 1.0, {})
     for _ in range(rounds):
-        without.append(await for_a_while(store, seconds))
-        keeper = Keeper(pool, "live", "bench/live", home / "live.key", [Directory(home / "live")])
+        without.append(await for_a_while(store, seconds, {}))
+        keeper = Keeper(pool, "live", "bench/live", home / "live.key", [directory])
         await keeper.open(os.urandom)
         await keeper.start()
-        while keeper.uncovered:  # noqa: ASYNC110
+        while published(directory) < await store.head():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-        watching = asyncio.create_task(watched(keeper, seen))
-        beside.append(await for_a_while(store, seconds))
+        beside.append(await for_a_while(store, seconds, {}))
+        appended: dict[int, float] = {}
+        watching = asyncio.create_task(watched(directory, appended, seen))  # which costs more than the keeper
+        await for_a_while(store, seconds, appended)
         watching.cancel()
         await keeper.stop()
     await store.stop()

@@ -6,17 +6,20 @@ import os
 from datetime import UTC, datetime
 from uuid import uuid4
 
+import asyncpg
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from doorway import doorway, eventually, intent
 from servers.moto import moto, somebody_else
 
+from gateway.app import serve
 from gateway.log_keeping import LogKeeping
 from gateway.log_objects import Objects, new_bucket
 from gateway.log_settings import LogSettings, ObjectsPlace, WitnessPlace
 from gateway.log_witness import Witness as LogWitness
 from gateway.log_witness import new_session
+from gateway.settings import load
 from gateway.witness import Witness, logs_of, witnessing
 from gateway.witness_shelf import shelf
 from ledger import bounds, merkle
@@ -330,3 +333,25 @@ async def refusals(door, head):
 
 def binary(text):
     return base64.b64decode(text, validate=True)
+
+
+async def test_serve_keeps_the_log_and_refuses_a_ledger_that_was_put_back(dsn, tmp_path):
+    settings = load(
+        {"INTENTLEDGER_DSN": dsn, "INTENTLEDGER_DATA": str(tmp_path / "data"), "INTENTLEDGER_PORT": "0"}, tmp_path
+    )
+    file, stop = tmp_path / "data" / "log" / "main" / "checkpoint", asyncio.Event()
+    await asyncio.wait_for(serve(settings, stop=stop, opened=lambda _: stop.set()), 30)
+    assert parse_checkpoint(parse_note(file.read_text()).text).size >= 1, "the operator's grant is covered"
+    owner = await asyncpg.connect(dsn)
+    await owner.execute("alter table intent_ledger.events disable trigger all")
+    await owner.execute("delete from intent_ledger.events")
+    for table_name in ("log_tiles", "log_checkpoints", "heads", "grants"):
+        await owner.execute(f"delete from intent_ledger.{table_name}")
+    await owner.close()
+    opened = []
+    with pytest.raises(Corrupt, match="ends at position 0"):
+        await asyncio.wait_for(serve(settings, stop=asyncio.Event(), opened=opened.append), 30)
+    assert opened == []
+    owner = await asyncpg.connect(dsn)
+    assert await owner.fetchval("select count(*) from intent_ledger.events") == 0, "nothing was appended to it"
+    await owner.close()
