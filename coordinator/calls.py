@@ -21,7 +21,7 @@ from coordinator.places import AdapterStanding, Places
 from coordinator.seals import Seals
 from coordinator.undecided import deadline
 from ledger import bounds
-from ledger.errors import AdapterError, Erased, InDoubt
+from ledger.errors import AdapterError, Erased, InDoubt, Unavailable
 from ledger.ids import action_key
 from ledger.intent_seal import IntentSeal, is_personal
 from ledger.intents import JSON, Guarantee, Verb
@@ -91,7 +91,11 @@ class Calls:
         """
         if not invocations:
             return []
-        seal = await self._seals.of(state) if is_personal(state.submitted) else None
+        try:
+            seal = await self._seals.of(state) if is_personal(state.submitted) else None
+        except Unavailable as error:  # what was announced has not left, and need not end in doubt
+            again_at = self._store.now() + timedelta(seconds=bounds.BUSY_SECONDS)
+            return [NotSent(error.message, again_at) for _ in invocations]
         now = self._store.now()
         return await self._answers([self._sending(one, state, lease, now, seal) for one in invocations], lease)
 

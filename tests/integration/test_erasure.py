@@ -1,5 +1,7 @@
 """Personal data are sealed wherever they rest, opened at the door, and gone once their subject is erased."""
 
+import asyncio
+import itertools
 import json
 import os
 from urllib.parse import quote
@@ -9,6 +11,7 @@ from doorway import doorway, eventually
 from personal_world import CUSTOMER, MAIL, NAME, PLAIN, Customers, update
 
 from gateway.keyring_file import KeyringFile
+from ledger.intents import Guarantee
 from ledger.sealing import ERASED, MARK
 
 TABLES = (
@@ -73,7 +76,7 @@ async def erase(door, subject=CUSTOMER, **more):
     )
 
 
-async def test_what_is_personal_rests_sealed_is_opened_at_the_door_and_gone_once_erased(door, crm):
+async def test_what_is_personal_rests_sealed_is_opened_at_the_door_and_gone_once_erased(door, crm, capfd):
     status, shown, _ = await door.submit(update())
     assert (status, shown["phase"]) == (200, "committed")
     action = shown["actions"][0]
@@ -105,6 +108,7 @@ async def test_what_is_personal_rests_sealed_is_opened_at_the_door_and_gone_once
     after = await everything_shown(door, shown["id"])
     assert {path: told(text) for path, text in after.items() if told(text)} == {}
     assert told(await dump(door)) == []
+    assert told("".join(capfd.readouterr())) == []  # nor in the logs
     _, seen, _ = await door.get(f"/v1/intents/{shown['id']}")
     assert seen["actions"][0]["params"] == {
         "customer": ERASED, "mail": ERASED, "set": {"phone": ERASED, "level": 4}, "note": f"for {ERASED} at {ERASED}"
@@ -295,6 +299,39 @@ async def test_a_decided_intent_of_an_erased_subject_asks_for_a_person_and_ends_
     )
     assert (await eventually(lambda: _phase(door, shown["id"], "committed")))["actions"][0]["step"] == "done"
     assert len(crm.seen) == sent
+
+
+async def test_what_was_done_for_somebody_erased_is_undone_by_a_person_s_hand(door, crm):
+    _, shown, _ = await door.submit(update())
+    await erase(door)
+    sent = len(crm.seen)
+    await door.post(f"/v1/intents/{shown['id']}/undo", {"reason": "wrong"})
+    asks = await eventually(lambda: _asks(door, shown["id"]))
+    assert (asks["phase"], asks["attention"]["action"]) == ("compensating", "crm")
+    await door.post(f"/v1/intents/{shown['id']}/resolve", {"action": "crm", "outcome": "applied", "note": "by hand"})
+    await eventually(lambda: _phase(door, shown["id"], "compensated"))
+    assert len(crm.seen) == sent
+
+
+async def test_keys_that_cannot_be_read_leave_an_announced_call_unsent_and_not_in_doubt(dsn, keyring):
+    crm = Customers(Guarantee.BLIND, facts=False)
+    async with doorway(dsn, None, crm, keyring=keyring) as door:
+        keys, aside = door.service.subject_keys, keyring.path.with_name("aside")
+        living, reads = keys.living, itertools.count(1)
+
+        async def away(ids):
+            if next(reads) == 4:  # as the run begins, for prepare, for the decision, and for the commit
+                keyring.path.rename(aside)
+                asyncio.get_running_loop().call_later(0.3, aside.rename, keyring.path)
+            return await living(ids)
+
+        keys.living = away
+        _, shown, _ = await door.submit(update())
+        assert (shown["phase"], shown["actions"][0]["attempts"]) == ("committed", 1)
+        recorded = (await door.get(f"/v1/intents/{shown['id']}/events"))[1]["items"]
+    types = [one["type"] for one in recorded]
+    assert "CallDeferred" in types[types.index("CommitAttempted") :]
+    assert "CommitInDoubt" not in types
 
 
 async def _asks(door, intent):
