@@ -17,7 +17,7 @@ class ShownWindow(Shown, frozen=True):
     minutes: int
     count: int
     expected: float | None
-    limit: int
+    limit: int | None
 
 
 class ShownMoney(Shown, frozen=True):

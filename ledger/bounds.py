@@ -226,7 +226,7 @@ LOG_KEYS: Final = 16  # in one file: those that sign, and those that did
 # What the watch over behaviour takes for granted. Changing one of these, or the model, raises the revision of the view.
 BEHAVIOUR_COUNT_MIN: Final = 10  # fewer in a window are never odd: somebody tries something out
 BEHAVIOUR_QUIET_MINUTES: Final = 60  # what goes on is told once an hour
-BEHAVIOUR_CAPS: Final = (100, 300, 600, 1_200)  # in 1, 5, 15, 60 minutes, for whom nobody knows yet: a busy agent's
+BEHAVIOUR_CAPS: Final = (120, 400, 800, 1_600)  # in 1, 5, 15, 60 minutes, for whom nobody knows yet: a busy agent's
 BEHAVIOUR_DENIED_CAPS: Final = (10, 15, 20, 30)  # the same for attempts that were denied
 BEHAVIOUR_AMOUNTS_MIN: Final = 30  # amounts, before any of them can be odd
 BEHAVIOUR_USES_MIN: Final = 200  # actions of an agent, before its first use of an operation is odd,

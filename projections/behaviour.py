@@ -205,7 +205,7 @@ def _decode(kind: type[Any], state: str) -> Any:
 def _habit(habits: Habits, operation: str, minute: int) -> Habit:
     habit = habits.get(operation)
     if not isinstance(habit, Habit):
-        habit = habits[operation] = begin(minute, operation)
+        habit = habits[operation] = begin(minute)
     return habit
 
 

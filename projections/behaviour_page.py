@@ -10,7 +10,7 @@ import msgspec
 
 import sql
 from projections.behaviour import BehaviourRow, opened
-from projections.counts import WINDOWS
+from projections.counts import WINDOWS, week_hour
 from projections.habits import Answers, Finding, Habit
 from projections.table import as_row
 
@@ -22,12 +22,12 @@ _FOUND: Final = sql.query("behaviour.found")
 
 
 class Window(msgspec.Struct, frozen=True):
-    """How much there was in the last minutes; None: too long ago to be compared."""
+    """How much there was in the last minutes; `expected` and `limit` are those of its own past."""
 
     minutes: int
     count: int
     expected: float | None  # None: nobody knows yet
-    limit: int
+    limit: int | None
 
 
 class Money(msgspec.Struct, frozen=True):
@@ -164,12 +164,16 @@ def _cursor(row: BehaviourRow) -> str:
 
 def _windows(habit: Habit) -> tuple[Window, ...]:
     series = habit.series
+    limits, expected = series.limits, series.expected
+    if series.knows and not limits:  # nothing came near them, so nobody has asked
+        hour = week_hour(series.counter.minute)
+        limits, expected = series.normal.limits(hour), series.normal.mean(hour)
     return tuple(
         Window(
             minutes=minutes,
             count=series.counter.within(minutes),
-            expected=series.expected * minutes / 60_000 if series.expected else None,
-            limit=series.limits[place],
+            expected=expected * minutes / 60_000 if expected else None,
+            limit=limits[place] if limits else None,
         )
         for place, minutes in enumerate(WINDOWS)
     )

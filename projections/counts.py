@@ -1,11 +1,11 @@
 """How often something happens, against how often it normally does at that hour of the week. Pure, in whole numbers.
 
 A series counts what happens each minute and remembers, for each hour of the week (UTC), how much there was in the
-hours like it. While an hour runs, the last 1, 5, 15 and 60 minutes are compared with limits that were computed when it
-began, so that an event costs a few additions. A limit is the smallest count that a negative binomial distribution with
-the expected mean reaches with a probability of at most e^-20, by Chernoff's bound (P(X >= c) <= inf E[e^tX] / e^tc):
+hours like it. While an hour runs, the last 1, 5, 15 and 60 minutes are compared with limits that are computed once for
+it, so that an event costs a few additions. A limit is the smallest count that a negative binomial distribution with
+the expected mean reaches with a probability of at most e^-22, by Chernoff's bound (P(X >= c) <= inf E[e^tX] / e^tc):
 
-    c ln(c / m) - (c + r) ln((c + r) / (m + r)) >= 20
+    c ln(c / m) - (c + r) ln((c + r) / (m + r)) >= 22
 
 `r`, the dispersion, is learned from how far the past was from what had been expected of it, for each length of window:
 whatever the model does not know (bursts, holidays, a bad guess of the mean) makes the limits wider by itself.
@@ -17,6 +17,7 @@ machine.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Final
 
 import msgspec
@@ -26,24 +27,25 @@ from projections.logarithm import UNIT, ln
 
 WINDOWS: Final = (1, 5, 15, 60)  # minutes
 HOURS: Final = 168  # of a week
-_EVIDENCE: Final = 20 * UNIT  # e^-20: once in some thousand years of windows, if all else were right
+_EVIDENCE: Final = 22 * UNIT  # e^-22: never, if all else were right, which it is not
 _PRIOR_BLOCKS: Final = 20  # how many windows it takes to trust the learned dispersion as much as r = 1
 _DISPERSION: Final = (300, 50_000)  # thousandths: r is held between these
-_HOURS_KEPT: Final = 12  # like hours; then they count two thirds, so that what is older fades
+_HOURS_KEPT: Final = 12  # of each hour of the week; beyond them a third is forgotten, so that what is older fades
 
 
 class Normal(msgspec.Struct):
     """What is normal at each hour of the week."""
 
     counts: list[int] = msgspec.field(default_factory=lambda: [0] * HOURS)
-    hours: list[int] = msgspec.field(default_factory=lambda: [0] * HOURS)  # how many are in `counts`
+    steps: list[int] = msgspec.field(default_factory=lambda: [0] * HOURS)  # of `hours`, from one to the next
+    observed_hours: int = 0  # as far as it remembers
     squares: list[int] = msgspec.field(default_factory=lambda: [0] * len(WINDOWS))  # of what was expected, x 10^6
     surplus: list[int] = msgspec.field(default_factory=lambda: [0] * len(WINDOWS))  # of the variance over the mean's
 
     @property
-    def observed_hours(self) -> int:
-        """Return for how many hours it has watched, as far as it remembers."""
-        return sum(self.hours)
+    def hours(self) -> list[int]:
+        """Return how many hours are in `counts`, for each hour of the week."""
+        return list(accumulate(self.steps))
 
     def mean(self, hour: int) -> int:
         """Return how much is expected within an hour, in thousandths; `hour` is one of the week's, from 0.
@@ -51,11 +53,11 @@ class Normal(msgspec.Struct):
         Hours beside it count half, and the same hour of other days as one hour together; and never less than a fifth
         of the mean of all hours, or half an event.
         """
-        before, after = hour - 1, (hour + 1) % HOURS
+        before, after, hours = hour - 1, (hour + 1) % HOURS, self.hours
         near = 2 * self.counts[hour] + self.counts[before] + self.counts[after]
-        hours = 2 * self.hours[hour] + self.hours[before] + self.hours[after]
-        same, days = sum(self.counts[hour % 24 :: 24]), max(sum(self.hours[hour % 24 :: 24]), 1)
-        own = 1000 * (near * days + 2 * same) // (days * (hours + 2))
+        count = 2 * hours[hour] + hours[before] + hours[after]
+        same, days = sum(self.counts[hour % 24 :: 24]), max(sum(hours[hour % 24 :: 24]), 1)
+        own = 1000 * (near * days + 2 * same) // (days * (count + 2))
         everywhere = 1000 * sum(self.counts) // max(self.observed_hours, 1)
         return max(own, everywhere // 5, 500)
 
@@ -73,25 +75,62 @@ class Normal(msgspec.Struct):
         return [_limit(one, self.dispersion(place, one)) for place, one in enumerate(means)]
 
     def learn(self, hour: int, minutes: Sequence[int], limits: Sequence[int], *, odd: bool = False) -> None:
-        """Take in an hour that is over, minute by minute; `limits` were its own. An odd hour widens no limit."""
+        """Take in an hour that is over, minute by minute; `limits` were its own (none: it came nowhere near them).
+
+        An odd hour widens no limit.
+        """
         if not odd:
             self._learn_spread(hour, minutes, limits)
-        if self.hours[hour] >= _HOURS_KEPT:
-            self.counts[hour] = self.counts[hour] * 2 // 3
-            self.hours[hour] = self.hours[hour] * 2 // 3
-        self.counts[hour] += min(sum(minutes), limits[-1])
-        self.hours[hour] += 1
+        counted = sum(minutes)
+        self.counts[hour] += min(counted, limits[-1]) if limits else counted
+        self._observe(hour, 1)
+
+    def skip(self, first: int, count: int) -> None:
+        """Take in so many hours without an event at once; the first of them is at this hour of the week."""
+        weeks, rest = divmod(count, HOURS)
+        hours, until = self.hours, first + rest
+        counted = weeks * sum(self.counts) + sum(self.counts[first:until]) + sum(self.counts[: max(until - HOURS, 0)])
+        observed = weeks * self.observed_hours + sum(hours[first:until]) + sum(hours[: max(until - HOURS, 0)])
+        mean = max(1000 * counted // max(observed, 1), 500)
+        for place, width in enumerate(WINDOWS):
+            each, blocks = mean * width // 60, count * 60 // width
+            self.squares[place] += blocks * each * each
+            self.surplus[place] += blocks * (each * each - 1000 * each)
+        self._observe(first, count)
 
     def _learn_spread(self, hour: int, minutes: Sequence[int], limits: Sequence[int]) -> None:
         expected = self.mean(hour)
+        filled = [(minute, count) for minute, count in enumerate(minutes) if count]
         for place, width in enumerate(WINDOWS):
-            mean = expected * width // 60
-            blocks = [min(sum(minutes[at : at + width]), limits[place]) for at in range(0, 60, width)]
-            self.squares[place] += mean * mean * len(blocks)
-            self.surplus[place] += sum((1000 * count - mean) ** 2 - 1000 * mean for count in blocks)
-        if hour == 0:
-            self.squares = [value * 3 // 4 for value in self.squares]
-            self.surplus = [value * 3 // 4 for value in self.surplus]
+            mean, blocks = expected * width // 60, 60 // width
+            sums: dict[int, int] = {}
+            for minute, count in filled:
+                sums[minute // width] = sums.get(minute // width, 0) + count
+            squared = blocks * mean * mean  # as if every block were empty; then those that are not
+            self.squares[place] += squared
+            self.surplus[place] += squared - blocks * 1000 * mean
+            for count in sums.values():
+                over = 1000 * (min(count, limits[place]) if limits else count) - mean
+                self.surplus[place] += over * over - mean * mean
+
+    def _observe(self, first: int, count: int) -> None:
+        """Have watched so many hours more, and forget a third where that is more than _HOURS_KEPT of each."""
+        weeks, rest = divmod(count, HOURS)
+        self.steps[0] += weeks
+        self.steps[first] += rest > 0
+        until = first + rest
+        if until > HOURS:
+            self.steps[0] += 1
+        if rest and until != HOURS:
+            self.steps[until % HOURS] -= 1
+        self.observed_hours += count
+        while self.observed_hours > _HOURS_KEPT * HOURS:
+            hours = [value * 2 // 3 for value in self.hours]
+            self.steps = [value - before for value, before in zip(hours, [0, *hours], strict=False)]
+            self.observed_hours = sum(hours)
+            self.counts = [value * 2 // 3 for value in self.counts]
+            self.squares = [value * 2 // 3 for value in self.squares]
+            self.surplus = [value * 2 // 3 for value in self.surplus]
 
 
 class Counter(msgspec.Struct):
@@ -128,14 +167,23 @@ class Found(msgspec.Struct, frozen=True):
     limit: int
 
 
+class Hour(msgspec.Struct, frozen=True):
+    """An hour that is over, and how many without an event came after it."""
+
+    hour: int  # of the week
+    minutes: list[int]
+    limits: list[int]
+    empty: int
+
+
 class Series(msgspec.Struct):
     """Something that is counted, and its normal."""
 
     counter: Counter
     since: int  # the minute of the first event
     normal: Normal
-    limits: list[int]  # of this hour
-    expected: int  # in this hour, thousandths
+    limits: list[int] = msgspec.field(default_factory=list)  # of this hour; none as long as nothing comes near them
+    expected: int = 0  # in this hour, thousandths; 0: nobody knows
     odd: bool = False  # something was found in this hour
     quiet_until: int = 0  # the minute until which what goes on is not told again
 
@@ -144,40 +192,33 @@ class Series(msgspec.Struct):
         """Tell whether it has watched for a week, and can be judged by its own past."""
         return self.normal.observed_hours >= HOURS
 
-    def due(self, minute: int) -> bool:
-        """Tell whether an hour has ended since the last event."""
-        return minute // 60 != self.counter.minute // 60
+    def close_hour(self, minute: int) -> Hour | None:
+        """Learn the hour that has ended before this minute, and those without an event since; None if none has."""
+        hours = minute // 60 - self.counter.minute // 60
+        if hours <= 0:
+            return None
+        ends = (self.counter.minute // 60 + 1) * 60
+        self.counter.pass_to(ends - 1)
+        hour = Hour(week_hour(ends - 1), list(self.counter.ring), self.limits, hours - 1)
+        self.normal.learn(hour.hour, hour.minutes, hour.limits, odd=self.odd)
+        if hour.empty:
+            self.normal.skip((hour.hour + 1) % HOURS, hour.empty)
+        self.counter.pass_to(minute)
+        self.limits, self.expected, self.odd = [], 0, False
+        return hour
 
-    def close_hours(self, minute: int) -> list[tuple[int, list[int]]]:
-        """Learn the hours that have ended before this minute; return them, oldest first: hour of the week, minutes.
-
-        Of a silence that is longer than two weeks only the first two are learned.
-        """
-        closed: list[tuple[int, list[int]]] = []
-        while self.due(minute):
-            ends = (self.counter.minute // 60 + 1) * 60
-            self.counter.pass_to(ends - 1)
-            hour, minutes = week_hour(ends - 1), list(self.counter.ring)
-            self.normal.learn(hour, minutes, self.limits, odd=self.odd)
-            self.odd = False
-            closed.append((hour, minutes))
-            self.counter.pass_to(ends)
-            if len(closed) >= 2 * HOURS:
-                self.counter.pass_to(minute)
-        return closed
-
-    def open_hour(self, normal: Normal | None, caps: Sequence[int]) -> None:
-        """Set the limits of the hour that has begun: by `normal`, or where nobody knows what that is, these caps."""
-        hour = week_hour(self.counter.minute)
-        if normal is None:
-            self.limits, self.expected = list(caps), 0
-        else:
-            self.limits, self.expected = normal.limits(hour), normal.mean(hour)
-
-    def count(self, minute: int) -> Found | None:
-        """Count an event of this minute, whose hour is open; return the shortest window that is beyond its limit."""
+    def count(self, minute: int) -> bool:
+        """Count an event of this minute, whose hour is open; tell whether there are enough of them to be judged."""
         self.counter.pass_to(minute)
         self.counter.ring[minute % 60] += 1
+        return sum(self.counter.ring) >= bounds.BEHAVIOUR_COUNT_MIN
+
+    def judge(self, minute: int, normal: Normal | None, caps: Sequence[int]) -> Found | None:
+        """Return the shortest window that is beyond its limit, by `normal`, or by caps where nobody knows that."""
+        if not self.limits:
+            hour = week_hour(minute)
+            self.limits = list(caps) if normal is None else normal.limits(hour)
+            self.expected = 0 if normal is None else normal.mean(hour)
         for place, minutes in enumerate(WINDOWS):
             count = self.counter.within(minutes)
             if count > self.limits[place]:
@@ -189,9 +230,9 @@ class Series(msgspec.Struct):
         return None
 
 
-def series(minute: int, caps: Sequence[int]) -> Series:
+def series(minute: int) -> Series:
     """Begin a series with its first event, which is still to be counted."""
-    return Series(Counter(minute), minute, Normal(), list(caps), 0)
+    return Series(Counter(minute), minute, Normal())
 
 
 def week_hour(minute: int) -> int:

@@ -17,7 +17,7 @@ import msgspec
 from ledger import bounds
 from ledger.intents import Value
 from projections.amounts import Amounts, Larger, logarithm_of
-from projections.counts import Found, Normal, Series, series
+from projections.counts import HOURS, Found, Normal, Series, series
 
 Kind = Literal["count", "amount", "operation", "target", "denied", "approver"]
 DENIED: Final = "denied"  # stands where an operation's name does, which always has a dot
@@ -79,9 +79,9 @@ class Answers(msgspec.Struct):
         return None
 
 
-def begin(minute: int, operation: str) -> Habit:
+def begin(minute: int) -> Habit:
     """Begin a habit with the minute of its first event."""
-    return Habit(series(minute, caps(operation)))
+    return Habit(series(minute))
 
 
 def caps(operation: str) -> tuple[int, ...]:
@@ -90,16 +90,17 @@ def caps(operation: str) -> tuple[int, ...]:
 
 
 def count(habit: Habit, role: Habit | None, operation: str, minute: int) -> dict[str, Any] | None:
-    """Count an event; the hours that have ended are learned, by the role too. Return what is odd about it."""
-    minute = max(minute, habit.series.counter.minute)  # a ledger's time never goes back; if it did, nothing would end
-    if habit.series.due(minute) or not habit.uses:
-        limits = habit.series.limits
-        for hour, minutes in habit.series.close_hours(minute):
-            if role is not None:
-                role.series.normal.learn(hour, minutes, limits)
-        habit.series.open_hour(_judging(habit, role), caps(operation))
+    """Count an event; hours that have ended are learned, by the role too. Return what is odd about it."""
+    minute = max(minute, habit.series.counter.minute)  # a ledger's time never goes back
+    ended = habit.series.close_hour(minute)
+    if ended is not None and role is not None:
+        role.series.normal.learn(ended.hour, ended.minutes, ended.limits)
+        if ended.empty:
+            role.series.normal.skip((ended.hour + 1) % HOURS, ended.empty)
     habit.uses += 1
-    found = habit.series.count(minute)
+    if not habit.series.count(minute):
+        return None
+    found = habit.series.judge(minute, _judging(habit, role), caps(operation))
     return _count_evidence(found) if found is not None else None
 
 

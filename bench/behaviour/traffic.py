@@ -61,7 +61,7 @@ def acts(agent: Agent, weeks: float, seed: object, change: Change | None = None)
         if minute % 1440 == 0:
             day_off = dice.random() < 0.02
         if minute % 60 == 0:
-            hour_factor = dice.gammavariate(4, 0.25) * (3.0 if dice.random() < 0.01 else 1.0)
+            hour_factor = dice.gammavariate(4, 0.25) * (2.0 if dice.random() < 0.01 else 1.0)
         quarter_factor = dice.gammavariate(2.8, 1 / 2.8)
         rate = agent.per_hour / 4 * _profile(minute, always=agent.always) * hour_factor * quarter_factor
         rate *= 0.1 if day_off else 1.0

@@ -50,7 +50,7 @@ def test_a_hundred_address_updates_an_hour_become_ten_thousand_and_are_found_wit
 def test_refunds_ten_times_as_large_are_found_within_ten_of_them():
     dice = random.Random(7)
     for spread in (0.2, 0.5, 0.8):
-        habit = begin(0, "payments.refund")
+        habit = begin(0)
         for place in range(300):
             amount = int(4_000 * (10 if place >= 290 else 1) * math.exp(dice.gauss(0, spread)))
             odd = move(habit, None, (amount, "USD"), place)
@@ -116,54 +116,65 @@ def test_what_goes_on_is_told_once_an_hour():
 
 
 def test_a_new_agent_is_judged_by_its_role_and_a_lonely_one_by_caps():
-    role, known = begin(0, "crm.update"), begin(0, "crm.update")
+    role, known = begin(0), begin(0)
     for minute in range(0, 9 * 1_440, 6):
         assert count(known, role, "crm.update", minute) is None
     now = 9 * 1_440
-    newcomer, stranger = begin(now, "crm.update"), begin(now, "crm.update")
+    newcomer, stranger = begin(now), begin(now)
     ours = next(n for n in range(1_000) if count(newcomer, role, "crm.update", now))
     caps = next(n for n in range(1_000) if count(stranger, None, "crm.update", now))
     assert ours < caps == bounds.BEHAVIOUR_CAPS[0]
 
 
 def test_a_long_silence_is_learned_and_ends():
-    habit = begin(0, "crm.update")
+    habit = begin(0)
     count(habit, None, "crm.update", 0)
     count(habit, None, "crm.update", 400 * 1_440)
     assert habit.series.counter.within(60) == 1
-    assert habit.series.normal.observed_hours <= 2 * HOURS * 2
+    assert HOURS <= habit.series.normal.observed_hours <= 12 * HOURS
+    assert habit.series.knows
+
+
+def test_a_silence_is_the_same_learned_at_once_or_hour_by_hour():
+    for first, length in ((0, 1), (160, 8), (160, 9), (167, 1), (5, 167), (5, 168), (5, 169), (3, 1_000), (0, 336)):
+        at_once, by_hour = Normal(), Normal()
+        at_once.skip(first, length)
+        for hour in range(first, first + length):
+            by_hour.learn(hour % HOURS, [0] * 60, [])
+        assert at_once.hours == by_hour.hours
+        assert at_once.observed_hours == by_hour.observed_hours == sum(at_once.hours)
 
 
 # ── amounts, operations, targets, denials, answers ───────────────────────────────────────────────────────────────
 
 
 def test_one_large_amount_among_ordinary_ones_is_nothing_odd():
-    habit = begin(0, "payments.refund")
+    habit = begin(0)
     for minute in range(400):
         assert move(habit, None, (4_000_000 if minute % 50 == 49 else 4_000 + minute, "USD"), minute) is None
 
 
 def test_currencies_are_kept_apart():
-    habit = begin(0, "payments.refund")
+    habit = begin(0)
     for minute in range(200):
         assert move(habit, None, (4_000, "USD"), minute) is None
         assert move(habit, None, (600_000, "JPY"), minute) is None
 
 
 def test_an_operation_never_used_before_is_odd_unless_the_role_uses_it():
-    habits = {"crm.update": begin(0, "crm.update")}
+    habits = {"crm.update": begin(0)}
     habits["crm.update"].uses = bounds.BEHAVIOUR_USES_MIN
     later = bounds.BEHAVIOUR_AGE_MINUTES
     assert first_use(habits, None, later) is not None
     assert first_use(habits, None, later - 1) is None, "it is too new"
-    role = begin(0, "payments.payout")
+    role = begin(0)
     assert first_use(habits, role, later) is not None
     role.uses = bounds.BEHAVIOUR_ROLE_USES
     assert first_use(habits, role, later) is None
 
 
 def test_a_new_target_is_odd_for_who_reaches_few_and_not_for_who_reaches_anybody():
-    few, many = begin(0, "clusters.delete"), begin(0, "crm.update")
+    few, many = begin(0), begin(0)
     for n in range(2 * bounds.BEHAVIOUR_TARGET_USES):
         assert reach(few, f"cluster {n % 5}") is None
         assert reach(many, f"customer {n}") is None
