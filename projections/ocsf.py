@@ -1,8 +1,8 @@
 """An audit entry as an event of the Open Cybersecurity Schema Framework: API Activity (6003), OCSF 1.8.0. Pure.
 
 What the entry says goes to the attribute that means it; what OCSF has no attribute for stands in `unmapped` under the
-name that it has in `GET /v1/audit`. `docs/audit.md` has the table. `metadata.uid` names one state of one entry: one that
-has come out differently since is another OCSF event of the same `metadata.sequence`.
+name that it has in `GET /v1/audit`. `docs/audit.md` has the table. `metadata.uid` names one state of one entry: if it
+comes out differently later, that is another OCSF event of the same `metadata.sequence`.
 """
 
 from collections.abc import Mapping

@@ -11,7 +11,7 @@ Outside words came in as one bounded line each (`projections/entry.py`), so a se
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -47,25 +47,7 @@ class PlanTerms(Value, frozen=True):
 
 def sentence(entry: AuditRow) -> str:
     """Say an entry in one sentence."""
-    return one_line(_sentence(entry))
-
-
-def _sentence(entry: AuditRow) -> str:
-    match entry.kind:
-        case Kind.INTENT:
-            return _of_intent(entry)
-        case Kind.APPROVE | Kind.REJECT | Kind.CANCEL | Kind.UNDO | Kind.RESOLVE:
-            return _of_act(entry)
-        case Kind.REFUSE_TOKEN:
-            return _of_refusal(entry)
-        case kind if kind in UNDO_PLAN:
-            return _of_undo_plan(entry)
-        case Kind.RECONCILE:
-            return _of_divergence(entry)
-        case Kind.CONFIGURE:
-            return _of_configuration(entry)
-        case _:
-            return _of_authority(entry)
+    return one_line(_SAID[entry.kind](entry))
 
 
 def person(name: str) -> str:
@@ -168,7 +150,7 @@ def _terms_of(fields: Any) -> str:
 # ── authority itself ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _of_authority(entry: AuditRow) -> str:
+def _of_grant(entry: AuditRow) -> str:
     who = actor(entry)
     match entry.kind:
         case Kind.ISSUE if entry.by is None:
@@ -176,27 +158,34 @@ def _of_authority(entry: AuditRow) -> str:
         case Kind.ISSUE:
             task = f" for task {entry.task}" if entry.task is not None else ""
             return f"{who} issued {entry.grant_id} to {subject(entry)}{task}: {_terms(entry)}"
-        case Kind.REVOKE:
-            return f"{who} revoked {_grant(entry)} and everything below it{_because(entry)}"
-        case Kind.SUSPEND:
-            watch = "The watch over behaviour" if entry.by is None else who
-            return f"{watch} suspended {_grant(entry)} and everything below it{_because(entry)}"
-        case Kind.ANOMALY:
-            return f"Odd{_because(entry)}{_answered(entry)}"
-        case Kind.CLEAR_ANOMALY:
-            anomaly = msgspec.json.decode(entry.detail or "{}").get("anomaly", "")
-            return f"{who} cleared anomaly {anomaly} of {subject(entry)}{_because(entry)}"
         case Kind.RESUME:
             return f"{who} resumed {_grant(entry)}{_because(entry)}"
-        case Kind.ERASE:
-            key = msgspec.json.decode(entry.detail or "{}").get("key")
-            return f"{who} erased what is personal of the data subject {key}{_because(entry)}"
-        case Kind.ADD_POLICY:
-            return f"{who} added policy set {_short(entry.policy_set or '')}: {_list(entry.policies)}"
-        case Kind.ACTIVATE_POLICY:
-            return f"{who} activated policy set {_short(entry.policy_set or '')}"
         case _:
-            return f"{who} defined task {entry.task}, {_contract(entry)}"
+            if entry.by is None:
+                who = "The watch over behaviour"
+            return f"{who} {entry.outcome} {_grant(entry)} and everything below it{_because(entry)}"
+
+
+def _of_policy(entry: AuditRow) -> str:
+    named = f": {_list(entry.policies)}" if entry.kind is Kind.ADD_POLICY else ""
+    did = "added" if entry.kind is Kind.ADD_POLICY else "activated"
+    return f"{actor(entry)} {did} policy set {_short(entry.policy_set or '')}{named}"
+
+
+def _of_task(entry: AuditRow) -> str:
+    return f"{actor(entry)} defined task {entry.task}, {_contract(entry)}"
+
+
+def _of_anomaly(entry: AuditRow) -> str:
+    if entry.kind is Kind.ANOMALY:
+        return f"Odd{_because(entry)}{_answered(entry)}"
+    anomaly = msgspec.json.decode(entry.detail or "{}").get("anomaly", "")
+    return f"{actor(entry)} cleared anomaly {anomaly} of {subject(entry)}{_because(entry)}"
+
+
+def _of_erasure(entry: AuditRow) -> str:
+    key = msgspec.json.decode(entry.detail or "{}").get("key")
+    return f"{actor(entry)} erased what is personal of the data subject {key}{_because(entry)}"
 
 
 def _of_refusal(entry: AuditRow) -> str:
@@ -349,3 +338,18 @@ def _short(digest: str) -> str:
 
 def _clause(text: str) -> str:
     return text.rstrip(". ")
+
+
+_SAID: Final[Mapping[Kind, Callable[[AuditRow], str]]] = {
+    Kind.INTENT: _of_intent,
+    **dict.fromkeys((Kind.APPROVE, Kind.REJECT, Kind.CANCEL, Kind.UNDO, Kind.RESOLVE), _of_act),
+    **dict.fromkeys((Kind.ISSUE, Kind.REVOKE, Kind.SUSPEND, Kind.RESUME), _of_grant),
+    **dict.fromkeys((Kind.ADD_POLICY, Kind.ACTIVATE_POLICY), _of_policy),
+    Kind.DEFINE_TASK: _of_task,
+    Kind.REFUSE_TOKEN: _of_refusal,
+    **dict.fromkeys(UNDO_PLAN, _of_undo_plan),
+    **dict.fromkeys((Kind.ANOMALY, Kind.CLEAR_ANOMALY), _of_anomaly),
+    Kind.RECONCILE: _of_divergence,
+    Kind.ERASE: _of_erasure,
+    Kind.CONFIGURE: _of_configuration,
+}
