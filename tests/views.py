@@ -7,6 +7,7 @@ import asyncpg
 from ledger.events import Recorded
 from projections.catalogue import PROJECTIONS
 from projections.follower import Follower
+from projections.inline_replay import INLINE, replay_inline
 from projections.projection import Projection
 from projections.table import Table, as_row
 
@@ -75,3 +76,13 @@ async def everything(follower: Follower) -> int:
     while count := await follower.advance():
         total += count
     return total
+
+
+async def inline_tables_are_what_events_say(dsn: str, ledger: str = "main") -> None:
+    """Fail if an inline table holds anything that the events do not say, at whatever moment this is asked."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        found = await replay_inline(connection, ledger)
+    finally:
+        await connection.close()
+    assert {one.name: one.difference for one in found} == dict.fromkeys(INLINE)

@@ -5,6 +5,7 @@ from hashlib import sha256
 
 import pytest
 from doorway import Holder, doorway, eventually, intent
+from views import inline_tables_are_what_events_say
 
 from gateway.door import Caller
 from gateway.routes import ROUTES
@@ -19,6 +20,7 @@ LIMIT = {"operation": "bank.*", "measure": "count", "per": "hour", "max": 5}
 async def door(dsn):
     async with doorway(dsn) as opened:
         yield opened
+        await inline_tables_are_what_events_say(dsn)
 
 
 async def phase(door, intent_id):

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from doorway import doorway, eventually, intent
+from views import inline_tables_are_what_events_say
 
 ODD = {"reason": "It posts at night."}
 FINE = {"reason": "It was the migration."}
@@ -13,6 +14,7 @@ FINE = {"reason": "It was the migration."}
 async def door(dsn):
     async with doorway(dsn) as opened:
         yield opened
+        await inline_tables_are_what_events_say(dsn)
 
 
 def one(number=1):

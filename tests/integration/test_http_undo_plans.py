@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from doorway import doorway, eventually, intent
+from views import inline_tables_are_what_events_say
 
 from adapters.reference import ReferenceAdapter, World
 from ledger.errors import Corrupt, Unauthenticated
@@ -38,6 +39,7 @@ class Shop(ReferenceAdapter):
 async def door(dsn):
     async with doorway(dsn, None, Shop()) as opened:
         yield opened
+        await inline_tables_are_what_events_say(dsn)
 
 
 async def committed(holder, *actions, **more) -> str:
@@ -282,7 +284,7 @@ async def test_a_plan_whose_approver_is_revoked_halts_and_somebody_else_goes_on(
         return shown if shown["phase"] == "halted" else None
 
     shown = await eventually(halted)
-    assert "revoked or has expired" in shown["halted"]
+    assert "revoked or suspended" in shown["halted"]
     assert door.bank.world.balances == {"alice": 2}, "what was begun is undone, nothing else"
     done = await carried_out(door, plan)
     assert done["progress"]["undone"] == 3

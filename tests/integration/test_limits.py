@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
+from views import inline_tables_are_what_events_say
 
 from adapters.contract import Call, Result
 from adapters.reference import ReferenceAdapter, World
@@ -151,6 +152,7 @@ async def served(parts: AsyncExitStack, dsn: str, *, planted: bool = False) -> S
 async def service(dsn: str) -> AsyncIterator[Service]:
     async with AsyncExitStack() as parts:
         yield await served(parts, dsn)
+        await inline_tables_are_what_events_say(dsn)
 
 
 def limit(most: int, **more: Any) -> Limit:
