@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.command import FOUND_WRONG, NO_FLAGS, OK, Flags, Json, Yes, answer, progress, run, settings_of
 from ledger.errors import Corrupt, LedgerError, Misconfigured
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ledger.database import Pool
     from ledger.sealing import DataKey
     from ledger.signed_note import Note, VerifierKey
+
+_WORTH_A_RATE: Final = 10_000  # events; of fewer the start is what is measured
 
 
 def verify(
@@ -123,9 +125,10 @@ def _log_words(found: Mapping[str, Any]) -> str:
             f"WRONG at position {at:,} of {ledger}: {found['wrong']['sentence']}\n"
             f"The events up to {proved:,} are those that the log signed{beside}."
         )
+    rate = f", {found['events_a_second']:,} events a second" if last >= _WORTH_A_RATE else ""
     signed = (
-        f"All {proved:,} events up to position {proved:,} of {ledger} are those that the log signed: "
-        f"{found['checkpoints']:,} checkpoints, {found['events_a_second']:,} events a second."
+        f"All {proved:,} events up to position {proved:,} of {ledger} are those that the log signed, "
+        f"under {found['checkpoints']:,} checkpoints{rate}."
     )
     lines = [signed]
     if last > proved:
