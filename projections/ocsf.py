@@ -36,7 +36,9 @@ _ACTIVITIES: Final[Mapping[Kind, int]] = {  # whatever is not here is Other, and
     Kind.ACTIVATE_POLICY: _UPDATE,
     Kind.APPROVE_UNDO: _UPDATE,
     Kind.CONFIGURE: _UPDATE,
+    Kind.CLEAR_ANOMALY: _UPDATE,
     Kind.REVOKE: _DELETE,
+    Kind.ERASE: _DELETE,
 }
 _INFORMATIONAL, _LOW, _MEDIUM, _HIGH = 1, 2, 3, 4
 _SEVERITY_NAMES: Final = {_INFORMATIONAL: "Informational", _LOW: "Low", _MEDIUM: "Medium", _HIGH: "High"}
@@ -49,6 +51,7 @@ _SEVERITIES: Final[Mapping[str, int]] = {  # by outcome; whatever is not here is
     Act.TOKEN_EXPIRED: _LOW,
     Act.TOKEN_REVOKED: _MEDIUM,
     Act.TOKEN_SUSPENDED: _MEDIUM,
+    Act.ANOMALY_DETECTED: _MEDIUM,
     Act.SUSPENDED: _MEDIUM,
     Act.CONFIGURED: _MEDIUM,
     Act.UNDO_HALTED: _MEDIUM,
@@ -114,6 +117,8 @@ def _severity(entry: AuditRow) -> int:
 def _status(entry: AuditRow) -> tuple[int, str]:
     if entry.kind is Kind.REFUSE_TOKEN:
         return _FAILURE
+    if entry.kind in {Kind.ANOMALY, Kind.RECONCILE}:
+        return 99, entry.outcome  # something that was seen, neither done nor refused
     if entry.kind is not Kind.INTENT:
         return _SUCCESS
     phase = Phase(entry.outcome)
