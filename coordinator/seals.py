@@ -20,7 +20,7 @@ from ledger import bounds
 from ledger.canonical import canonical
 from ledger.errors import NotReady
 from ledger.events import IntentSubmitted
-from ledger.intent_seal import IntentSeal, is_personal, texts
+from ledger.intent_seal import IntentSeal, is_personal, spellings, texts
 from ledger.intents import JSON, ActionPlan, Personal
 from ledger.sealing import MARK
 from ledger.state import IntentState
@@ -152,5 +152,5 @@ def _telling_names(request: Request, values: Sequence[str]) -> list[Fault]:
     return [
         {"path": path, "message": "This name contains a personal value of the intent, and names cannot be sealed."}
         for path, name in named
-        if any(text.lower() in name.lower() for text in values)
+        if any(spelling in name.lower() for text in values for spelling in spellings(text))
     ]

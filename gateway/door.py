@@ -313,6 +313,8 @@ class Door:
         body = response.body if isinstance(response, web.Response) else None
         if self._opened is None or route.as_stored or not isinstance(body, bytes) or _SEALED not in body:
             return response
+        if route.caller in {Caller.EVERYBODY, Caller.CLIENT}:  # nobody in particular asked
+            return response
         if isinstance(response, web.Response) and response.content_type == "application/json":
             response.body = await self._opened(visit, body)
         return response

@@ -168,7 +168,7 @@ class IntentSeal:
 
     def _spelled(self, found: str) -> str:
         """Return the key of a value that is spelled otherwise here."""
-        return next(key for text, key in self._known.items() if found.lower() in _spellings(text))
+        return next(key for text, key in self._known.items() if found.lower() in spellings(text))
 
     def _open(self, match: re.Match[str]) -> Any:
         key, intent, blob = match.groups()
@@ -202,12 +202,12 @@ def _pattern(known: Mapping[str, str]) -> re.Pattern[str] | None:
     sought = sorted(sought, key=len, reverse=True)[: bounds.ECHOES]
     if not sought:
         return None
-    spelled = dict.fromkeys(spelling for text in sought for spelling in _spellings(text))
+    spelled = dict.fromkeys(spelling for text in sought for spelling in spellings(text))
     words = "|".join(map(re.escape, spelled))
     return re.compile(rf"{TOKEN.pattern}|(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
 
 
-def _spellings(text: str) -> tuple[str, ...]:
+def spellings(text: str) -> tuple[str, ...]:
     """Return how a text stands in a sentence, in an address and in a JSON text, in small letters."""
     in_json = msgspec.json.encode(text).decode()[1:-1]
     escaped = text.encode("ascii", "backslashreplace").decode().replace("\\x", "\\u00")

@@ -206,6 +206,7 @@ async def test_a_name_with_personal_data_is_refused_and_nothing_is_recorded(door
     head = await door.head()
     for body, key, path in (
         (update(), f"mail-{MAIL}", "/idempotency_key"),
+        (update(), "mail-Ann%2B88%40Example.com", "/idempotency_key"),
         (update(task=f"for {CUSTOMER}"), "k-4", "/task"),
     ):
         status, problem, _ = await door.submit(body, key)
