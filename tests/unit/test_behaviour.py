@@ -13,6 +13,7 @@ from histories import ANOMALY
 from bench.behaviour.scenarios import ORDINARY, WRONG
 from bench.behaviour.traffic import START, Act, Agent, Change, acts, submitted
 from bench.behaviour.watched import Watched
+from gateway import webhook_message
 from gateway.behaviour_settings import BehaviourSettings, load_behaviour
 from ledger import bounds
 from ledger import events as e
@@ -338,3 +339,13 @@ def test_what_cannot_be_meant_is_refused_with_its_place(tmp_path, text, said):
     file.write_text(text)
     with pytest.raises(Misconfigured, match=said.replace(".", r"\.")):
         load_behaviour(file)
+
+
+def test_a_webhook_tells_what_was_odd_and_what_was_done():
+    told = e.Recorded(
+        ledger="main", position=9, stream="anomaly/7-0", version=1, at=START, event=ANOMALY, body=canonical(ANOMALY)
+    )
+    said = msgspec.json.decode(webhook_message.body([told], told))
+    assert (said["type"], said["data"]["anomaly"], said["data"]["kind"]) == ("anomaly.detected", "7-0", "count")
+    assert (said["data"]["response"], said["data"]["suspended"]) == ("suspend", ["grant-7"])
+    assert said["data"]["sentence"] == ANOMALY.sentence

@@ -7,6 +7,7 @@ from doorway import doorway, eventually, intent
 from habitual import a_moment_ago, past
 from views import write
 
+from adapters.reference import ReferenceAdapter, World
 from bench.behaviour.traffic import Agent
 from gateway.behaviour_settings import BehaviourSettings
 from gateway.watch import Watch
@@ -18,7 +19,7 @@ STRICT = BehaviourSettings(count="suspend", amount="escalate")
 
 
 def post(number):
-    return intent(("bank.post", "88", number)) | {"again": True}
+    return intent(("bank.post", "88", number))
 
 
 @pytest.fixture
@@ -91,11 +92,46 @@ async def test_an_anomaly_is_told_once_however_many_watch(door, pool, store):
     assert (types.count("AnomalyDetected"), types.count("GrantSuspended")) == (1, 1)
 
 
+async def test_refunds_ten_times_as_large_are_escalated_within_ten_of_them(dsn, pool, store):
+    usual = Agent("refunder", None, "till.post", 4, amount_minor=4_000)
+    await write(pool, past(usual, days=2, per_hour=4, until=a_moment_ago()))
+    till = ReferenceAdapter("till", World(), money=True)
+    async with doorway(dsn, None, till, behaviour=STRICT) as door:
+        agent = await door.grant("refunder", "till.*")
+        phases = []
+        for number in range(10):
+            action = intent(("till.post", "88", 40_000 + number))
+            action["actions"][0]["params"]["currency"] = "USD"
+            _, body, _ = await agent.submit(action)
+            phases.append(body["phase"])
+            if body["phase"] == "awaiting_approval":
+                break
+            await door.get(f"/v1/anomalies?min_position={body['position']}")
+            await door.service.watch.look()
+            await door.get(f"/v1/anomalies?min_position={await door.head()}")
+            await door.service.watch.look()
+        assert phases[-1] == "awaiting_approval", phases
+        assert set(phases[:-1]) == {"committed"}
+        (reason,) = body["decision"]["reasons"]
+        assert reason.startswith("refunder does something odd: amount (anomaly ")
+        _, feed, _ = await door.get(f"/v1/events?after={body['position'] - 3}&limit=500")
+        (verdict,) = (one["body"] for one in feed["items"] if one["type"] == "PolicyEvaluated")
+        assert [(one["kind"], one["escalates"]) for one in verdict["anomalies"]] == [("amount", True)]
+        _, anomalies, _ = await door.get("/v1/anomalies?kind=amount&agent=refunder")
+        (anomaly,) = anomalies["items"]
+        await door.post(f"/v1/anomalies/{anomaly['id']}/clear", {"note": "The prices were raised."})
+        await door.get(f"/v1/anomalies?min_position={await door.head()}")
+        await door.service.watch.look()
+        action["actions"][0]["params"]["amount"] = 4_001
+        assert (await agent.submit(action))[1]["phase"] == "committed"
+
+
 async def test_a_watch_that_dies_between_doing_and_telling_does_it_once(door, pool, store, monkeypatch):
     service = door.service
     await service.watch.stop()
     agent = await door.grant("refunder", "bank.*")
     await burst(agent)
+    loud = STRICT.model_copy(update={"webhook": True})
     dying = Watch(pool, store, service.authority, service.follower, STRICT)
 
     async def dies(_append):
@@ -110,7 +146,8 @@ async def test_a_watch_that_dies_between_doing_and_telling_does_it_once(door, po
         with pytest.raises(asyncio.CancelledError):
             await dying.look()
     await door.post(f"/v1/grants/{agent.id}/resume", {"reason": "A person was faster."})
-    await Watch(pool, store, service.authority, service.follower, STRICT).look()
+    await Watch(pool, store, service.authority, service.follower, loud, notify=True).look()
+    assert len(await pool.fetch("select from intent_ledger.outbox")) == 1
     _, feed, _ = await door.get(f"/v1/events?after={9 * 24 * 4}&limit=500")
     types = [line["type"] for line in feed["items"] if line["type"] in {"GrantSuspended", "AnomalyDetected"}]
     assert types == ["GrantSuspended", "AnomalyDetected"]
