@@ -12,7 +12,7 @@ def check_terms(order: GrantOrder, registry: Registry) -> None:
     errors = [
         {
             "path": f"/operations/{place}/where/{parameter}",
-            "message": f"This parameter of {operation} is personal, and a grant is kept for ever. Constrain another one.",
+            "message": f"This is personal in {operation}, and a grant is kept for ever. Constrain another parameter.",
         }
         for place, permission in enumerate(order.operations)
         for parameter in permission.where

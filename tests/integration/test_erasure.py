@@ -52,7 +52,8 @@ async def everything_shown(door, intent):
     """Ask for everything that is shown of an intent, in every form."""
     await eventually(lambda: caught_up(door))
     shown = {}
-    for path in (f"/v1/intents/{intent}", f"/v1/intents/{intent}/events", "/v1/intents", "/v1/audit", "/v1/events"):
+    one = f"/v1/intents/{intent}"
+    for path in (one, f"{one}/events", f"{one}/timeline", "/v1/intents", "/v1/audit", "/v1/exposure", "/v1/events"):
         shown[path] = json.dumps((await door.get(path))[1], ensure_ascii=False)
     for path, form in (
         ("/v1/audit", "text/csv"),

@@ -1,6 +1,7 @@
 """The keys behind erasure: rotated, restored, missing and of others; and the log, which still verifies without them."""
 
 import base64
+import json
 import os
 
 import pytest
@@ -13,8 +14,11 @@ from ledger.errors import Misconfigured, NotReady
 from ledger.log_keeper import Keeper
 from ledger.log_keys import read_keys
 from ledger.log_verify import verify_log
+from ledger.moving import export
 from ledger.sealing import ERASED, MARK
 from ledger.subject_keys import StoredSubjectKeys
+from projections.catalogue import PROJECTIONS
+from projections.replay import replay
 
 ASKS = '@id("P-1") permit(principal, action == Action::"crm.update#with_approval", resource);'
 
@@ -101,6 +105,21 @@ async def test_the_log_verifies_and_receipts_hold_after_an_erasure(door, tmp_pat
     assert status == 200
     assert MARK in entries[0]
     assert [one for one in PLAIN if one in receipt + "".join(entries)] == []
+
+
+async def test_views_rebuilt_and_a_ledger_exported_after_an_erasure_tell_nothing(door, tmp_path):
+    _, shown, _ = await door.submit(update())
+    await door.post(f"/v1/subjects/{CUSTOMER}/erase", {"reason": "asked"})
+    key, pool = tmp_path / "main.key", door.service.pool
+    await kept(door, key)
+    assert all(one.equal for one in await replay(pool, "main", PROJECTIONS, swap=True))
+    lines = []
+    await export(pool, "main", read_keys(key).verifiers, lines.append, subjects=True)
+    said = b"".join(lines).decode()
+    assert shown["id"] in said
+    _, again, _ = await door.get(f"/v1/intents/{shown['id']}")
+    entries = (await door.get("/v1/audit"))[1]
+    assert [one for one in PLAIN if one in said + json.dumps([again, entries])] == []
 
 
 async def kept(door, key):
