@@ -137,6 +137,15 @@ def _moment(text: object) -> object:
     return text
 
 
+def _position_or_moment(text: object) -> object:
+    if isinstance(text, str) and text.isascii() and text.isdigit():
+        position = _number(text)
+        if isinstance(position, int) and position > bounds.INTEGER_MAX:
+            raise ValueError(f"Input should be less than or equal to {bounds.INTEGER_MAX}")
+        return position
+    return _moment(text)
+
+
 def _no_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("Input should not contain the character NUL")
@@ -158,6 +167,9 @@ Position = Annotated[int, Field(ge=0, le=bounds.INTEGER_MAX), BeforeValidator(_n
 Limit = Annotated[int, Field(ge=1, le=bounds.PAGE_LIMIT_MAX), BeforeValidator(_number)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
+PositionOrMoment = Annotated[
+    Annotated[int, Field(ge=0, le=bounds.INTEGER_MAX)] | datetime, BeforeValidator(_position_or_moment)
+]
 Word = Annotated[str, AfterValidator(_no_nul), Field(min_length=1, max_length=bounds.NAME_LENGTH)]
 Cursor = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9_=-]+$")]
 
@@ -165,7 +177,7 @@ Cursor = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-
 class IntentQuery(Query):
     """How to look at one intent."""
 
-    at: Position | None = Field(default=None, description="As it was at this position of the ledger.")
+    at: PositionOrMoment | None = Field(default=None, description="As it was at this position, or at this time.")
     min_position: Position | None = Field(default=None, description="Wait until the ledger has this position.")
 
 

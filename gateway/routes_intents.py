@@ -5,6 +5,7 @@ Rule: nothing is decided here. A handler turns a request into a call of the coor
 
 import asyncio
 import re
+from datetime import datetime
 from typing import Final
 
 from aiohttp import web
@@ -37,6 +38,7 @@ from ledger.errors import (
 from ledger.intents import Mode
 from ledger.phases import TERMINAL
 from ledger.state import IntentState
+from projections.moment import position_at
 
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]*").fullmatch
@@ -79,7 +81,10 @@ async def look(visit: Visit) -> web.Response:
         await ledger_has(visit, query.min_position)
     state = await seen(visit, intent)
     if state is None or query.at is not None:
-        state = await visit.service.coordinator.get(intent, query.at)
+        at = query.at
+        if isinstance(at, datetime):
+            at = await position_at(visit.service.pool, visit.service.store.ledger, at)
+        state = await visit.service.coordinator.get(intent, at)
     return visit.answer(show_intent(state))
 
 
