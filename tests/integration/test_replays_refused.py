@@ -17,7 +17,7 @@ async def door(dsn):
 
 def change_the_catalogue(door, monkeypatch):
     """As if the service had been started again without the bank."""
-    monkeypatch.setattr(door.service.coordinator, "_registry", Registry([door.mail]))
+    monkeypatch.setattr(door.service.coordinator._submissions, "_registry", Registry([door.mail]))
 
 
 def fill(_door, monkeypatch):
