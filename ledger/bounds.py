@@ -186,6 +186,7 @@ RECEIPT_BYTES: Final = 32 * 1024 * 1024
 PROOF_HASHES: Final = 63  # C2SP tlog-witness; a tree of 2^63 leaves needs no more
 WITNESS_BODY_BYTES: Final = 64 * 1024  # 63 hashes and a checkpoint with more signatures than anybody needs
 WITNESS_BODY_SECONDS: Final = 10.0  # a log sends it in one piece
+WITNESS_TEXT_BYTES: Final = 16 * 1024  # of a checkpoint; what is kept needs room for signatures below it
 
 # What the timeline and telemetry take on.
 NOTES_PER_INTENT: Final = 1_000  # what an agent says of one intent; more is a log, and belongs into one

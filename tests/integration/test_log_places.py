@@ -182,6 +182,11 @@ async def test_a_witness_cosigns_checkpoints_and_its_cosignature_is_published(po
     assert newest.note == note, "what is stored is what is published"
     assert list(keeping.remarks()) == []
     await keeping.stop()
+    idle = LogKeeping(pool, "main", settings)
+    await idle.open(os.urandom)
+    await idle.start()
+    await idle.stop()
+    assert (await idle.keeper.log.newest()).note == note, "it is not cosigned again at each start"
     restarted = LogKeeping(pool, "main", settings)
     await append(store, 300)
     await restarted.open(os.urandom)
@@ -234,6 +239,7 @@ async def test_a_witness_refuses_a_restored_machine_that_lost_its_directory_too(
         (200, lambda _: "nonsense", Unavailable, "no signature"),
         (409, lambda _: "9", Corrupt, "put back to an older state"),
         (409, lambda _: "nonsense", Unavailable, "answered 409"),
+        (409, lambda _: "9" * 5_000, Unavailable, "answered 409"),
         (422, lambda _: "", Corrupt, "does not go on from"),
         (500, lambda _: "", Unavailable, "answered 500"),
         (302, lambda _: "", Unavailable, "answered 302"),
@@ -251,6 +257,38 @@ async def test_what_a_witness_answers_is_believed_as_far_as_it_can_be(pool, stat
         place = WitnessPlace(str(server.make_url("")).rstrip("/"), LIAR.verifier)
         with pytest.raises(error, match=match):
             await LogWitness(place, ORIGIN, Log(pool, "main"), session).publish(one)
+
+
+@pytest.mark.parametrize("said", ["Another one of this size was cosigned.\n", "5\n"])
+async def test_a_fork_of_the_very_size_that_a_witness_has_cosigned_is_told_as_one(pool, said):
+    async def cosigned_another(request):
+        known = (await request.text()).startswith("old 5\n")
+        return web.Response(status=409, text=said if known else "5\n")
+
+    application = web.Application()
+    application.add_routes([web.post("/add-checkpoint", cosigned_another)])
+    async with TestServer(application) as server, new_session() as session:
+        place = WitnessPlace(str(server.make_url("")).rstrip("/"), LIAR.verifier)
+        with pytest.raises(Corrupt, match="does not go on from"):
+            await LogWitness(place, ORIGIN, Log(pool, "main"), session).publish(signed(5))
+
+
+async def test_what_a_witness_knows_may_come_in_pieces():
+    note = str(signed(5).note)
+
+    async def in_pieces(request):
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        for piece in (note[:40], note[40:]):
+            await answer.write(piece.encode())
+            await asyncio.sleep(0.02)  # so that they are not put together on the way
+        return answer
+
+    application = web.Application()
+    application.add_routes([web.get("/{origin}/checkpoint", in_pieces)])
+    async with TestServer(application) as server, new_session() as session:
+        place = WitnessPlace(str(server.make_url("")).rstrip("/"), LIAR.verifier)
+        assert str(await LogWitness(place, ORIGIN, None, session).known()) == note
 
 
 async def test_a_witness_that_is_away_is_told_and_delays_nothing(pool, store, tmp_path, keys):

@@ -18,7 +18,7 @@ from ledger.bounds import WITNESS_BODY_BYTES
 from ledger.checkpoint import Checkpoint
 from ledger.errors import Corrupt, Misconfigured
 from ledger.merkle import EMPTY_ROOT, Tree, consistency_ranges, leaf_hash, range_hash
-from ledger.signed_note import COSIGNATURE, Note, SigningKey, parse_note, parse_signature
+from ledger.signed_note import COSIGNATURE, SIGNATURES, Note, SigningKey, parse_note, parse_signature
 from ledger.witness_request import WitnessRequest, write_request
 
 LOG = SigningKey("example.com/log", b"l" * 32)
@@ -86,7 +86,7 @@ async def test_it_refuses_forks_and_rollbacks_for_ever(tmp_path):
     async with served(tmp_path / "w") as witness:  # as it was
         kept = (await witness.last())[1]
         assert (await witness.add(request(7, 9, "fork")))[0] == 422
-        assert (await witness.add(request(7, 7, "fork")))[0] == 422
+        assert (await witness.add(request(7, 7, "fork")))[0] == 409
         assert await witness.add(request(0, 9, "fork")) == (409, "7\n", "text/x.tlog.size")
         assert await witness.add(request(0, 3)) == (409, "7\n", "text/x.tlog.size")
         assert (await witness.add(request(0, 3, key=OTHER)))[0] == 404
@@ -114,6 +114,17 @@ async def test_of_many_that_go_on_at_once_one_is_cosigned(tmp_path, monkeypatch)
         assert 5 + statuses.index(200) == int((await witness.last())[1].split("\n")[1])
 
 
+async def test_nobody_can_have_it_keep_what_it_could_not_read_again(tmp_path):
+    """Whoever has seen a checkpoint can send it with its signature as often as a note has room."""
+    text = Checkpoint("example.com/log", 5, tree(5).root()).text
+    async with served(tmp_path / "w") as witness:
+        often = write_request(WitnessRequest(0, (), str(Note(text, (LOG.sign(text),) * SIGNATURES))))
+        assert (await witness.add(often))[0] == 200
+        assert (await witness.add(request(5, 9)))[0] == 200
+    async with served(tmp_path / "w") as witness:
+        assert (await witness.add(request(9, 12)))[0] == 200
+
+
 async def test_a_log_may_begin_empty(tmp_path):
     async with served(tmp_path / "w") as witness:
         text = Checkpoint("example.com/log", 0, EMPTY_ROOT).text
@@ -130,7 +141,10 @@ async def test_a_checkpoint_is_on_the_disk_before_anybody_is_told(tmp_path, monk
             raise OSError("no space left on device")
 
         monkeypatch.setattr("gateway.witness_shelf.write_whole", full)
-        assert (await witness.add(request(4, 6)))[0] == 500
+        assert (await witness.add(request(4, 6)))[:2] == (
+            500,
+            "This witness cannot use its directory. Nothing was cosigned.\n",
+        )
         monkeypatch.undo()
         assert (await witness.last())[1].split("\n")[1] == "4"
         assert (await witness.add(request(4, 6, "")))[0] == 200

@@ -4,6 +4,7 @@ import base64
 
 import pytest
 
+from ledger.bounds import WITNESS_TEXT_BYTES
 from ledger.checkpoint import Checkpoint
 from ledger.errors import Malformed
 from ledger.merkle import EMPTY_ROOT, Tree, consistency_ranges, leaf_hash, range_hash, tiles_of
@@ -65,7 +66,8 @@ def test_a_log_may_sign_with_an_old_and_a_new_key():
     ("body", "last", "status"),
     [
         (asking(head(9, "fork"), 7, proof(7, 9, "fork")), head(7), 422),  # a rewritten history
-        (asking(head(7, "fork"), 7, ()), head(7), 422),  # another one of the same size
+        (asking(head(7, "fork"), 7, ()), head(7), 409),  # another one of the same size
+        (asking(Checkpoint("example.com/log", 7, tree(7).root(), ("x" * WITNESS_TEXT_BYTES,)), 0, ()), None, 400),
         (asking(head(9), 7, proof(7, 9)[:-1]), head(7), 422),
         (asking(head(9), 7, (*proof(7, 9), b"x" * 32)), head(7), 422),
         (asking(head(7), 7, (b"x" * 32,)), head(7), 422),
@@ -92,6 +94,11 @@ def test_the_size_to_go_on_from_is_told():
     refused = judge(asked, head(7))
     assert refused is not None
     assert refused.cosigned_size == 7
+    fork = read(asking(head(7, "fork"), 7, ()), LOGS)
+    assert isinstance(fork, Asked)
+    refused = judge(fork, head(7))
+    assert refused is not None
+    assert refused.cosigned_size is None, "there is nothing to go on from"
 
 
 def test_a_signature_of_a_known_key_that_is_wrong_is_refused_even_beside_a_right_one():
