@@ -4,6 +4,7 @@ A witness that knows a longer log than ours, or one that ours does not go on fro
 One that does not answer is asked again later. Nothing of its answers is shown or kept but a cosignature that verifies.
 """
 
+import re
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
@@ -18,6 +19,7 @@ from ledger.log_tree import Log, Signed
 from ledger.signed_note import NOTE_BYTES, Note, Signature, parse_note, parse_signature
 from ledger.witness_request import WitnessRequest, write_request
 
+_SIZE: Final = re.compile(r"(0|[1-9][0-9]{0,18})\n?").fullmatch
 _OK, _UNKNOWN_LOG, _OTHER_SIZE, _NO_PROOF = 200, 404, 409, 422
 _TRIES: Final = 2  # the first may be needed to learn what the witness has cosigned last
 
@@ -54,9 +56,14 @@ class Witness:
             ) from error
 
     async def publish(self, signed: Signed) -> Sequence[Signature]:
-        """Have a checkpoint cosigned. Raises `Unavailable`, and `Corrupt` if it knows another log of that name."""
+        """Have a checkpoint cosigned, once. Raises `Unavailable`, and `Corrupt` if it knows another log of the name."""
+        if any(self._key.verifies(signed.note.text, one) for one in signed.note.signatures):
+            return ()  # by a process before this one; a cosignature for each start would fill the note
         for _ in range(_TRIES):
             if self._cosigned_size > signed.size:
+                newest = await self._log.newest()
+                if newest is not None and newest.size >= self._cosigned_size:
+                    return ()  # another process of ours has gone on
                 raise Corrupt(
                     f"The {self.name} has cosigned {self._cosigned_size} events of this log, which has {signed.size}: "
                     "it was put back to an older state. A person must look."
@@ -66,10 +73,12 @@ class Witness:
             status, body = await self._ask("POST", "add-checkpoint", write_request(request))
             if status == _OK:
                 return self._cosignatures(signed, body)
-            if status != _OTHER_SIZE or not body.strip().isdecimal():
+            told = _SIZE(body)
+            if status != _OTHER_SIZE or told is None:
                 break
-            self._cosigned_size = int(body)
-        if status == _NO_PROOF:
+            self._cosigned_size = int(told[1])
+        same_size = request.old_size == self._cosigned_size == signed.size
+        if status == _NO_PROOF or (status == _OTHER_SIZE and same_size):
             raise Corrupt(f"The {self.name} has cosigned a log that this one does not go on from. A person must look.")
         raise Unavailable(f"The {self.name} answered {status} and cosigned nothing.")
 
@@ -89,9 +98,19 @@ class Witness:
             async with self._session.request(
                 method, URL(f"{self._url}/{path}", encoded=True), data=body, allow_redirects=False
             ) as answer:
-                return answer.status, (await answer.content.read(NOTE_BYTES)).decode("utf-8", "replace")
+                return answer.status, (await _body(answer)).decode("utf-8", "replace")
         except (aiohttp.ClientError, OSError) as error:
             raise Unavailable(f"The {self.name} does not answer ({type(error).__name__}).") from error
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    """Read an answer to its end, in however many pieces it comes, or as far as it may go."""
+    body = bytearray()
+    async for piece in answer.content.iter_any():
+        body += piece
+        if len(body) > NOTE_BYTES:  # no note: it is found to be none
+            break
+    return bytes(body)
 
 
 def new_session() -> aiohttp.ClientSession:

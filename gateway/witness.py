@@ -16,10 +16,11 @@ from typing import Final
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from gateway.witness_shelf import Shelf, origin_hash
 from ledger.bounds import WITNESS_BODY_BYTES, WITNESS_BODY_SECONDS
-from ledger.errors import Misconfigured
+from ledger.errors import Corrupt, Misconfigured
 from ledger.signed_note import PLAIN, Note, VerifierKey
 from ledger.witnessing import BAD, Asked, Logs, Refused, judge, read
 
@@ -86,6 +87,16 @@ class Witness:
         return web.Response(text=f"{cosignature.line}\n", content_type=_TEXT)
 
 
+@web.middleware
+async def _in_words(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Say to whoever runs the witness what is wrong with its directory, and to others only that something is."""
+    try:
+        return await handler(request)
+    except (Corrupt, OSError) as error:
+        log.error("witness_cannot_use_its_directory", reason=str(error))  # noqa: TRY400 - the sentence is enough
+        return web.Response(status=500, text="This witness cannot use its directory. Nothing was cosigned.\n")
+
+
 def _refuse(refused: Refused) -> web.Response:
     if refused.cosigned_size is not None:
         return web.Response(status=refused.status, text=f"{refused.cosigned_size}\n", headers={"Content-Type": _SIZE})
@@ -95,7 +106,7 @@ def _refuse(refused: Refused) -> web.Response:
 @asynccontextmanager
 async def witnessing(witness: Witness, host: str, port: int) -> AsyncGenerator[str]:
     """Serve at an address (port 0: any free one) and yield its URL. Raises `Misconfigured` if it cannot be had."""
-    application = web.Application(client_max_size=WITNESS_BODY_BYTES)
+    application = web.Application(client_max_size=WITNESS_BODY_BYTES, middlewares=[_in_words])
     application.add_routes(
         [
             web.post("/add-checkpoint", witness.add_checkpoint),

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from ledger.bounds import WITNESS_TEXT_BYTES
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.errors import Malformed, Tampered
 from ledger.merkle import EMPTY_ROOT, verify_consistency
@@ -29,7 +30,7 @@ class Asked(msgspec.Struct, frozen=True):
     """A request that the log has signed."""
 
     checkpoint: Checkpoint
-    note: Note  # with no signatures but the log's own, verified
+    note: Note  # with no signatures but the log's own, verified, one of each key
     old_size: int
     proof: tuple[bytes, ...]
 
@@ -58,7 +59,10 @@ def read(body: str, logs: Logs) -> Asked | Refused:
         return Refused(UNKNOWN_KEY, error.message)
     if request.old_size > checkpoint.size:
         return Refused(BAD, f"A checkpoint of {checkpoint.size} cannot go on from one of {request.old_size}.")
-    return Asked(checkpoint, Note(note.text, signatures), request.old_size, request.proof)
+    if len(note.text.encode()) > WITNESS_TEXT_BYTES:
+        return Refused(BAD, f"The text of a checkpoint has at most {WITNESS_TEXT_BYTES} bytes here.")
+    once = {signature.key_id: signature for signature in signatures}  # what is kept must have room for ours
+    return Asked(checkpoint, Note(note.text, tuple(once.values())), request.old_size, request.proof)
 
 
 def judge(asked: Asked, last: Checkpoint | None) -> Refused | None:
@@ -70,6 +74,8 @@ def judge(asked: Asked, last: Checkpoint | None) -> Refused | None:
     new = asked.checkpoint
     if asked.old_size != old.size:
         return Refused(OTHER_SIZE, f"The checkpoint that was cosigned last is one of {old.size}.", old.size)
+    if last is not None and new.size == last.size and new.root != last.root:
+        return Refused(OTHER_SIZE, f"Another checkpoint of {old.size} was cosigned: events before it were changed.")
     empty = new.size > 0 or new.root == EMPTY_ROOT
     if not empty or not verify_consistency(old.size, new.size, old.root, new.root, asked.proof):
         return Refused(
