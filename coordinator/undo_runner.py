@@ -134,7 +134,7 @@ class _Execution:
             try:
                 await self._some_rest()
             except _Dead:
-                reason = "The grant under which it was approved was revoked or suspended, or has expired. The rest was not undone."
+                reason = "The grant under which it was approved is dead or suspended. The rest was not undone."
                 await self._record(e.UndoPlanHalted(reason=reason), work=Finished())
                 return
             if self._is_time() and not await self._go_on():

@@ -3,15 +3,15 @@
 A series counts what happens each minute and remembers, for each hour of the week (UTC), how much there was in the
 hours like it. While an hour runs, the last 1, 5, 15 and 60 minutes are compared with limits that are computed once for
 it, so that an event costs a few additions. A limit is the smallest count that a negative binomial distribution with
-the expected mean reaches with a probability of at most e^-22, by Chernoff's bound (P(X >= c) <= inf E[e^tX] / e^tc):
+the expected mean reaches with a probability of at most e^-18, by Chernoff's bound (P(X >= c) <= inf E[e^tX] / e^tc):
 
-    c ln(c / m) - (c + r) ln((c + r) / (m + r)) >= 22
+    c ln(c / m) - (c + r) ln((c + r) / (m + r)) >= 18
 
 `r`, the dispersion, is learned from how far the past was from what had been expected of it, for each length of window:
 whatever the model does not know (bursts, holidays, a bad guess of the mean) makes the limits wider by itself.
 
-What was beyond a limit teaches no more than the limit, so that an attack does not become normal while it lasts, and a
-lasting change does within weeks. Arithmetic is on whole numbers, so that the same events give the same limits on every
+An hour teaches at most a few times what was expected of it, so that an attack does not become normal while it lasts,
+and a lasting change does within weeks. Arithmetic is on whole numbers: the same events give the same limits on every
 machine.
 """
 
@@ -27,7 +27,8 @@ from projections.logarithm import UNIT, ln
 
 WINDOWS: Final = (1, 5, 15, 60)  # minutes
 HOURS: Final = 168  # of a week
-_EVIDENCE: Final = 22 * UNIT  # e^-22: never, if all else were right, which it is not
+_BELIEVED: Final = 4  # times the expected: what is more may be the beginning of something odd
+_EVIDENCE: Final = 18 * UNIT  # e^-18: never, if all else were right, which it is not
 _PRIOR_BLOCKS: Final = 20  # how many windows it takes to trust the learned dispersion as much as r = 1
 _DISPERSION: Final = (300, 50_000)  # thousandths: r is held between these
 _HOURS_KEPT: Final = 12  # of each hour of the week; beyond them a third is forgotten, so that what is older fades
@@ -77,11 +78,14 @@ class Normal(msgspec.Struct):
     def learn(self, hour: int, minutes: Sequence[int], limits: Sequence[int], *, odd: bool = False) -> None:
         """Take in an hour that is over, minute by minute; `limits` were its own (none: it came nowhere near them).
 
-        An odd hour widens no limit.
+        An odd hour widens no limit, nor does one with several times as much as was expected; and that counts no more.
         """
+        counted = sum(minutes)
+        if self.observed_hours >= HOURS:
+            believed = max(_BELIEVED * self.mean(hour) // 1000, bounds.BEHAVIOUR_COUNT_MIN)
+            odd, counted = odd or counted > believed, min(counted, believed)
         if not odd:
             self._learn_spread(hour, minutes, limits)
-        counted = sum(minutes)
         self.counts[hour] += min(counted, limits[-1]) if limits else counted
         self._observe(hour, 1)
 

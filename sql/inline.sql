@@ -17,7 +17,7 @@ from intent_ledger.outbox as message
 left join intent_ledger.events as event on event.ledger = $1 and event.position = message.position
 where
     message.ledger = $1
-    and (event.type is null or event.type not in ('ApprovalRequested', 'ApprovalGiven', 'AbortDecided'))
+    and (event.type is null or event.type not in ('ApprovalRequested', 'ApprovalGiven', 'AbortDecided', 'AnomalyDetected'))
 order by message.position;
 
 -- name: put_head
@@ -39,5 +39,5 @@ where
         where
             events.ledger = $1
             and events.position = message.position
-            and events.type in ('ApprovalRequested', 'ApprovalGiven', 'AbortDecided')
+            and events.type in ('ApprovalRequested', 'ApprovalGiven', 'AbortDecided', 'AnomalyDetected')
     );
