@@ -12,7 +12,7 @@ from simulation.standing import Standing
 from simulation.store import SimulatedStore
 
 from authority import approvals, policy, tokens
-from coordinator import coordinator, guards, moves, people, runner, undecided
+from coordinator import coordinator, guards, moves, people, runner, seals, submissions, undecided
 from ledger import events as e
 from ledger import state, transitions
 from ledger.phases import Step
@@ -42,6 +42,7 @@ def remembers_grants_for_ever(patch):
     patch.setattr(tokens.Tokens, "authenticate", lambda self, token, **_: real(self, token, fresh=False))
     patch.setattr(tokens, "_expired", lambda *_: False)
     _drops(patch, coordinator, GrantAlive)
+    _drops(patch, submissions, GrantAlive)
 
 
 def hears_people_whose_grant_has_died(patch):
@@ -178,7 +179,7 @@ def gives_back_nothing_after_a_failure(patch):
 
 
 def does_not_look_for_repetitions(patch):
-    patch.setattr(coordinator, "likeness", lambda _: None)
+    patch.setattr(seals, "likeness", lambda _: None)
 
 
 AUTHORITY_MUTANTS = [

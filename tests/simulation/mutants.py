@@ -13,7 +13,7 @@ from simulation.authority_mutants import AUTHORITY_MUTANTS
 from simulation.store import Database
 
 from adapters.contract import Unknown
-from coordinator import calls, circuit, coordinator, decided, moves, outcome, people, runner, worker
+from coordinator import calls, circuit, coordinator, decided, moves, outcome, people, runner, submissions, worker
 from ledger import events as e
 from ledger import phases, state, transitions
 from ledger.errors import InDoubt, Transient
@@ -114,7 +114,7 @@ def ignores_the_expected_version(patch):
 
 
 def forgets_which_keys_were_used(patch):
-    patch.setattr(coordinator, "Append", lambda **fields: Append(**fields | {"guards": ()}))
+    patch.setattr(submissions, "Append", lambda **fields: Append(**fields | {"guards": ()}))
 
 
 def repeats_a_blind_commit(patch):
