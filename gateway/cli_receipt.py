@@ -40,8 +40,11 @@ def verify(
     """
     from ledger.bounds import RECEIPT_BYTES  # noqa: PLC0415
     from ledger.receipts import verify_receipt  # noqa: PLC0415
+    from ledger.signed_note import COSIGNATURE, PLAIN  # noqa: PLC0415
 
-    log_keys, witnesses = _keys("--key", key), _keys("--witness", witness)
+    log_keys, witnesses = _keys("--key", key, PLAIN), _keys("--witness", witness, COSIGNATURE)
+    if quorum is not None and not 0 <= quorum <= len(witnesses):
+        raise Misconfigured(f"--quorum {quorum} of {len(witnesses)} witnesses cannot be. Nothing was verified.")
     try:
         with file.open(encoding="utf-8", newline="") as opened:
             text = opened.read(RECEIPT_BYTES + 1)
@@ -58,13 +61,18 @@ def verify(
     return OK
 
 
-def _keys(flag: str, vkeys: Sequence[str]) -> "list[VerifierKey]":
+def _keys(flag: str, vkeys: Sequence[str], algorithm: int) -> "list[VerifierKey]":
+    """Read verifier keys of one kind: a log's signature says nothing as a witness's, and the other way round."""
     from ledger.signed_note import parse_verifier_key  # noqa: PLC0415
 
     try:
-        return [parse_verifier_key(one) for one in vkeys]
+        keys = [parse_verifier_key(one) for one in vkeys]
     except LedgerError as error:
         raise Misconfigured(f"{flag} cannot be used: {error.message}") from None
+    other = next((one.name for one in keys if one.algorithm != algorithm), None)
+    if other is not None:
+        raise Misconfigured(f"{flag} cannot be used: the key of {other} is of the other kind, log or witness.")
+    return keys
 
 
 def _json(proven: "Proven") -> dict[str, Any]:

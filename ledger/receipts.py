@@ -12,6 +12,7 @@ was recorded after it, no receipt can show.
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
+from typing import Final
 
 import msgspec
 
@@ -22,6 +23,8 @@ from ledger.log_entry import entry
 from ledger.merkle import Place, Range, inclusion_ranges, leaf_hash, range_hash, tiles_of, verify_inclusion
 from ledger.signed_note import VerifierKey, parse_note, verify_note
 from ledger.tlog_proof import TlogProof, parse_proofs, write_proofs
+
+_LAST_SECOND: Final = 253_402_300_799  # of the year 9999
 
 
 class ProvenEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,6 +102,8 @@ def _signed(
     for key in witness_keys:
         for signature in filter(key.signed, note.signatures):
             verify_note(msgspec.structs.replace(note, signatures=(signature,)), [key])
+            if signature.timestamp > _LAST_SECOND:
+                raise Tampered(f"The cosignature of {key.name} was given at a time that there is not.")
             cosigned[key.public] = (key.name, signature.timestamp)
     needed = len({key.public for key in witness_keys}) if quorum is None else quorum
     if len(cosigned) < needed:

@@ -11,7 +11,7 @@ from gateway import cli
 from ledger.errors import Malformed, Tampered
 from ledger.merkle import inclusion_ranges, leaf_hash, range_hash
 from ledger.receipts import receipt_tiles, verify_receipt, write_receipt
-from ledger.signed_note import COSIGNATURE, SigningKey
+from ledger.signed_note import COSIGNATURE, SigningKey, parse_note
 from ledger.tlog_proof import TlogProof, parse_proofs, write_proofs
 
 LOG = paper()
@@ -120,6 +120,13 @@ def test_one_key_under_two_names_is_one_witness():
         verify_receipt(RECEIPT, OURS, [WITNESS.verifier, again.verifier], quorum=2)
 
 
+def test_a_cosignature_of_no_time_that_there_is_proves_nothing():
+    false = WITNESS.cosign(parse_note(LOG.note(SIZE)).text, 2**63).line
+    line = next(line for line in RECEIPT.split("\n") if line.startswith("— witness"))
+    with pytest.raises(Tampered, match="a time that there is not"):
+        verify_receipt(RECEIPT.replace(line, false), OURS, [WITNESS.verifier])
+
+
 # ── at the command line, with no database and no network ─────────────────────────────────────────────────────────
 
 
@@ -143,3 +150,17 @@ def test_the_command_refuses_what_is_not(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("This receipt proves nothing. ")
     assert cli._code(["receipt", "verify", str(file), "--key", str(KEY.verifier)[:-4]]) == 2
     assert cli._code(["receipt", "verify", str(tmp_path / "none"), "--key", str(KEY.verifier)]) == 2
+
+
+def test_the_command_refuses_keys_of_the_wrong_kind_and_a_quorum_that_cannot_be(tmp_path, capsys):
+    file = tmp_path / "intent.tlog-proof"
+    file.write_text(RECEIPT)
+    log, witness = str(KEY.verifier), str(WITNESS.verifier)
+    for words in (
+        ["--key", log, "--witness", log],
+        ["--key", witness],
+        ["--key", log, "--witness", witness, "--quorum", "2"],
+        ["--key", log, "--witness", witness, "--quorum=-1"],
+    ):
+        assert cli._code(["receipt", "verify", str(file), *words]) == 2
+        assert "cannot be" in capsys.readouterr().err
