@@ -110,8 +110,8 @@ class Keeper:
                     await self._keep(opened)
                     opened.set()
                     await self._rest(bounds.LOG_SECONDS)
-                except Unavailable as error:
-                    _log.warning("log_waits_for_the_database", ledger=self._ledger, reason=error.message)
+                except (Unavailable, Misconfigured) as error:  # the database is away, or the keys are: until it is back
+                    _log.warning("log_waits", ledger=self._ledger, reason=error.message)
                     opened.set()
                     await self._rest(bounds.LOG_RETRY_SECONDS)
         finally:

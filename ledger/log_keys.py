@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from threading import get_ident
 from typing import Final
 
 import msgspec
@@ -119,7 +120,7 @@ def write_whole(file: Path, text: str, mode: int) -> None:
 
 def _on_disk(file: Path, text: str, mode: int) -> Path:
     """Write the text beside the file, and return where it lies."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}.{get_ident()}")  # one that hangs spoils no other
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     with os.fdopen(handle, "w", encoding="utf-8") as opened:
         opened.write(text)

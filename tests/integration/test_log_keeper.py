@@ -310,6 +310,25 @@ async def test_keys_that_cannot_be_used_are_refused(kept, content, match):
     await kept.refused(Misconfigured, "Others may read")
 
 
+async def test_keys_that_are_gone_for_a_while_stop_the_log_for_as_long(kept):
+    await kept.begin()
+    await kept.append(1)
+    await kept.published(1)
+    elsewhere = kept.keys.rename(kept.keys.with_suffix(".elsewhere"))
+    await kept.append(1)
+
+    async def late():
+        return kept.keeper.uncovered == 1 and kept.keeper.behind_seconds > 0.1
+
+    await eventually(late)
+    elsewhere.chmod(0o640)
+    elsewhere.rename(kept.keys)
+    await eventually(late)
+    assert kept.keeper.failure is None, "the ledger and the log agree"
+    kept.keys.chmod(0o600)
+    await kept.published(2)
+
+
 class Away:
     """A place that does not answer, until it does, and cosigns nothing."""
 
