@@ -16,7 +16,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from gateway.cli_adapters import adapters
 from gateway.cli_audit import audit
@@ -57,11 +57,17 @@ def _version() -> str:
     return importlib.metadata.version("intentledger")
 
 
+def _worth_telling(default: object) -> str | None:
+    """Return what help says of a default: nothing where it only says that a flag was not given."""
+    return None if default in (None, False, ()) else str(default)
+
+
 app = App(
     name="intentledger",
     help="The transactional fence around AI agents. Settings are INTENTLEDGER_* variables; see README.",
     version=_version,
     result_action="return_value",
+    default_parameter=Parameter(negative_iterable=(), show_default=_worth_telling),  # no --empty-key beside each --key
 )
 app.command(grant, version_flags=())  # --version is the agent's there
 app.command(adapters)

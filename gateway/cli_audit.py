@@ -29,7 +29,7 @@ Write = Callable[[bytes], Any]
 
 
 @Parameter(name="*")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Filters:
     """Which entries, as `GET /v1/audit` has it."""
 
@@ -42,7 +42,7 @@ class Filters:
     kind: str | None = None
     by: str | None = None
     grant: Annotated[str | None, Parameter(help="Anywhere in the custody chain.")] = None
-    since: Annotated[str | None, Parameter(help="At or after this time, as RFC 3339 writes it.")] = None
+    since: Annotated[str | None, Parameter(help="From this time on: 14:00, 2h, 2026-01-31T12:00:00Z.")] = None
     until: Annotated[str | None, Parameter(help="Before this time.")] = None
 
 
@@ -76,13 +76,17 @@ def export(
 
 def _wanted(filters: Filters) -> "AuditFilter":
     """Check the filters as the door does. Raises `Misconfigured`."""
+    from datetime import datetime  # noqa: PLC0415
+
     from gateway.models import AuditQuery, checked_query  # noqa: PLC0415
     from gateway.routes_audit import wanted_by  # noqa: PLC0415
+    from gateway.undo_sheet import moment  # noqa: PLC0415
 
+    now = datetime.now().astimezone()
+    given: dict[str, str] = {name: text for name, text in asdict(filters).items() if text is not None}
+    times = {name: moment(given[name], now).isoformat() for name in ("since", "until") if name in given}
     try:
-        return wanted_by(
-            checked_query(AuditQuery, [(n, text) for n, text in asdict(filters).items() if text is not None])
-        )
+        return wanted_by(checked_query(AuditQuery, (given | times).items()))
     except InvalidRequest as error:
         raise Misconfigured("The filters make no sense. Nothing was written.", errors=error.extras["errors"]) from None
 
@@ -118,7 +122,7 @@ async def _export(
 
     ledger, entries = settings.ledger, 0
     async with AsyncExitStack() as parts:
-        dsn = await parts.enter_async_context(database(settings, shared=True))
+        dsn = await parts.enter_async_context(database(settings, shared=True, existing=True))
         pool = await open_pool(dsn, 1)
         parts.push_async_callback(pool.close)
         reader = await parts.enter_async_context(connection(pool))

@@ -99,7 +99,8 @@ async def _exported(file: Path, settings: "Settings", *, subjects: bool, quiet: 
 
     log = log_settings(settings)
     async with AsyncExitStack() as parts:
-        pool = await open_pool(await parts.enter_async_context(database(settings, shared=True)), 4)
+        dsn = await parts.enter_async_context(database(settings, shared=True, existing=True))
+        pool = await open_pool(dsn, 4)
         parts.push_async_callback(pool.close)
         keeper = Keeper(pool, settings.ledger, log.origin, log.keys)
         await keeper.open(os.urandom)

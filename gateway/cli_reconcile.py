@@ -78,7 +78,8 @@ async def _passed(flags: Flags, since: str | None, rate: float | None, *, quiet:
     began = None if since is None else moment(since, datetime.now().astimezone())
     table, registry = reconcile_table(config), _asked(config)
     async with AsyncExitStack() as parts:
-        pool = await open_pool(await parts.enter_async_context(database(settings, shared=True)), 4)
+        dsn = await parts.enter_async_context(database(settings, shared=True, existing=True))
+        pool = await open_pool(dsn, 4)
         parts.push_async_callback(pool.close)
         store = PostgresStore(pool, settings.ledger)
         await store.start()
@@ -107,7 +108,8 @@ def _asked(config: Path) -> "Registry":
     sound = load_sound(config, os.environ)
     elsewhere = [one.name for one in sound.adapters if isinstance(one, ReferenceAdapter)]
     if elsewhere:
-        sys.stderr.write(f"Not asked, because they live in the memory of the process that serves: {elsewhere}\n")
+        names = ", ".join(elsewhere)
+        sys.stderr.write(f"Not asked, because they live in the memory of the process that serves: {names}.\n")
     return Registry([one for one in sound.adapters if one.name not in elsewhere], sound.limits, sound.faults)
 
 

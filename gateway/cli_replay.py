@@ -105,7 +105,7 @@ async def _replayed(settings: "Settings", wanted: _Wanted) -> "list[Replayed]":
 
     projections, inline = _chosen(wanted)
     async with AsyncExitStack() as parts:
-        dsn = await parts.enter_async_context(database(settings, shared=True))
+        dsn = await parts.enter_async_context(database(settings, shared=True, existing=True))
         pool = await open_pool(dsn, 2)
         parts.push_async_callback(pool.close)
         at = wanted.at

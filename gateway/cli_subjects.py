@@ -95,7 +95,7 @@ async def _rewrapped(settings: "Settings", file: "KeyringFile") -> int:
 
     count = 0
     async with AsyncExitStack() as parts:
-        dsn = await parts.enter_async_context(database(settings, shared=True))
+        dsn = await parts.enter_async_context(database(settings, shared=True, existing=True))
         pool: Any = await open_pool(dsn, 1)
         parts.push_async_callback(pool.close)
         for ledger in await bound_ledgers(pool, file()):

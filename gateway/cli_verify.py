@@ -205,7 +205,7 @@ async def _pool(settings: "Settings") -> "AsyncGenerator[Pool]":
     from ledger.database import open_pool  # noqa: PLC0415
 
     async with AsyncExitStack() as parts:
-        dsn = await parts.enter_async_context(database(settings, shared=True))
+        dsn = await parts.enter_async_context(database(settings, shared=True, existing=True))
         pool = await open_pool(dsn, 1)
         parts.push_async_callback(pool.close)
         yield pool

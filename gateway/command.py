@@ -35,7 +35,7 @@ Yes = Annotated[bool, Parameter(negative="")]  # a flag that is given or not
 
 
 @Parameter(name="*")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Flags:
     """Settings that a command line may give; each wins over its INTENTLEDGER_ variable."""
 
@@ -50,7 +50,7 @@ NO_FLAGS: Final = Flags()
 
 
 @Parameter(name="*")
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reach:
     """How a person's command reaches the service; each wins over its INTENTLEDGER_ variable."""
 

@@ -12,7 +12,7 @@ import structlog
 
 from gateway.embedded_postgres import EmbeddedPostgres
 from gateway.settings import Settings
-from ledger.errors import Unavailable
+from ledger.errors import Misconfigured, Unavailable
 
 _RETRY_SECONDS: Final = 0.5
 _RETRY_CAP_SECONDS: Final = 5.0  # how long after its return the service notices
@@ -21,16 +21,22 @@ _log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def database(settings: Settings, *, shared: bool = False) -> AsyncGenerator[str]:
+async def database(settings: Settings, *, shared: bool = False, existing: bool = False) -> AsyncGenerator[str]:
     """Yield the DSN: the operator's, or that of our own server, which runs as long as this context.
 
     Where another process of ours runs the embedded server already, `Unavailable` says which one; `shared` uses its
-    server instead, for as long as it runs.
+    server instead, for as long as it runs. For a command that asks about what there is, `existing` makes no new
+    database where there is none, and raises `Misconfigured`.
     """
     if settings.dsn is not None:
         yield settings.dsn.get_secret_value()
         return
     postgres = EmbeddedPostgres(settings.data, settings.postgres_bin)
+    if existing and not postgres.database_directory.exists():
+        raise Misconfigured(
+            f"There is no database in {settings.data}. Nothing was done; name the service's own directory with --data, "
+            "or its PostgreSQL with INTENTLEDGER_DSN."
+        )
     if shared and postgres.runs_elsewhere():
         yield postgres.dsn()
         return

@@ -119,10 +119,18 @@ def test_every_command_explains_itself(command, capsys):
     told = capsys.readouterr()
     assert told.err == ""
     assert f"Usage: intentledger {command}" in told.out
+    assert "--empty-" not in told.out
 
 
 @pytest.mark.parametrize(
-    "arguments", [("nonsense",), ("serve", "--port", "many"), ("migrate", "--colour"), ("replay", "--json=maybe")]
+    "arguments",
+    [
+        ("nonsense",),
+        ("serve", "--port", "many"),
+        ("migrate", "--colour"),
+        ("replay", "--json=maybe"),
+        ("replay", "audit"),
+    ],
 )
 def test_bad_usage_is_2_and_says_why_on_standard_error(arguments):
     answer = run(*arguments)
@@ -157,6 +165,14 @@ def test_a_view_that_there_is_not_is_2():
     answer = run("replay", "--view", "dreams", INTENTLEDGER_DSN="postgresql://127.0.0.1:1/ledger")
     assert answer.returncode == 2
     assert answer.stderr.startswith("There is no view 'dreams'. There are: ")
+
+
+@pytest.mark.parametrize("asked", [("verify", "--decisions"), ("replay",), ("audit", "export"), ("export", "file")])
+def test_a_command_that_asks_what_is_there_makes_no_database_where_there_is_none(asked, tmp_path):
+    answer = run(*asked, "--data", tmp_path / "none", cwd=tmp_path)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith(f"There is no database in {tmp_path / 'none'}. Nothing was done; ")
+    assert not any(tmp_path.iterdir())
 
 
 # ── one-off commands ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -109,7 +109,11 @@ async def test_the_command_writes_a_whole_file_and_says_of_which_moment(door, ds
     assert sorted(one.name for one in tmp_path.iterdir() if one.name.startswith("audit")) == ["audit.json"]
     wrong = await person.run("audit", "export", "--since", "yesterday", **settings)
     assert (wrong.code, wrong.out) == (2, "")
-    assert "/since: Input should be a time as RFC 3339 writes it" in wrong.err
+    assert "'yesterday' is no time" in wrong.err
+    later = await person.run("audit", "export", "--since", "2999-01-01", **settings)  # a day, as other commands take it
+    assert (later.code, later.out) == (0, "")
+    backwards = await person.run("audit", "export", "--since", "1h", "--until", "2h", **settings)
+    assert (backwards.code, "/until: This time is before `since`." in backwards.err) == (2, True)
 
 
 async def began(dsn, directory, text):
