@@ -80,12 +80,12 @@ class Normal(msgspec.Struct):
 
         An odd hour widens no limit, nor does one with several times as much as was expected; and that counts no more.
         """
-        counted = sum(minutes)
+        counted, expected = sum(minutes), self.mean(hour)
         if self.observed_hours >= HOURS:
-            believed = max(_BELIEVED * self.mean(hour) // 1000, bounds.BEHAVIOUR_COUNT_MIN)
+            believed = max(_BELIEVED * expected // 1000, bounds.BEHAVIOUR_COUNT_MIN)
             odd, counted = odd or counted > believed, min(counted, believed)
         if not odd:
-            self._learn_spread(hour, minutes, limits)
+            self._learn_spread(expected, minutes, limits)
         self.counts[hour] += min(counted, limits[-1]) if limits else counted
         self._observe(hour, 1)
 
@@ -102,8 +102,7 @@ class Normal(msgspec.Struct):
             self.surplus[place] += blocks * (each * each - 1000 * each)
         self._observe(first, count)
 
-    def _learn_spread(self, hour: int, minutes: Sequence[int], limits: Sequence[int]) -> None:
-        expected = self.mean(hour)
+    def _learn_spread(self, expected: int, minutes: Sequence[int], limits: Sequence[int]) -> None:
         filled = [(minute, count) for minute, count in enumerate(minutes) if count]
         for place, width in enumerate(WINDOWS):
             mean, blocks = expected * width // 60, 60 // width
