@@ -19,6 +19,7 @@ from examples.faults import Fault
 from examples.journal import Journal
 from examples.mailbox import index, receive
 from examples.service import listen
+from gateway.keyring_file import KeyringFile
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SUPPORT = Path(__file__).parents[2] / "examples" / "support" / "intentledger.toml"
@@ -55,7 +56,8 @@ async def department(server, template, tmp_path_factory):
         }
         (directory / "intentledger.toml").write_text(Template(SUPPORT.read_text("utf-8")).substitute(ports))
         registry = load(directory / "intentledger.toml", {"CRM_DSN": server.dsn(name)})
-        people = await parts.enter_async_context(doorway(server.dsn(name), None, *registry.adapters))
+        keyring = KeyringFile(directory / "personal.keyring", os.urandom)  # mail is sealed
+        people = await parts.enter_async_context(doorway(server.dsn(name), None, *registry.adapters, keyring=keyring))
         agent = await people.grant("Support Agent", "billing.*", "email.send", "mailbox.find")
         yield Department(people, agent, billing, mails)
     await server.drop(name)
