@@ -61,11 +61,7 @@ class Seals:
         concerned = self._concerned(request)
         if not concerned:
             return []
-        values = [
-            text
-            for action, data in concerned.items()
-            for text in texts(data.personal(_params(request, action)))
-        ]
+        values = [text for action, data in concerned.items() for text in texts(data.personal(_params(request, action)))]
         found = _telling_names(request, [text for text in values if len(text) >= bounds.NAMED_LENGTH])
         if MARK.encode() in canonical([request.reason, request.context, [action.params for action in request.actions]]):
             found.append({"path": "", "message": f"Nothing here may look like a sealed value ({MARK}…)."})

@@ -296,9 +296,7 @@ async def test_a_decided_intent_of_an_erased_subject_asks_for_a_person_and_ends_
     assert asks["phase"] == "committing"
     assert "erased" in asks["attention"]["reason"]
     sent = len(crm.seen)
-    await door.post(
-        f"/v1/intents/{shown['id']}/resolve", {"action": "crm", "outcome": "applied", "note": "looked"}
-    )
+    await door.post(f"/v1/intents/{shown['id']}/resolve", {"action": "crm", "outcome": "applied", "note": "looked"})
     assert (await eventually(lambda: _phase(door, shown["id"], "committed")))["actions"][0]["step"] == "done"
     assert len(crm.seen) == sent
 
