@@ -48,8 +48,10 @@ def verify(
     try:
         with file.open(encoding="utf-8", newline="") as opened:
             text = opened.read(RECEIPT_BYTES + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        raise Misconfigured(f"The receipt in {file} cannot be read: {error}.") from None
+    except OSError as error:
+        raise Misconfigured(f"The receipt in {file} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise Misconfigured(f"What is in {file} is no text, and so no receipt.") from None
     if len(text) > RECEIPT_BYTES:
         raise Misconfigured(f"The file {file} is longer than any receipt.")
     try:

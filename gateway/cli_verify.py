@@ -112,7 +112,8 @@ def _outside(directory: Path, files: Sequence[Path]) -> "Mapping[str, Note]":
             with file.open(encoding="utf-8", newline="") as opened:
                 found[str(file)] = parse_note(opened.read(NOTE_BYTES + 1))
         except (OSError, UnicodeDecodeError, LedgerError) as error:
-            raise Misconfigured(f"{file} cannot be read as a checkpoint: {error}. Nothing was verified.") from None
+            why = error.strerror if isinstance(error, OSError) else error
+            raise Misconfigured(f"{file} cannot be read as a checkpoint: {why}. Nothing was verified.") from None
     return {place: note for place, note in found.items() if note is not None}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from ledger import bounds
 from ledger.errors import Invalid, InvalidRequest
@@ -137,6 +137,13 @@ def _moment(text: object) -> object:
     return text
 
 
+def _not_before_since(until: datetime, info: ValidationInfo) -> datetime:
+    since = info.data.get("since")
+    if since is not None and until < since:
+        raise ValueError("This time is before `since`")
+    return until
+
+
 def _position_or_moment(text: object) -> object:
     if isinstance(text, str) and text.isascii() and text.isdigit():
         position = _number(text)
@@ -170,7 +177,8 @@ Moment = Annotated[datetime, BeforeValidator(_moment)]
 PositionOrMoment = Annotated[
     Annotated[int, Field(ge=0, le=bounds.INTEGER_MAX)] | datetime, BeforeValidator(_position_or_moment)
 ]
-Word = Annotated[str, AfterValidator(_no_nul), Field(min_length=1, max_length=bounds.NAME_LENGTH)]
+Until = Annotated[Moment, AfterValidator(_not_before_since)]
+Word = Annotated[str, Field(min_length=1, max_length=bounds.NAME_LENGTH), AfterValidator(_no_nul)]
 Cursor = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9_=-]+$")]
 
 
@@ -220,7 +228,7 @@ class AuditQuery(Query):
     policy: Word | None = None
     outcome: Literal[*_OUTCOMES] | None = None  # type: ignore[valid-type]
     since: Moment | None = Field(default=None, description="At or after this time.")
-    until: Moment | None = Field(default=None, description="Before this time.")
+    until: Until | None = Field(default=None, description="Before this time.")
     kind: Annotated[Kind, Field(strict=False)] | None = None
     by: Word | None = Field(default=None, description="The person who did it, or the agent who issued.")
     grant: Word | None = Field(default=None, description="Anywhere in the custody chain.")

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from gateway.models import Body, Cursor, Limit, Moment, Position, Query, Reason, Truth, Word
+from gateway.models import Body, Cursor, Limit, Moment, Position, Query, Reason, Truth, Until, Word
 from ledger import bounds
 
 
@@ -27,7 +27,7 @@ class AnomaliesQuery(Query):
     response: Literal["note", "escalate", "suspend"] | None = None
     standing: Truth | None = Field(default=None, description="Neither cleared by a person nor over.")
     since: Moment | None = Field(default=None, description="Told at or after this time.")
-    until: Moment | None = Field(default=None, description="Told before this time.")
+    until: Until | None = Field(default=None, description="Told before this time.")
     after: Cursor | None = Field(default=None, description="The `next` of the page before.")
     limit: Limit = bounds.PAGE_LIMIT_DEFAULT
     min_position: Position | None = Field(default=None, description="Wait until the view has this position.")

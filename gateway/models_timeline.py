@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from gateway.models import Body, Cursor, IntentId, JSONObject, Limit, Moment, Position, Query, Word
+from gateway.models import Body, Cursor, IntentId, JSONObject, Limit, Moment, Position, Query, Until, Word
 from ledger import bounds
 
 
@@ -33,7 +33,7 @@ class PathsQuery(Query):
     task: Word | None = None
     agent: Word | None = None
     since: Moment | None = Field(default=None, description="Submitted at or after this time.")
-    until: Moment | None = Field(default=None, description="Submitted before this time.")
+    until: Until | None = Field(default=None, description="Submitted before this time.")
     after: Cursor | None = Field(default=None, description="The `next` of the page before.")
     limit: Limit = Field(default=bounds.PAGE_LIMIT_DEFAULT, description="At most so many paths.")
     min_position: Position | None = Field(default=None, description="Wait until the view has this position.")

@@ -36,8 +36,6 @@ async def anomalies(visit: Visit) -> web.Response:
     """List anomalies, newest first."""
     query: AnomaliesQuery = visit.query or AnomaliesQuery()
     after = None if query.after is None else _position(query.after)
-    if query.since is not None and query.until is not None and query.until < query.since:
-        raise _senseless("/until", "This time is before `since`.")
     if query.min_position:
         await views_have(visit, query.min_position, ANOMALIES.name)
     store = visit.service.store

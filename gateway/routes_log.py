@@ -67,7 +67,7 @@ async def inclusion(visit: Visit) -> web.Response:
     if query.position > size:
         if query.size is None:
             raise _not_yet(query.position, size)
-        raise _wrong("/position", "Input should not be above the size")
+        raise _wrong("/position", "Input should not be above `size`.")
     log = visit.service.log
     return visit.answer(
         InclusionProof(
@@ -87,7 +87,7 @@ async def consistency(visit: Visit) -> web.Response:
     if query.from_size > size:
         if query.to_size is None:
             raise _not_yet(query.from_size, size)
-        raise _wrong("/from", "Input should not be above `to`")
+        raise _wrong("/from", "Input should not be above `to`.")
     log = visit.service.log
     return visit.answer(
         ConsistencyProof(

@@ -25,7 +25,7 @@ from gateway.shapes_timeline import (
     show_note,
     show_timeline,
 )
-from gateway.visibility import is_agent, seen, sees, unseen
+from gateway.visibility import is_agent, seen, sees
 from gateway.waiting import ledger_has, views_have
 from ledger.bounds import NOTE_DATA_BYTES
 from ledger.canonical import canonical
@@ -103,13 +103,14 @@ async def paths(visit: Visit) -> web.Response:
 
 async def _read(visit: Visit, intent: str) -> tuple[IntentState, Sequence[Recorded]]:
     """Return an intent that the caller may see, with its events. Raises `NotFound`."""
+    unseen = NotFound(f"There is no intent {intent} in this ledger.")  # said as well of what is not the caller's
     try:
         stream = await visit.service.coordinator.events(intent)
     except NotFound:
-        raise unseen() from None
+        raise unseen from None
     state = fold(stream)
     if state is None or not sees(visit.principal, state.submitted):
-        raise unseen()
+        raise unseen
     return state, stream
 
 

@@ -176,6 +176,7 @@ async def test_a_question_that_makes_no_sense_is_refused_by_name(door):
         ("/v1/timeline/compare?left=x&right=x", "/left"),
         ("/v1/timeline/compare?left=00000000-0000-7000-8000-000000000000", "/right"),
         ("/v1/timeline/paths?since=yesterday", "/since"),
+        ("/v1/timeline/paths?since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z", "/until"),
         ("/v1/timeline/paths?after=last", "/after"),
         ("/v1/timeline/paths?colour=red", "/colour"),
     ):
