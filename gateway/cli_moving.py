@@ -2,10 +2,10 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from gateway.command import NO_FLAGS, OK, Flags, Json, Yes, answer, progress, run, settings_of
 from ledger.errors import Malformed, Misconfigured, Unavailable
@@ -45,7 +45,7 @@ def import_(
     """Put an exported ledger into a database that has none of it; if anything of it cannot be proved, nothing.
 
     Afterwards grants, limits, work in flight and all views are as the events say, and the log goes on from where it
-    was, with the same keys: put their file in its place before (docs/moving.md).
+    was, with the same keys: put their file in its place before `serve` (docs/moving.md).
 
     Parameters
     ----------
@@ -109,15 +109,23 @@ async def _exported(file: Path, settings: "Settings", *, subjects: bool, quiet: 
         await _covered(pool, settings.ledger)
         show = parts.enter_context(progress(quiet=quiet))
         unfinished = file.with_name(f".{file.name}.part")
-        parts.callback(unfinished.unlink, missing_ok=True)
-        with unfinished.open("wb") as opened:
+        with _begun(unfinished) as opened:
+            parts.callback(unfinished.unlink, missing_ok=True)
             keys = read_keys(log.keys).verifiers
             moved = await export_now(pool, settings.ledger, keys, opened.write, show, subjects=subjects)
             opened.flush()
             os.fsync(opened.fileno())
-        unfinished.chmod(0o600)
         unfinished.rename(file)
     return moved
+
+
+def _begun(unfinished: Path) -> BinaryIO:
+    try:
+        return os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+    except OSError as error:
+        raise Misconfigured(
+            f"Nothing can be written in {unfinished.parent}: {error.strerror}. Nothing was exported."
+        ) from None
 
 
 async def _covered(pool: Any, ledger: str) -> None:
@@ -143,7 +151,7 @@ async def _covered(pool: Any, ledger: str) -> None:
 async def _checked(file: Path, keys: "Sequence[VerifierKey]", *, quiet: bool) -> "Moved":
     from ledger.moving import prove  # noqa: PLC0415
 
-    with _opened(file) as lines, progress(quiet=quiet) as show:
+    with _lines(file) as lines, progress(quiet=quiet) as show:
         return prove(lines, keys, show)
 
 
@@ -155,7 +163,7 @@ async def _imported(file: Path, settings: "Settings", keys: "Sequence[VerifierKe
     from projections.inline_replay import fill_inline  # noqa: PLC0415
 
     async with AsyncExitStack() as parts:
-        lines = parts.enter_context(_opened(file))
+        lines = parts.enter_context(_lines(file))
         dsn = await parts.enter_async_context(database(settings, shared=True))
         await migrate(dsn)
         writer = await connect(dsn)
@@ -169,11 +177,17 @@ async def _imported(file: Path, settings: "Settings", keys: "Sequence[VerifierKe
     return moved
 
 
-def _opened(file: Path) -> Any:
+@contextmanager
+def _lines(file: Path) -> "Iterator[Iterator[bytes]]":
+    """Open an export and yield its lines. Raises `Misconfigured`."""
+    from ledger.export_file import lines_of  # noqa: PLC0415
+
     try:
-        return file.open("rb")
+        opened = file.open("rb")
     except OSError as error:
-        raise Misconfigured(f"{file} cannot be read: {error}. Nothing was imported.") from None
+        raise Misconfigured(f"{file} cannot be read: {error.strerror}. Nothing was imported.") from None
+    with opened:
+        yield lines_of(opened)
 
 
 async def _viewed(pool: Any, moved: "Moved", show: "Progress") -> None:

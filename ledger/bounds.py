@@ -62,6 +62,7 @@ SUMMARY_VALUE_LENGTH: Final = 64  # of one parameter in it
 # Personal data.
 SUBJECT_LENGTH: Final = 256  # of the name of a data subject: an address of mail is one, and it stands in a URL
 ECHO_LENGTH: Final = 3  # a shorter personal value is not looked for within other texts: it would be found by chance,
+ECHO_BYTES: Final = 6  # … unless it is as long as this in UTF-8: two letters of an East Asian script are a whole name
 ECHO_LENGTH_MAX: Final = 512  # and a longer one is nothing that others repeat word by word
 ECHOES: Final = 64  # values of one intent that are looked for in what is said about it
 NAMED_LENGTH: Final = 6  # a personal value from which on names (idempotency keys, tasks) that contain it are refused
@@ -85,6 +86,7 @@ UNDO_RECORD_SECONDS: Final = 1.0  # and for how long
 
 # Moving a ledger in a file.
 MOVE_EVENTS: Final = 5_000  # held at once: some megabytes
+EXPORT_LINE_BYTES: Final = 64 * 1024 * 1024  # the plan of a large undoing is the longest event
 MOVE_SECONDS: Final = 600.0  # for so many of them to be copied, however slow the disk is
 
 # Reconciliation with the outside.

@@ -16,12 +16,13 @@ the leaf (RFC 6962 §2.1). So whoever can hash can check the file, without this 
 neither files nor databases.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, BinaryIO, Final
 
 import msgspec
 
+from ledger.bounds import EXPORT_LINE_BYTES
 from ledger.canonical import canonical
 from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.errors import LedgerError, Malformed, Tampered, UnknownEventType
@@ -65,10 +66,39 @@ class SignedAt(msgspec.Struct, frozen=True):
     note: Note
 
 
-class SubjectLine(msgspec.Struct, frozen=True):
-    """A line about the keys of data subjects: a wrapped key, one that was erased, or which keyring wraps them."""
+_KeyId = Annotated[str, msgspec.Meta(pattern=r"^k[0-9a-f]{20}\Z")]
+_Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
-    subject: dict[str, str]
+
+class WrappedKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="key"):
+    """The key of a data subject, wrapped under a master key."""
+
+    key_id: _KeyId
+    mark: _Sha256
+    master: Annotated[str, msgspec.Meta(pattern=r"^[^\x00]{1,200}\Z")]
+    wrapped: Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{2}){1,4096}\Z")]
+
+
+class ErasedKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="erased"):
+    """That the key of a data subject is gone."""
+
+    key_id: _KeyId
+    mark: _Sha256
+
+
+class BoundTo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="keyring"):
+    """Which keyring wraps them."""
+
+    sha256: _Sha256
+
+
+Subject = WrappedKey | ErasedKey | BoundTo
+
+
+class SubjectLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A line about the keys of data subjects."""
+
+    subject: Subject
 
 
 class _CheckpointLine(msgspec.Struct, frozen=True):
@@ -79,6 +109,16 @@ _CHECKPOINT: Final = b'{"checkpoint":'
 _SUBJECT: Final = b'{"subject":'
 
 _row = msgspec.json.Decoder(Row).decode
+
+
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a file, none longer than EXPORT_LINE_BYTES. Raises `Malformed` at one that is."""
+    while line := file.readline(EXPORT_LINE_BYTES + 1):
+        if len(line) > EXPORT_LINE_BYTES:
+            raise Malformed(
+                f"A line of the file is longer than {EXPORT_LINE_BYTES} bytes, and no line of an export is."
+            )
+        yield line
 
 
 def line_of(value: Any) -> bytes:
@@ -97,6 +137,8 @@ def parse_header(line: bytes) -> Header:
         header = msgspec.json.decode(line, type=Header)
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise Malformed(f"This is not an export of a ledger: its first line is none ({error}).") from error
+    if header.size < 1:
+        raise Malformed(f"An export has one event at least; the first line promises {header.size}.")
     if header.format != FORMAT or header.version != VERSION:
         raise Malformed(
             f"This is {header.format} of version {header.version}; this release reads {FORMAT} of version {VERSION}."
@@ -146,7 +188,9 @@ class Proof:
             raise Tampered(
                 f"The file promises {self.header.size} events, has {self.taken}, and proves the first {self.proved}."
             )
-        if self._last is not None and self._trusted:
+        if self._last is None:
+            raise Tampered("The file has no checkpoint, so nothing of it is proved.")
+        if self._trusted:
             verify_note(self._last, self._trusted)
 
     def _entry(self, line: bytes) -> Row:

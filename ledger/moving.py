@@ -12,13 +12,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
+import asyncpg
 import msgspec
 
 import sql
 from ledger import bounds
-from ledger.database import answering, connection
-from ledger.errors import Conflict, Corrupt, Malformed, NotFound
-from ledger.export_file import Header, Proof, Row, SignedAt, SubjectLine, checkpoint_line, line_of, parse_header
+from ledger.database import answering, connection, describe
+from ledger.errors import Conflict, Corrupt, Malformed, NotFound, Tampered
+from ledger.export_file import (
+    Header,
+    Proof,
+    Row,
+    SignedAt,
+    Subject,
+    SubjectLine,
+    checkpoint_line,
+    line_of,
+    parse_header,
+)
 from ledger.log_entry import entry
 from ledger.log_tree import Log
 from ledger.signed_note import VerifierKey
@@ -34,6 +45,7 @@ _IS_EMPTY: Final = sql.query("moving.is_empty")
 _TILES: Final = sql.query("moving.tiles")
 _ADD_CHECKPOINTS: Final = sql.query("moving.add_checkpoints")
 _ADD_SUBJECTS: Final = sql.query("moving.add_subjects")
+_ERASED: Final = sql.query("moving.erased_all_the_same")
 _MOVE_HEAD: Final = sql.query("moving.move_head")
 _COLUMNS: Final = ("ledger", "position", "stream", "version", "type", "at", "body")
 
@@ -172,6 +184,8 @@ async def import_lines(
                 await beside(writer, ledger)
     except (Corrupt, Malformed) as error:
         raise type(error)(f"{error.message} Nothing was imported.") from error
+    except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+        raise Malformed(f"PostgreSQL refuses what the file holds ({describe(error)}). Nothing was imported.") from error
     return Moved(ledger, header.origin, header.size, importer.note, header.keys, importer.subjects)
 
 
@@ -195,7 +209,7 @@ class _Importer:
         self._proof = proof
         self._rows: list[tuple[str, int, str, int, str, datetime, bytes]] = []
         self._notes: list[tuple[int, str]] = []
-        self._told: list[dict[str, str]] = []
+        self._told: list[Subject] = []
         self._at: datetime | None = None
 
     async def take(self, line: bytes) -> bool:
@@ -222,6 +236,9 @@ class _Importer:
         self._proof.end()
         self._proof.filled += self._proof.tree.edge()
         await self._flush()
+        erased = await self._writer.fetchval(_ERASED, self._proof.header.ledger)
+        if erased is not None:
+            raise Tampered(f"The file brings the key {erased} of a data subject, which the ledger says was erased.")
         await self._writer.execute(_MOVE_HEAD, self._proof.header.ledger, self._proof.header.size, self._at)
 
     async def _flush(self) -> None:

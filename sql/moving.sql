@@ -92,6 +92,20 @@ select $1, key_id, decode(mark, 'hex'), master, decode(wrapped, 'hex')
 from sent
 where kind = 'key';
 
+-- name: erased_all_the_same
+select kept.key_id
+from intent_ledger.subject_keys as kept
+where
+    kept.ledger = $1
+    and exists (
+        select
+        from intent_ledger.events
+        where
+            events.ledger = $1
+            and events.stream = 'subject/' || kept.key_id
+    )
+limit 1;
+
 -- name: move_head
 update intent_ledger.heads
 set

@@ -6,6 +6,7 @@ import os
 import random
 import re
 from collections.abc import AsyncIterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,19 @@ import pytest
 from commands import COMMAND, environment
 from doorway import Doorway, doorway, intent
 
+from ledger import events as e
+from ledger import export_file
 from ledger.database import connect, open_pool
-from ledger.errors import Conflict, LedgerError, Tampered
-from ledger.export_file import checkpoint_line
+from ledger.errors import Conflict, LedgerError, Malformed, Tampered
+from ledger.export_file import Header, checkpoint_line, line_of
 from ledger.log_keeper import Keeper
 from ledger.log_keys import read_keys
 from ledger.log_tree import Log
 from ledger.merkle import verify_consistency
 from ledger.moving import export, import_lines, prove
+from ledger.postgres_store import PostgresStore
 from ledger.signed_note import Note, SigningKey, parse_note
+from ledger.store import Append, Appended
 from projections.catalogue import PROJECTIONS
 from projections.inline_replay import fill_inline, replay_inline
 from projections.replay import replay
@@ -169,13 +174,54 @@ async def test_keys_of_data_subjects_move_only_if_they_are_asked_for(left, make_
     with_keys: list[bytes] = []
     moved = await export(source, "main", read_keys(key).verifiers, with_keys.append, subjects=True)
     assert moved.subjects == 1
+    wrong = {
+        b'"kind":"key"': (b'"kind":"ring"', "cannot be read"),
+        b'"master":"m1"': (b'"master":"m\\u00001"', "cannot be read"),
+        b'"wrapped":"ff00"': (b'"wrapped":"ff0"', "cannot be read"),
+    }
     there = await make_database(template)
+    for words, (instead, match) in wrong.items():
+        assert words in with_keys[-1]
+        with pytest.raises(Malformed, match=match):
+            await arrive(there, [*lines, with_keys[-1].replace(words, instead)])
+    with pytest.raises(Malformed, match=r"PostgreSQL refuses what the file holds .* Nothing was imported"):
+        await arrive(there, [*lines, with_keys[-1], with_keys[-1]])
     await arrive(there, b"".join(with_keys).splitlines(keepends=True))
     pool = await open_pool(there, 2)
     try:
         assert await pool.fetch(kept) == await source.fetch(kept)
     finally:
         await pool.close()
+
+
+async def test_a_key_that_the_ledger_says_was_erased_does_not_come_back_by_a_file(
+    dsn, make_database, template, tmp_path
+) -> None:
+    """Lines of keys are proved by nothing, so one of an older export can stand behind a newer ledger."""
+    key_id, pool, lines = "k" + "a" * 20, await open_pool(dsn, 4), []
+    store = PostgresStore(pool, "main")
+    await store.start()
+    erased = e.SubjectErased(key=key_id, reason="They asked", by="operator", grant="g", custody=("g",))
+    appended = await store.append(Append(stream=f"subject/{key_id}", expected_version=0, events=(erased,)))
+    assert isinstance(appended, Appended)
+    await store.stop()
+    await keep(pool, tmp_path / "main.key")
+    await export(pool, "main", read_keys(tmp_path / "main.key").verifiers, lines.append)
+    await pool.close()
+    older = line_of(
+        {"subject": {"kind": "key", "key_id": key_id, "mark": "0b" * 32, "master": "m1", "wrapped": "ff00"}}
+    )
+    with pytest.raises(Tampered, match=rf"the key {key_id} .* was erased\. Nothing was imported"):
+        await arrive(await make_database(template), [*b"".join(lines).splitlines(keepends=True), older])
+
+
+def test_a_file_that_promises_nothing_is_proved_by_nothing_and_no_line_is_endless(monkeypatch) -> None:
+    empty = line_of(Header("main", ORIGIN, 0, ()))
+    with pytest.raises(Malformed, match="one event at least"):
+        prove([empty], [SigningKey(ORIGIN, b"k" * 32).verifier])
+    monkeypatch.setattr(export_file, "EXPORT_LINE_BYTES", 200)
+    with pytest.raises(Malformed, match="longer than 200 bytes"):
+        list(export_file.lines_of(BytesIO(empty + b"x" * 201)))
 
 
 async def test_no_change_of_the_file_is_taken_for_the_ledger(left) -> None:
@@ -246,6 +292,8 @@ async def test_the_commands_move_a_ledger_to_another_server(dsn: str, make_datab
         code, moved = await command(dsn, old, "export", file, "--json")
         assert (code, moved["size"] >= head, oct(file.stat().st_mode & 0o777)) == (0, True, "0o600"), moved
         door.bank.gate.set()
+        code, said = await command(dsn, old, "export", tmp_path / "no" / "where")
+        assert (code, said.endswith("/no: No such file or directory. Nothing was exported.\n")) == (2, True), said
     (vkey,) = moved["keys"]
     other = str(SigningKey(ORIGIN, os.urandom(32)).verifier)
     code, said = await command(there, new, "import", file, "--key", other)
