@@ -18,6 +18,7 @@ import msgspec
 
 from adapters.contract import Operation
 from ledger import bounds
+from ledger.canonical import canonical
 from ledger.errors import Misconfigured
 from ledger.intents import JSON
 
@@ -44,7 +45,7 @@ class PersonalData(msgspec.Struct, frozen=True):
         found: Any = params
         for name in self.subject:
             found = found[name]
-        return str(found)
+        return found if isinstance(found, str) else canonical(found).decode()  # 88.0 is 88
 
     def sealed(self, params: JSON, seal: Callable[[Any], str]) -> JSON:
         """Return valid parameters with everything personal in them sealed."""
@@ -128,7 +129,8 @@ def _marks(value: Any) -> int:
     """Count the marks of a whole schema, wherever they stand."""
     if isinstance(value, Mapping):
         inner = sum(map(_marks, value.values()))
-        return inner + (value.get(KEYWORD) is True)
+        mark = value.get(KEYWORD, False)  # a mark that is neither yes nor no ("true") must not pass for no
+        return inner + (mark is not False and not isinstance(mark, Mapping))
     return sum(map(_marks, value)) if isinstance(value, list | tuple) else 0
 
 

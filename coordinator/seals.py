@@ -18,9 +18,10 @@ from adapters.registry import Registry
 from coordinator.intake import Fault, Request, likeness
 from ledger import bounds
 from ledger.canonical import canonical
+from ledger.echoes import read
 from ledger.errors import NotReady
 from ledger.events import IntentSubmitted
-from ledger.intent_seal import IntentSeal, is_personal, spellings, texts
+from ledger.intent_seal import IntentSeal, is_personal, texts
 from ledger.intents import JSON, ActionPlan, Personal
 from ledger.sealing import MARK
 from ledger.state import IntentState
@@ -62,7 +63,7 @@ class Seals:
         if not concerned:
             return []
         values = [text for action, data in concerned.items() for text in texts(data.personal(_params(request, action)))]
-        found = _telling_names(request, [text for text in values if len(text) >= bounds.NAMED_LENGTH])
+        found = _telling_names(request, [text for text in values if len(text.encode()) >= bounds.NAMED_LENGTH])
         if MARK.encode() in canonical([request.reason, request.context, [action.params for action in request.actions]]):
             found.append({"path": "", "message": f"Nothing here may look like a sealed value ({MARK}…)."})
         return found
@@ -148,5 +149,5 @@ def _telling_names(request: Request, values: Sequence[str]) -> list[Fault]:
     return [
         {"path": path, "message": "This name contains a personal value of the intent, and names cannot be sealed."}
         for path, name in named
-        if any(spelling in name.lower() for text in values for spelling in spellings(text))
+        if any(read(text)[0] in read(name)[0] for text in values)
     ]

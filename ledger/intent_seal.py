@@ -3,8 +3,8 @@
 Sealed is:
 
   * each parameter that its operation's schema marks, and each member of an answer that the operation names;
-  * the same text wherever else it stands: in a reason, in another parameter, in what an outside system answered or
-    complained about. Spelled as it is, in any case, or as in an address (%40) or a JSON text.
+  * the same text, or number, wherever else it stands: in a reason, in another parameter, in what an outside system
+    answered or complained about, however it is spelled there (`ledger/echoes.py`).
 
 Names stay as they are (`_NAMES`): they are compared. Whoever lets a new intent in sees to it that none holds anything
 personal. Pure; made of an intent's events and the keys that are left.
@@ -14,16 +14,17 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import quote
 
 import msgspec
 
 from ledger import bounds
+from ledger.canonical import canonical
+from ledger.echoes import Echoes
 from ledger.errors import Erased
 from ledger.event import Event
 from ledger.events import IntentSubmitted
 from ledger.intents import JSON, Personal
-from ledger.sealing import ERASED, MARK, TOKEN, DataKey, each_text, is_sealed, open_text
+from ledger.sealing import ERASED, TOKEN, DataKey, each_text, is_sealed, open_text
 
 T = TypeVar("T")
 Told = TypeVar("Told", bound=Event)
@@ -32,6 +33,7 @@ _NAMES: Final = frozenset(
     {
         *("intent", "action", "key", "grant", "custody", "agent", "by", "approved_by", "approvers", "escalated_to"),
         *("digest", "policy_set", "policies", "charges", "effect", "cause", "outcome", "verb", "failure_mode", "plan"),
+        "anomalies",
     }
 )
 _ANSWERS: Final = frozenset({"receipt", "preview", "result"})  # of the event's action
@@ -47,16 +49,13 @@ def is_personal(submitted: IntentSubmitted) -> bool:
 class IntentSeal:
     """What seals and opens the personal data of one intent."""
 
-    def __init__(
-        self, ledger: str, intent: str, personal: Mapping[str, Personal], keys: Mapping[str, DataKey], values: Any = ()
-    ) -> None:
-        """`personal` by action; `keys` those that are left, by id; `values` (text, key id): what is looked for."""
+    def __init__(self, ledger: str, intent: str, personal: Mapping[str, Personal], keys: Mapping[str, DataKey]) -> None:
+        """`personal` by action; `keys` those that are left, by id."""
         self._ledger = ledger
         self._intent = intent
         self._personal = personal
         self._keys = {one.key: keys[one.key] for one in personal.values() if one.key in keys}
-        self._known: dict[str, str] = dict(values)
-        self._echo = _pattern(self._known)
+        self._echoes = Echoes()
 
     @classmethod
     def of(cls, ledger: str, submitted: IntentSubmitted, keys: Mapping[str, DataKey], answers: Any = ()) -> Self:
@@ -76,9 +75,7 @@ class IntentSeal:
     def learn(self, value: Any, key: str) -> None:
         """Look for the texts in a personal value, from now on, wherever something is sealed."""
         for text in texts(value):
-            if text and (text not in self._known):
-                self._known[text] = key
-        self._echo = _pattern(self._known)
+            self._echoes.learn(text, key)
 
     def seal(self, value: Any, key: str) -> str:
         """Return the token of a personal value; where the key is gone, nothing of it is kept."""
@@ -90,16 +87,24 @@ class IntentSeal:
 
     def text(self, text: str) -> str:
         """Return a text in which what is known to be personal is sealed."""
-        known = self._known.get(text)
+        known = self._echoes.mark(text)
         if known is not None:
             return self.seal(text, known)
-        if self._echo is None or self._echo.search(text) is None:
-            return text
-        return self._echo.sub(self._echoed, text)
+        sealed, end = "", 0
+        for token in TOKEN.finditer(text):
+            sealed += self._sealed(text[end : token.start()]) + token[0]
+            end = token.end()
+        return sealed + self._sealed(text[end:])
+
+    def number(self, number: float) -> float | str:
+        """Return a number, or the token of one that is known to be personal."""
+        written = canonical(number).decode()
+        known = self._echoes.mark(written) if len(written) >= bounds.ECHO_LENGTH else None
+        return number if known is None else self.seal(number, known)
 
     def texts(self, value: T) -> T:
         """Return a JSON value or struct in which what is known to be personal is sealed."""
-        sealed: T = each_text(value, self.text)
+        sealed: T = each_text(value, self.text, self.number)
         return sealed
 
     def sealed(self, event: Told) -> Told:
@@ -116,7 +121,8 @@ class IntentSeal:
                 value = {one: self._answer(answer, one) for one, answer in value.items()}
             changed[name] = value
         for name, value in changed.items():  # by now every answer has told what is personal in it
-            changed[name] = self.texts(value)
+            by_action = name in _BY_ACTION
+            changed[name] = {one: self.texts(value[one]) for one in value} if by_action else self.texts(value)
         return msgspec.structs.replace(event, **changed)
 
     def opened(self, value: T) -> T:
@@ -159,16 +165,12 @@ class IntentSeal:
             self.learn(value, key)
         return self.seal(value, key)
 
-    def _echoed(self, match: re.Match[str]) -> str:
-        found = match[0]
-        if found[: len(MARK)].lower() == MARK:
-            return found
-        key = self._known.get(found) or self._spelled(found)
-        return self.seal(found, key)
-
-    def _spelled(self, found: str) -> str:
-        """Return the key of a value that is spelled otherwise here."""
-        return next(key for text, key in self._known.items() if found.lower() in spellings(text))
+    def _sealed(self, text: str) -> str:
+        sealed, end = "", 0
+        for start, stop, key in self._echoes.found(text):
+            sealed += text[end:start] + self.seal(text[start:stop], key)
+            end = stop
+        return sealed + text[end:]
 
     def _open(self, match: re.Match[str]) -> Any:
         key, intent, blob = match.groups()
@@ -183,32 +185,14 @@ class IntentSeal:
 
 
 def texts(value: Any) -> Iterable[str]:
-    """Yield every text in a JSON value, and whole numbers as they are written."""
+    """Yield every text in a JSON value, and numbers as they are written."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, int) and not isinstance(value, bool):
-        yield str(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield canonical(value).decode()
     elif isinstance(value, dict):
         for member in value.values():
             yield from texts(member)
     elif isinstance(value, list | tuple):
         for member in value:
             yield from texts(member)
-
-
-def _pattern(known: Mapping[str, str]) -> re.Pattern[str] | None:
-    """Return what finds personal values within a text, the longest first; tokens are found too, to be left alone."""
-    sought = [text for text in known if bounds.ECHO_LENGTH <= len(text) <= bounds.ECHO_LENGTH_MAX]
-    sought = sorted(sought, key=len, reverse=True)[: bounds.ECHOES]
-    if not sought:
-        return None
-    spelled = dict.fromkeys(spelling for text in sought for spelling in spellings(text))
-    words = "|".join(map(re.escape, spelled))
-    return re.compile(rf"{TOKEN.pattern}|(?<!\w)(?:{words})(?!\w)", re.IGNORECASE)
-
-
-def spellings(text: str) -> tuple[str, ...]:
-    """Return how a text stands in a sentence, in an address and in a JSON text, in small letters."""
-    in_json = msgspec.json.encode(text).decode()[1:-1]
-    escaped = text.encode("ascii", "backslashreplace").decode().replace("\\x", "\\u00")
-    return tuple(dict.fromkeys(one.lower() for one in (text, quote(text, safe=""), in_json, escaped)))

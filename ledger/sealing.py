@@ -1,7 +1,8 @@
 """A personal value at rest: sealed under the key of the person it is about, and gone once that key is.
 
-    sealed.v1.<key id>.<intent id>.<base64url of nonce, ciphertext and tag>
+    sealed.v1.<key id>.<intent id>.<base64url of nonce, ciphertext and tag>.
 
+The dot at the end keeps what follows it in a sentence, a hyphen say, from being taken for a part of it.
 AES-256-GCM (NIST SP 800-38D). The associated data are the ledger, the intent and the key's id, so that a token opens
 nowhere but where it was sealed. The nonce is an HMAC of what is sealed: the same value in the same intent is the same
 token, so that digests which people approve stay what they are; nothing else can be told from two tokens. What is sealed
@@ -30,7 +31,7 @@ ERASED: Final = "[erased]"
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 _BLOCK: Final = 16  # what is sealed is padded to a multiple of it
-_FORM: Final = r"sealed\.v1\.(k[0-9a-f]{20})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.([A-Za-z0-9_-]{40,})"
+_FORM: Final = r"sealed\.v1\.(k[0-9a-f]{20})\.([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.([A-Za-z0-9_-]{40,})\."
 TOKEN: Final = re.compile(_FORM)
 _IN_JSON: Final = re.compile(rb'(?<!\\)"' + _FORM.encode() + rb'"(?!:)|' + _FORM.encode())
 
@@ -52,7 +53,7 @@ class DataKey(msgspec.Struct, frozen=True):
         bound = _bound(ledger, intent, self.id)
         nonce = hmac.digest(self._derived("nonce"), bound + plain, hashlib.sha256)[:_NONCE_BYTES]
         sealed = nonce + AESGCM(self._derived("seal")).encrypt(nonce, plain, bound)
-        return f"{MARK}{self.id}.{intent}.{base64.urlsafe_b64encode(sealed).decode().rstrip('=')}"
+        return f"{MARK}{self.id}.{intent}.{base64.urlsafe_b64encode(sealed).decode().rstrip('=')}."
 
     def open(self, ledger: str, intent: str, blob: str) -> Any:
         """Return the JSON value of a token's last part. Raises `ValueError` for what was not sealed there."""
@@ -77,17 +78,25 @@ def is_sealed(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(MARK) and TOKEN.fullmatch(value) is not None
 
 
-def each_text(value: Any, change: Callable[[str], Any]) -> Any:
-    """Return a JSON value or struct with every text in it changed, names of members included; the rest as it is."""
+def each_text(value: Any, change: Callable[[str], Any], number: Callable[[float], Any] = lambda one: one) -> Any:
+    """Return a JSON value or struct with every text in it changed, names of members included.
+
+    `number` changes the numbers that are members or items; the rest stays as it is.
+    """
+
+    def inner(member: Any) -> Any:
+        return number(member) if type(member) in {int, float} else each_text(member, change, number)
+
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):
-        return {str(each_text(name, change)): each_text(member, change) for name, member in value.items()}
+        return {str(each_text(name, change)): inner(member) for name, member in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)([each_text(member, change) for member in value])
+        return type(value)([inner(member) for member in value])
     if isinstance(value, msgspec.Struct):
         found = {name: getattr(value, name) for name in value.__struct_fields__}
-        return msgspec.structs.replace(value, **{name: each_text(one, change) for name, one in found.items()})
+        changed = {name: each_text(one, change, number) for name, one in found.items()}
+        return msgspec.structs.replace(value, **changed)
     return value
 
 

@@ -42,6 +42,7 @@ def test_a_subject_may_stand_within_an_object_that_is_marked_as_a_whole():
     whole = {"type": "object", "required": ["id"], "properties": {"id": {"type": "integer"}}, "personal": True}
     data = personal_data(operation({"customer": whole}, "/customer/id"))
     assert data.subject_of({"customer": {"id": 88}}) == "88"
+    assert data.subject_of({"customer": {"id": 88.0}}) == "88"  # the same whole number to JSON Schema
     assert data.sealed({"customer": {"id": 88}}, str) == {"customer": "{'id': 88}"}
 
 
@@ -55,6 +56,7 @@ def test_a_subject_may_stand_within_an_object_that_is_marked_as_a_whole():
         (operation({"customer": {"type": "string", "maxLength": 9}}), "is itself personal"),
         (operation({"customer": {**CUSTOMER, "type": "array"}}), "one string or integer"),
         (operation({"customer": {"type": "string", "personal": True}}), "maxLength"),
+        (operation({"customer": CUSTOMER, "x": {"personal": "true"}}), "could be overlooked"),
         (operation({"customer": CUSTOMER, "x": {"anyOf": [{"personal": True}]}}), "could be overlooked"),
         (operation({"customer": CUSTOMER, "amount": {"personal": True}}, money="amount"), "not personal"),
     ],

@@ -1,6 +1,8 @@
 """What a sealed value is: where it opens, what it tells, and how it is found and opened within a JSON text."""
 
 import json
+import re
+import time
 
 import pytest
 from hypothesis import given
@@ -121,6 +123,50 @@ def test_a_personal_value_is_sealed_wherever_it_is_repeated_and_opens_as_it_was_
     assert seal(MAIL).opened(sealed) == said
 
 
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (MAIL, f"{MAIL}-archive and {MAIL}_old"),  # what follows is no part of the token
+        ("İstanbul Kaya", "mail İstanbul Kaya, or i̇stanbul kaya"),
+        ("Ann Strauß", "ANN STRAUSS and ann \u017ftrauß"),
+        ("Zoë Müller", "Zoe\u0308 Mu\u0308ller"),
+        ("田中太郎", "田中太郎様の注文"),
+        ("李明", "订单是李明的"),
+        ("Ann Müller", "GET /c?name=Ann+M%C3%BCller 404, GET /c/ann%20müller 404, Ann M\\u00fcller"),
+        ("a/b@c d.example", "GET /c/a%2Fb@c%20d.example: 404"),
+        ("O'Brien & Sons", "<p>O&#39;Brien &amp; Sons</p>"),
+        ('Ann "A" \\ B', '{"name": "Ann \\"A\\" \\\\ B"}'),
+        ("Ann\nExample", 'wrote "Ann\\u{a}Example"'),
+        ("12 Very Long Street, Springfield", 'context.params.home is "12 Very Long Street, Sp…, so no'),
+        ("12 Very Long Street, Springfield", "x" * 470 + " 12 Very Long Street, Sp"),
+        (12345.5, "earns 12345.5 a month"),
+    ],
+)
+def test_a_personal_value_is_found_however_it_is_spelled_and_where_it_was_cut(known, said):
+    sealed = seal(known).text(said)
+    assert len(TOKEN.findall(sealed)) >= 1
+    left = "".join(TOKEN.split(sealed)[::4])
+    assert re.search("ann|müller|kaya|12|sons|太郎|李", left, re.IGNORECASE) is None
+    assert seal(known).opened(sealed) == said
+
+
+def test_numbers_that_are_personal_are_sealed_as_numbers_too_and_open_as_numbers():
+    found = seal(491701234567, 7)
+    sealed = found.texts({"phone": 491701234567, "level": 7, "said": "491701234567", "on": True})
+    assert is_sealed(sealed["phone"])
+    assert is_sealed(sealed["said"])
+    assert (sealed["level"], sealed["on"]) == (7, True)
+    assert found.opened(sealed) == {"phone": 491701234567, "level": 7, "said": "491701234567", "on": True}
+
+
+def test_an_answer_of_many_rows_is_sealed_in_no_time():
+    rows = [{"name": f"Person Number {number}"} for number in range(3000)]
+    began = time.process_time()
+    sealed = seal().sealed(ActionDone("a", {"rows": rows}))
+    assert time.process_time() - began < 2
+    assert "Person" not in str(sealed.result)
+
+
 def test_words_that_only_contain_a_personal_value_and_very_short_ones_stay():
     assert seal("Ann", "88").text("Announce 88 channels to Annabel") == "Announce 88 channels to Annabel"
     assert is_sealed(seal("88").text("88"))
@@ -137,6 +183,17 @@ def test_what_is_sealed_opens_as_it_was_whatever_is_personal(values, text):
     assert found.opened(found.text(text)) == text
 
 
+WORDS = st.sampled_from(
+    ["Ann Example", "ann", "88-a", "é%C3", "\\n", "田中", "…", "-", "_", " ", ".", "x", "sealed.v1."]
+)
+
+
+@given(st.lists(WORDS, max_size=12).map("".join), st.lists(WORDS, max_size=12).map("".join))
+def test_whatever_stands_around_it_everything_opens_as_it_was(one, other):
+    found = seal("Ann Example", "88-a", "é%C3", "\\n田", one)
+    assert found.opened(found.texts([other, one, one + other])) == [other, one, one + other]
+
+
 def test_an_answer_s_personal_members_are_sealed_and_learned():
     event = ActionPrepared("a", {"hold": "of Ann Example"}, {"facts": {"name": "Ann Example", "age": 3}, "after": None})
     sealed = seal(MAIL).sealed(event)
@@ -149,6 +206,7 @@ def test_an_answer_s_personal_members_are_sealed_and_learned():
     )
     assert MAIL not in str(verdict)
     assert is_sealed(verdict.facts["a"]["name"])
+    assert list(seal("a").sealed(PolicyEvaluated("deny", (), "sha256:p", facts={"a": {}})).facts) == ["a"]
 
 
 def test_names_stay_as_they_are():
