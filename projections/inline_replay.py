@@ -12,11 +12,13 @@ as reading the keys of all submissions. It changes what the service's own role m
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+import asyncpg
 import msgspec
 
 import sql
 from ledger.bounds import REPLAY_BATCH_EVENTS, REPLAY_SWAP_SECONDS
-from ledger.errors import Corrupt
+from ledger.database import answering
+from ledger.errors import Corrupt, Misconfigured
 from projections.comparison import Difference, compare
 from projections.digest import line_of, sha256_of
 from projections.feed import read_batch
@@ -145,26 +147,39 @@ async def replay_inline(
 ) -> list[Replayed]:
     """Rebuild what events tell of the inline tables and compare; with `swap`, make the tables what the events say.
 
-    Needs the connection for itself, and for a swap one of the tables' owner. Raises `Unavailable`, `Corrupt`.
+    Needs the connection for itself, and for a swap one of the tables' owner. Raises `Unavailable`, `Corrupt`,
+    `Misconfigured`.
     """
     rebuild = _Rebuild(connection, ledger)
-    try:
-        await rebuild.begin()
-        await rebuild.fold(progress)
-        async with connection.transaction(isolation="repeatable_read"):
-            await connection.execute(UNBOUNDED)
-            await rebuild.fold()
-            found = await rebuild.compare()
-        if swap:
-            async with connection.transaction():
+    with answering():
+        try:
+            await rebuild.begin()
+            await rebuild.fold(progress)
+            async with connection.transaction(isolation="repeatable_read"):
                 await connection.execute(UNBOUNDED)
-                await connection.fetchval(_HOLD, ledger)
                 await rebuild.fold()
-                await rebuild.put()
-            found = [msgspec.structs.replace(one, swapped=True) for one in found]
-    finally:
-        await rebuild.end()
+                found = await rebuild.compare()
+            if swap:
+                await _swap(connection, ledger, rebuild)
+                found = [msgspec.structs.replace(one, swapped=True) for one in found]
+        finally:
+            await rebuild.end()
     return found
+
+
+async def _swap(connection: "Connection", ledger: str, rebuild: "_Rebuild") -> None:
+    """Make the tables what the events say, while nobody appends. Raises `Misconfigured` for whom may not."""
+    try:
+        async with connection.transaction():
+            await connection.execute(UNBOUNDED)
+            await connection.fetchval(_HOLD, ledger)
+            await rebuild.fold()
+            await rebuild.put()
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise Misconfigured(
+            "Inline tables are changed by their owner only, and INTENTLEDGER_DSN names another role. They were compared, "
+            "not changed; use the DSN that migrated the database."
+        ) from error
 
 
 async def fill_inline(connection: "Connection", ledger: str, progress: Progress = lambda _done, _all: None) -> None:

@@ -33,7 +33,9 @@ order by name
 for update;
 
 -- name: unbounded
-set local statement_timeout = 0;
+select
+    set_config('statement_timeout', '0', true),
+    set_config('idle_in_transaction_session_timeout', '0', true);
 
 -- name: move
 update intent_ledger.projections as checkpoint

@@ -9,6 +9,7 @@ from doorway import doorway, eventually, intent
 from views import inline_tables_are_what_events_say
 
 from ledger.database import connect
+from ledger.errors import Misconfigured
 from projections.inline_replay import INLINE, fill_inline, replay_inline
 
 POLICIES = (
@@ -117,6 +118,17 @@ async def test_a_mended_table_keeps_what_events_cannot_tell(after_a_day):
     await differing(dsn, swap=True)
     assert (await owner.fetch(leases), await owner.fetch(likeness)) == before
     await owner.close()
+
+
+async def test_who_does_not_own_the_tables_compares_and_changes_nothing(after_a_day):
+    dsn, _ = after_a_day
+    owner = await asyncpg.connect(dsn)
+    await owner.execute(FORGED["grants"])
+    await owner.execute("set role intent_ledger_app")
+    with pytest.raises(Misconfigured, match="changed by their owner only"):
+        await replay_inline(owner, "main", swap=True)
+    await owner.close()
+    assert (await differing(dsn)).keys() == {"grants"}
 
 
 async def test_a_service_goes_on_with_inline_tables_made_from_the_events_alone(after_a_day):
