@@ -177,8 +177,8 @@ async def _swap(connection: "Connection", ledger: str, rebuild: "_Rebuild") -> N
             await rebuild.put()
     except asyncpg.InsufficientPrivilegeError as error:
         raise Misconfigured(
-            "Inline tables are changed by their owner only, and INTENTLEDGER_DSN names another role. They were compared, "
-            "not changed; use the DSN that migrated the database."
+            "Inline tables are changed by their owner only, and INTENTLEDGER_DSN names another role. They were "
+            "compared and not changed; use the DSN that migrated the database."
         ) from error
 
 
