@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
     from ledger.database import Pool
+    from projections.comparison import Difference
     from projections.projection import Projection
     from projections.replay import Replayed
 
 _POSITION: Final = re.compile(r"\d{1,15}")
+_SHOWN: Final = 300  # characters of each side of a difference, on one line; --json has all of it
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,7 @@ def replay(
         raise Misconfigured("--swap puts the newest rows in place here; it goes with neither --at nor --into.")
     wanted = _Wanted(tuple(view), swap, _moment(at), into, rows, json or rows)
     found = run(_replayed(settings_of(flags), wanted))
-    words = "\n".join(
-        [_words(one, "in place there" if into else "the rebuilt rows are in its place now") for one in found]
-    )
+    words = "\n".join([_words(one, elsewhere=into is not None) for one in found])
     if rows:
         sys.stderr.write(words + "\n")
     else:
@@ -187,19 +187,36 @@ def _write(view: str, records: "Sequence[Record]") -> None:
 def _shown(one: "Replayed") -> dict[str, Any]:
     import msgspec  # noqa: PLC0415
 
-    return {**msgspec.structs.asdict(one), "equal": one.equal}
+    return {**msgspec.structs.asdict(one), "seconds": round(one.seconds, 6), "equal": one.equal}
 
 
-def _words(one: "Replayed", swapped: str) -> str:
+def _words(one: "Replayed", *, elsewhere: bool) -> str:
     place = f"position {one.position:,}"
     if one.failure is not None:
         return f"{one.name}: STOPPED, {one.failure}"
-    done = f"; {swapped}" if one.swapped else ""
     if one.difference is not None:
-        key = ", ".join(map(str, one.difference.key))
-        return f"{one.name}: DIFFERS at {place}, first in the row {key}{done}"
+        done = "; the rebuilt rows are in its place now" if one.swapped else ""
+        return f"{one.name}: DIFFERS at {place}, first in {_told(one.difference)}{done}"
     rate = (
         f", {one.events:,} events, {one.events / one.seconds:,.0f} a second" if one.seconds > 0 and one.events else ""
     )
+    done = "; in place there" if elsewhere and one.swapped else ""  # here, what is equal was left as it is
     what = "is" if one.live_digest is None else "equal"
     return f"{one.name}: {what} at {place}, {one.digest} ({one.rows:,} rows{rate}){done}"
+
+
+def _told(difference: "Difference") -> str:
+    """Tell the first row that differs: the columns as they are in the live view, and as they should be."""
+    import msgspec  # noqa: PLC0415
+
+    row = f"the row {', '.join(map(str, difference.key))}"
+    live, rebuilt = difference.live, difference.rebuilt
+    if live is None or rebuilt is None:
+        return f"{row}, which is {'missing' if live is None else 'too much'}"
+    columns = [name for name in live if live[name] != rebuilt.get(name)]
+    is_so, should = (_cut(msgspec.json.encode([side.get(one) for one in columns]).decode()) for side in (live, rebuilt))
+    return f"{row}: {', '.join(columns)} are {is_so} and should be {should}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
