@@ -49,9 +49,10 @@ def rotate(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
     the old ones.
     """
     settings, file = _settings(flags)
-    file.replace(file().rotated(os.urandom))
-    count = run(_rewrapped(settings, file))
-    newest = file().newest
+    with file.changing():
+        file.replace(file().rotated(os.urandom))
+        count = run(_rewrapped(settings, file))
+        newest = file().newest
     answer(
         {"master": newest, "rewrapped": count}, f"Made the master key {newest}; {count:,} keys are under it now.", json
     )
@@ -65,9 +66,10 @@ def retire(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
     What older copies of the database hold of anybody's key opens no more, of those who were erased above all.
     """
     settings, file = _settings(flags)
-    before = file()
-    count = run(_rewrapped(settings, file))
-    file.replace(before.without_old())
+    with file.changing():
+        before = file()
+        count = run(_rewrapped(settings, file))
+        file.replace(before.without_old())
     gone = [name for name in before.masters if name != before.newest]
     words = f"Destroyed {', '.join(gone) or 'nothing: there is one master key'}."
     answer({"master": before.newest, "retired": gone, "rewrapped": count}, words, json)

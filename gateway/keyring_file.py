@@ -5,8 +5,10 @@ never replaced, for nothing that was sealed under it would open again. It is rea
 a rotation needs no restart.
 """
 
+import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.data_directory import claim
@@ -61,8 +63,24 @@ class KeyringFile:
             raise Misconfigured(error.message) from None
         return True
 
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Let nobody else change the keyring meanwhile. Raises `NotReady` if somebody is at it.
+
+        Of two rotations at once one's master key would be lost, and with it all that is wrapped under it by then.
+        """
+        handle = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise NotReady(f"Somebody else is changing the keyring {self.path}. Nothing was changed; retry.") from None
+        else:
+            yield
+        finally:
+            os.close(handle)
+
     def replace(self, keyring: Keyring) -> None:
-        """Write another keyring in its place, whole and on disk or not at all."""
+        """Write another keyring in its place, whole and on disk or not at all; within `changing`."""
         self._write(keyring, fresh=False)
 
     def _write(self, keyring: Keyring, *, fresh: bool) -> None:

@@ -58,6 +58,15 @@ async def test_master_keys_rotate_while_it_runs_and_what_old_copies_hold_opens_n
         )
 
 
+def test_two_cannot_change_a_keyring_at_once(keyring):
+    keyring.ensure(needed=False)
+    with keyring.changing(), pytest.raises(NotReady, match="Somebody else"), keyring.changing():
+        pass
+    with keyring.changing():
+        keyring.replace(keyring().rotated(os.urandom))
+    assert len(keyring().masters) == 2
+
+
 async def test_a_key_that_comes_back_with_an_old_copy_is_destroyed_again_at_the_start(door, keyring):
     _, shown, _ = await door.submit(update())
     async with door.service.pool.acquire() as connection:
