@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.command import FOUND_WRONG, NO_FLAGS, OK, Flags, Json, Yes, answer, progress, run, settings_of
-from ledger.errors import Misconfigured
+from ledger.errors import Misconfigured, NotFound
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -100,6 +100,7 @@ def _moment(at: str | None) -> "int | datetime | None":
 async def _replayed(settings: "Settings", wanted: _Wanted) -> "list[Replayed]":
     from gateway.database import database  # noqa: PLC0415
     from ledger.database import open_pool  # noqa: PLC0415
+    from ledger.postgres_store import PostgresStore  # noqa: PLC0415
     from projections.moment import position_at  # noqa: PLC0415
     from projections.replay import replay as replay_now  # noqa: PLC0415
 
@@ -108,6 +109,8 @@ async def _replayed(settings: "Settings", wanted: _Wanted) -> "list[Replayed]":
         dsn = await parts.enter_async_context(database(settings, shared=True, existing=True))
         pool = await open_pool(dsn, 2)
         parts.push_async_callback(pool.close)
+        if not await PostgresStore(pool, settings.ledger).head():  # never started: it only reads
+            raise NotFound(f"There are no events of a ledger {settings.ledger!r} here. Nothing was done.")
         at = wanted.at
         if at is not None and not isinstance(at, int):
             at = await position_at(pool, settings.ledger, at)

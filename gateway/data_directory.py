@@ -2,7 +2,8 @@
 
 It owns the rules about that directory, and of what is kept in it knows only what the token is called:
 
-  * It is made by us or was empty when we first met it; a marker file says so ever after.
+  * It is made by us or held nothing when we first met it, but keys and tokens of another one; a marker file says so
+    ever after.
   * It belongs to the user we run as and nobody else may write to it.
   * Nothing outside of it is ever created, except its missing parents, and no mode or owner of an existing directory is
     ever changed.
@@ -75,6 +76,11 @@ def owner_name(uid: int) -> str:
         return f"uid {uid}"
 
 
+def _brought(entry: Path) -> bool:
+    """Tell whether it is what people bring from another data directory: keys of logs, a keyring, a token."""
+    return entry.name in {"log", "personal.keyring"} or entry.match(token_file(Path(), "*").name)
+
+
 def _check(directory: Path) -> None:
     if not directory.is_dir():
         raise Misconfigured(
@@ -93,7 +99,7 @@ def _check(directory: Path) -> None:
             f"Others may write to the data directory {directory} (mode {found.st_mode & 0o7777:o}). Nothing was "
             f"started or changed; forbid it with: chmod go-w {directory}"
         )
-    if not (directory / _MARKER).exists() and any(directory.iterdir()):
+    if not (directory / _MARKER).exists() and not all(map(_brought, directory.iterdir())):
         raise Misconfigured(
             f"The data directory {directory} is not empty and was not made by Intent Ledger. Nothing was started or "
             "changed; choose an empty or new directory with INTENTLEDGER_DATA."

@@ -14,7 +14,7 @@ import asyncpg
 
 import sql
 from ledger import bounds
-from ledger.errors import InvariantViolation, Overloaded, Unavailable
+from ledger.errors import InvariantViolation, Misconfigured, Overloaded, Unavailable
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -129,9 +129,11 @@ async def connection(pool: "Pool") -> AsyncIterator["Connection"]:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Turn what the driver raises when the database does not answer into `Unavailable`."""
+    """Turn what the driver raises when the database does not answer into `Unavailable`; `Misconfigured`: no DSN."""
     try:
         yield
+    except asyncpg.ClientConfigurationError as error:
+        raise Misconfigured(f"This is no DSN of a PostgreSQL: {error}. Nothing was done; correct it.") from error
     except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
         raise Unavailable(f"PostgreSQL refused the connection: {error}. Nothing was done; correct the DSN.") from error
     except DRIVER_ERRORS as error:

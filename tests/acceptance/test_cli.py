@@ -161,6 +161,13 @@ def test_a_database_that_does_not_answer_is_3_and_the_password_is_not_shown(comm
     assert "Traceback" not in answer.stderr
 
 
+def test_a_ledger_that_there_is_not_is_not_found_equal(empty_dsn):
+    assert run("migrate", INTENTLEDGER_DSN=empty_dsn).returncode == 0
+    answer = run("replay", "--ledger", "mian", INTENTLEDGER_DSN=empty_dsn)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == "There are no events of a ledger 'mian' here. Nothing was done.\n"
+
+
 def test_a_view_that_there_is_not_is_2():
     answer = run("replay", "--view", "dreams", INTENTLEDGER_DSN="postgresql://127.0.0.1:1/ledger")
     assert answer.returncode == 2

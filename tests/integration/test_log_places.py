@@ -4,6 +4,7 @@ import asyncio
 import base64
 import os
 from datetime import UTC, datetime
+from shutil import copy
 from uuid import uuid4
 
 import asyncpg
@@ -371,6 +372,22 @@ async def refusals(door, head):
 
 def binary(text):
     return base64.b64decode(text, validate=True)
+
+
+async def test_another_machine_keeps_the_log_with_keys_that_were_copied_to_it(dsn, tmp_path):
+    def settings(name):
+        data = str(tmp_path / name)
+        return load({"INTENTLEDGER_DSN": dsn, "INTENTLEDGER_DATA": data, "INTENTLEDGER_PORT": "0"}, tmp_path)
+
+    stop = asyncio.Event()
+    await asyncio.wait_for(serve(settings("one"), stop=stop, opened=lambda _: stop.set()), 30)
+    (tmp_path / "two").mkdir(mode=0o700)
+    for file in ("log/main.key", "personal.keyring", "operator-main.token"):
+        (tmp_path / "two" / file).parent.mkdir(exist_ok=True)
+        copy(tmp_path / "one" / file, tmp_path / "two" / file)
+    again = asyncio.Event()
+    await asyncio.wait_for(serve(settings("two"), stop=again, opened=lambda _: again.set()), 30)
+    assert (tmp_path / "two" / "log" / "main" / "checkpoint").exists()
 
 
 async def test_serve_keeps_the_log_and_refuses_a_ledger_that_was_put_back(dsn, tmp_path):

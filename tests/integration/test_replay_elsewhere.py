@@ -18,8 +18,8 @@ from views import everything, folded, make, stored, write
 
 from ledger import events as e
 from ledger.canonical import canonical
-from ledger.database import open_pool
-from ledger.errors import Conflict, NotFound
+from ledger.database import connect, open_pool
+from ledger.errors import Conflict, Misconfigured, NotFound
 from ledger.ids import intent_of
 from ledger.postgres_store import PostgresStore
 from projections.catalogue import PROJECTIONS, chosen
@@ -133,6 +133,11 @@ async def test_digests_are_the_same_in_another_time_zone_and_under_another_hash_
         said = await asyncio.to_thread(subprocess.run, command, env=environment, capture_output=True, check=False)
         assert said.returncode == 0, said.stderr
         assert {one["name"]: one["digest"] for one in json.loads(said.stdout)} == here
+
+
+async def test_another_database_is_named_by_a_dsn_or_by_nothing():
+    with pytest.raises(Misconfigured, match=r"This is no DSN of a PostgreSQL: .* Nothing was done"):
+        await connect("nonsense")
 
 
 async def test_the_ledger_of_every_release_is_rebuilt_as_it_is_followed(make_database, template):
