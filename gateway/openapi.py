@@ -36,11 +36,17 @@ _EVERYWHERE: Final = (Malformed, Unauthenticated, InvalidRequest, Unavailable, N
 _OF_BODIES: Final = (Malformed, TooSlow, TooLarge, UnsupportedMedia)
 _PLACE: Final = re.compile(r"\{([a-z]+)\}")
 _FOR_PEOPLE: Final = "For people: the token of an agent is answered 403."
+_KEY: Final = {"type": "string", "pattern": f"^[!#-~]([ -~]{{0,{IDEMPOTENCY_KEY_LENGTH - 2}}}[!-~])?$"}
 _HEADERS: Final[Mapping[str, dict[str, Any]]] = {
     "Idempotency-Key": {
         "required": True,
         "description": "Names this request for ever: the same key and body give the same intent. Quoted or bare.",
-        "schema": {"type": "string", "pattern": f"^[!#-~]([ -~]{{0,{IDEMPOTENCY_KEY_LENGTH - 2}}}[!-~])?$"},
+        "schema": _KEY,
+    },
+    "Idempotency-Key, if any": {
+        "name": "Idempotency-Key",
+        "description": "With it, the same request can be sent again and is done once. Quoted or bare.",
+        "schema": _KEY,
     },
     "Prefer": {
         "description": "`wait=10`: seconds to wait for the intent to come to rest, at most 30.",

@@ -189,7 +189,7 @@ TIMELINE_ROUTES: Final = (
         "`traceparent` names. With an `Idempotency-Key` it can be sent again without being kept twice.",
         handler=add_note,
         body=NewNote,
-        headers=("traceparent",),
+        headers=("Idempotency-Key, if any", "traceparent"),
         answers={201: ShownNote},
         errors=(NotFound, InvalidRequest, KeyReused, Conflict),
         caller=Caller.HOLDER,
