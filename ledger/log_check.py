@@ -32,14 +32,14 @@ async def check(reader: "Connection", ledger: str, origin: str, keys: Keyring, k
     if stored is not None and signed_by(keys, stored.note):
         _expect_origin("The database", stored.checkpoint, origin)
         if head < stored.size:
-            raise _shorter(ledger, head, "the database", stored.size)
+            raise shorter(ledger, head, "the database", stored.size)
         await _expect_root(reader, ledger, "the database", stored.checkpoint, stored.size)
     size = 0 if stored is None else stored.size
     for place, note in known.items():
         checkpoint = _ours(keys, place, note)
         _expect_origin(place, checkpoint, origin)
         if head < checkpoint.size:
-            raise _shorter(ledger, head, place, checkpoint.size)
+            raise shorter(ledger, head, place, checkpoint.size)
         await _expect_root(reader, ledger, place, checkpoint, size)
     await _expect_events(reader, ledger, size)
 
@@ -73,7 +73,8 @@ def _expect_origin(place: str, checkpoint: Checkpoint, origin: str) -> None:
         )
 
 
-def _shorter(ledger: str, head: int, place: str, size: int) -> Corrupt:
+def shorter(ledger: str, head: int, place: str, size: int) -> Corrupt:
+    """Say that a ledger ends before what was signed of it."""
     return Corrupt(
         f"The ledger {ledger!r} ends at position {head}, and the checkpoint that was signed for {place} covers {size}: "
         "its end was deleted, or an older backup was restored. Nothing was started or changed; bring the newer "
@@ -92,7 +93,7 @@ async def _expect_root(reader: "Connection", ledger: str, place: str, expected: 
             limit = min(bounds.LOG_SLICE_EVENTS, expected.size - tree.size)
             leaves = await log_tree.leaves(reader, ledger, tree.size, limit)
             if not leaves:  # whatever its head says
-                raise _shorter(ledger, tree.size, place, expected.size)
+                raise shorter(ledger, tree.size, place, expected.size)
             tree.extend(leaves)
         root = tree.root()
     if root != expected.root:

@@ -24,7 +24,7 @@ from ledger import bounds, log_tree
 from ledger.checkpoint import Checkpoint
 from ledger.database import connection
 from ledger.errors import Corrupt, LedgerError, Misconfigured, Unavailable
-from ledger.log_check import check, signed_by
+from ledger.log_check import check, shorter, signed_by
 from ledger.log_keys import SEED_BYTES, Keyring, read_keys, stamp, write_first_key
 from ledger.log_publisher import Place, Publisher
 from ledger.log_tree import Log, Signed
@@ -161,7 +161,10 @@ class Keeper:
 
     async def _turn(self, held: "Connection") -> None:
         """Look whether a checkpoint is due, and make it or wait a little."""
-        self._notice(await held.fetchval(_HEAD, self._ledger) or 0, self._tree.size)
+        head = await held.fetchval(_HEAD, self._ledger) or 0
+        if head < self._tree.size:
+            raise shorter(self._ledger, head, "its log", self._tree.size)
+        self._notice(head, self._tree.size)
         late = self.behind_seconds >= bounds.LOG_SECONDS or self.uncovered >= bounds.LOG_EVENTS
         changed = stamp(self._keys_file) != self._stamp
         if changed:

@@ -299,6 +299,21 @@ async def test_a_keeper_stops_and_says_so_when_events_vanish_under_it(kept):
     assert "missing" in await eventually(stopped)
 
 
+async def test_a_keeper_stops_and_says_so_when_the_end_is_cut_off_under_it(kept):
+    await kept.begin()
+    await kept.append(5)
+    await kept.published(5)
+    await kept.as_owner(
+        "delete from intent_ledger.events where position = 5", "update intent_ledger.heads set position = 4"
+    )
+
+    async def stopped():
+        return kept.keeper.failure
+
+    assert "ends at position 4" in await eventually(stopped)
+    assert parse_checkpoint(kept.directory.read().text).size == 5
+
+
 @pytest.mark.parametrize(("content", "match"), [("nonsense\n", "cannot be used"), ("", None)])
 async def test_keys_that_cannot_be_used_are_refused(kept, content, match):
     await kept.append(1)
