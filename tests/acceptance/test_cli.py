@@ -255,6 +255,9 @@ def test_an_adapters_file_that_is_not_there_is_2(tmp_path):
 
 
 async def test_replay_is_0_when_every_view_is_equal_and_1_when_one_is_not(dsn, open_directory):
+    nothing = run("replay", INTENTLEDGER_DSN=dsn)
+    assert (nothing.returncode, "no events of a ledger 'main'" in nothing.stderr) == (1, True)
+    assert run("init", INTENTLEDGER_DSN=dsn, INTENTLEDGER_DATA=str(open_directory / "data")).returncode == 0
     equal = run("replay", "--json", INTENTLEDGER_DSN=dsn)
     assert equal.returncode == 0, equal.stderr
     found = {one["name"]: one["equal"] for one in json.loads(equal.stdout)}
