@@ -254,6 +254,12 @@ class Runner:
         return Due(min(times)) if times else Parked()
 
     async def _leave(self, draft: _Draft, lease: Lease, work: Due | Parked | Finished) -> IntentState | Stopped:
+        left = await self._let_go(draft, lease, work)
+        if draft.seal is not None and isinstance(left, IntentState) and _is_gone(await self._seal_of(left), left):
+            await self._store.reschedule(left.id, lease.epoch, Due())  # erased while it was ours, when nobody woke it
+        return left
+
+    async def _let_go(self, draft: _Draft, lease: Lease, work: Due | Parked | Finished) -> IntentState | Stopped:
         if draft.pending:
             return await self._flush(draft, lease, work) or draft.confirmed
         later = Parked() if isinstance(work, Finished) else work

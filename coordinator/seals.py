@@ -9,7 +9,7 @@ sealed ones.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -26,6 +26,9 @@ from ledger.intents import JSON, ActionPlan, Personal
 from ledger.sealing import MARK
 from ledger.state import IntentState
 from ledger.subject_keys import SubjectKeys
+
+_SEALED: Final = MARK.encode()
+_POSING: Final[Fault] = {"path": "", "message": f"Nothing here may look like a sealed value ({MARK}…)."}
 
 
 class Incoming(msgspec.Struct, frozen=True):
@@ -58,14 +61,17 @@ class Seals:
         return IntentSeal.of(self._ledger, submitted, await self._there.living(ids), _answers(state))
 
     def faults(self, request: Request) -> Sequence[Fault]:
-        """Return what is wrong with an intent, otherwise faultless, that has personal data."""
+        """Return what is wrong with an otherwise faultless intent as regards personal data.
+
+        No parameter may look sealed: people would be shown it opened, and the outside system be sent it as it is.
+        """
         concerned = self._concerned(request)
         if not concerned:
-            return []
+            return [_POSING] if any(_SEALED in msgspec.json.encode(action.params) for action in request.actions) else []
         values = [text for action, data in concerned.items() for text in texts(data.personal(_params(request, action)))]
         found = _telling_names(request, [text for text in values if len(text.encode()) >= bounds.NAMED_LENGTH])
-        if MARK.encode() in canonical([request.reason, request.context, [action.params for action in request.actions]]):
-            found.append({"path": "", "message": f"Nothing here may look like a sealed value ({MARK}…)."})
+        if _SEALED in canonical([request.reason, request.context, [action.params for action in request.actions]]):
+            found.append(_POSING)
         return found
 
     async def incoming(self, request: Request, plain: IntentSubmitted) -> Incoming:

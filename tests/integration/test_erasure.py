@@ -156,6 +156,11 @@ async def test_an_agent_sees_what_is_personal_in_its_own_intents_only(door):
         {"reason": token, "actions": [{"id": "a", "operation": "bank.post", "params": {"account": "x", "amount": 1}}]}
     )
     assert copied["reason"] == "[sealed]"
+    body = {
+        "reason": "x",
+        "actions": [{"id": "a", "operation": "bank.post", "params": {"account": token, "amount": 1}}],
+    }
+    assert (await agent.submit(body))[0] == 422  # whoever approves it would see another account than the bank
     status, problem, _ = await other.submit(update(reason=token))
     assert (status, problem["errors"][0]["path"]) == (422, "")
 
@@ -284,6 +289,25 @@ async def test_an_undecided_intent_of_an_erased_subject_is_aborted_and_its_hold_
     assert "erased" in aborted["setback"]["reason"]
     assert not crm.held
     assert crm.seen[-1] == ("abort", {"set": {"level": 4}} if "set" in crm.seen[-1][1] else {}, None)
+
+
+async def test_an_intent_that_was_being_worked_when_its_subject_was_erased_does_not_wait_for_people(
+    door, crm, monkeypatch
+):
+    cedar = '@id("P-1") permit(principal, action, resource) when { context.approved };'
+    await door.post("/v1/policies", {"cedar": cedar, "activate": True})
+    agent = await door.grant("payment-specialist", "crm.*")
+    prepare = crm.prepare
+
+    async def prepared(call):
+        vote = await prepare(call)
+        await erase(door)
+        return vote
+
+    monkeypatch.setattr(crm, "prepare", prepared)
+    _, waiting, _ = await agent.submit(update(), wait=None)
+    await eventually(lambda: _phase(door, waiting["id"], "aborted"))
+    assert not crm.held
 
 
 async def test_a_decided_intent_of_an_erased_subject_asks_for_a_person_and_ends_by_their_word(door, crm):
