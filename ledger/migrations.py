@@ -8,15 +8,14 @@ lock would deadlock with an index that is being created concurrently.
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
+
+import asyncpg
 
 import sql
 from ledger import bounds
-from ledger.database import answering, connect
-from ledger.errors import Corrupt, Unavailable
-
-if TYPE_CHECKING:
-    import asyncpg
+from ledger.database import answering, connect, describe
+from ledger.errors import Corrupt, Misconfigured, Unavailable
 
 LOCK: Final = 0x1A7E_47ED  # names our advisory lock among those of other programs
 _POLL_SECONDS: Final = 0.1
@@ -32,7 +31,8 @@ async def migrate(dsn: str, files: Mapping[str, str] | None = None) -> list[str]
     """Apply what is missing of `files` (default: this release's migrations); return the names of those applied now.
 
     The role of `dsn` owns what is created. Raises `Corrupt` if an applied file was edited or is not known to this
-    release, and `Unavailable` if the database does not answer or another process migrates for too long.
+    release, `Unavailable` if the database does not answer or another process migrates for too long, and
+    `Misconfigured` if the role may not.
     """
     files = sql.migrations() if files is None else files
     with answering():  # it may go away at any moment of this, too
@@ -40,6 +40,11 @@ async def migrate(dsn: str, files: Mapping[str, str] | None = None) -> list[str]
         try:
             await _lock(connection)
             return await _apply(connection, files)
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise Misconfigured(
+                f"The role of this DSN may not migrate the database ({describe(error)}). Nothing was changed; use the "
+                "DSN of the tables' owner."
+            ) from error
         finally:
             await connection.close()  # and with it the advisory lock
 

@@ -9,7 +9,7 @@ from tcp_proxy import Cut, proxy_to
 import sql
 from ledger import bounds, migrations
 from ledger.database import Fate, check_durable, connection, fate_of, open_pool
-from ledger.errors import Corrupt, InvariantViolation, Overloaded, Unavailable
+from ledger.errors import Corrupt, InvariantViolation, Misconfigured, Overloaded, Unavailable
 from ledger.migrations import migrate
 
 
@@ -151,3 +151,8 @@ async def test_a_migration_that_does_not_end_is_not_waited_for_without_bound(dsn
     with pytest.raises(Unavailable, match="Another process"):
         await migrate(dsn)
     await other.close()
+
+
+async def test_a_role_that_may_not_migrate_is_told_so(dsn):
+    with pytest.raises(Misconfigured, match=r"may not migrate the database \(permission denied"):
+        await migrate(f"{dsn}{'&' if '?' in dsn else '?'}role=intent_ledger_app")
