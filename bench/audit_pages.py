@@ -19,8 +19,8 @@ import asyncpg
 import msgspec
 
 from ledger.database import open_pool
-from projections.audit_search import AuditFilter, list_audit
-from projections.forms import entry_json
+from projections.audit.forms import entry_json
+from projections.audit.search import AuditFilter, list_audit
 
 LEDGER: Final = "main"
 _ARRAYS: Final = {"operation": "unnest(operations)", "policy": "unnest(policies)", "grant": "unnest(custody)"}

@@ -21,10 +21,10 @@ from pathlib import Path
 import uvloop
 
 from ledger import events as e
-from ledger.checkpoint import parse_checkpoint
 from ledger.database import open_pool
-from ledger.log_directory import Directory
-from ledger.log_keeper import Keeper
+from ledger.log.checkpoint import parse_checkpoint
+from ledger.log.directory import Directory
+from ledger.log.keeper import Keeper
 from ledger.migrations import migrate
 from ledger.postgres_store import PostgresStore
 from ledger.store import Append, Appended

@@ -49,7 +49,7 @@ from gateway.watch import Watch
 from gateway.webhook_sender import Sender
 from ledger import bounds
 from ledger.database import open_pool
-from ledger.log_tree import Log
+from ledger.log.tree import Log
 from ledger.migrations import migrate
 from ledger.outbox import Outbox
 from ledger.postgres_store import PostgresStore

@@ -16,7 +16,7 @@
     kind = "count"           # optional
     response = "suspend"
 
-What is odd is not configured: views must say the same of the same events for ever (`projections/behaviour.py`).
+What is odd is not configured: views must say the same of the same events for ever (`projections/behaviour/view.py`).
 """
 
 import json

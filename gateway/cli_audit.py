@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.settings import Settings
-    from projections.audit_search import AuditFilter, AuditPage
-    from projections.entry import AuditRow
+    from projections.audit.entry import AuditRow
+    from projections.audit.search import AuditFilter, AuditPage
 
 audit = App(name="audit", help="Take the audit out, for those who keep or search it elsewhere.")
 Write = Callable[[bytes], Any]
@@ -117,8 +117,8 @@ async def _export(
     """Write everything that is wanted; return how many entries, and of which position they are."""
     from gateway.database import database  # noqa: PLC0415
     from ledger.database import connection, open_pool  # noqa: PLC0415
-    from projections.audit_export import Form, written  # noqa: PLC0415
-    from projections.audit_search import list_audit, moment, span_of  # noqa: PLC0415
+    from projections.audit.export import Form, written  # noqa: PLC0415
+    from projections.audit.search import list_audit, moment, span_of  # noqa: PLC0415
 
     ledger, entries = settings.ledger, 0
     async with AsyncExitStack() as parts:

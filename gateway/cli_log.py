@@ -13,7 +13,7 @@ from ledger.errors import Malformed, Misconfigured
 
 if TYPE_CHECKING:
     from gateway.log_settings import LogSettings
-    from ledger.log_keys import Keyring
+    from ledger.log.keys import Keyring
 
 log = App(name="log", help="The keys that sign the log's checkpoints, and the newest checkpoint outside the database.")
 
@@ -21,7 +21,7 @@ log = App(name="log", help="The keys that sign the log's checkpoints, and the ne
 @log.command
 def keys(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
     """List the keys of the log, oldest first, as others need them to verify what it signs."""
-    from ledger.log_keys import read_keys  # noqa: PLC0415
+    from ledger.log.keys import read_keys  # noqa: PLC0415
 
     settings = _settings(flags)
     shown = _shown(read_keys(settings.keys))
@@ -48,8 +48,8 @@ def rotate(flags: Flags = NO_FLAGS, *, known: str | None = None, json: Json = Fa
     import os  # noqa: PLC0415
 
     from gateway.data_directory import claim  # noqa: PLC0415
-    from ledger.log_keys import SEED_BYTES, read_keys, write_keys  # noqa: PLC0415
-    from ledger.signed_note import SigningKey, parse_verifier_key  # noqa: PLC0415
+    from ledger.log.keys import SEED_BYTES, read_keys, write_keys  # noqa: PLC0415
+    from ledger.log.signed_note import SigningKey, parse_verifier_key  # noqa: PLC0415
 
     claim(settings_of(flags).data)
     settings = _settings(flags)
@@ -79,7 +79,7 @@ def retire(key: str, flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
     key
         Its id, as `log keys` shows it.
     """
-    from ledger.log_keys import read_keys, write_keys  # noqa: PLC0415
+    from ledger.log.keys import read_keys, write_keys  # noqa: PLC0415
 
     settings = _settings(flags)
     after = read_keys(settings.keys).without(key)
@@ -94,10 +94,10 @@ def checkpoint(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
     """Show the newest checkpoint that lies outside the database, after verifying its signatures."""
     import base64  # noqa: PLC0415
 
-    from ledger.checkpoint import parse_checkpoint  # noqa: PLC0415
-    from ledger.log_directory import Directory  # noqa: PLC0415
-    from ledger.log_keys import read_keys  # noqa: PLC0415
-    from ledger.signed_note import verify_note  # noqa: PLC0415
+    from ledger.log.checkpoint import parse_checkpoint  # noqa: PLC0415
+    from ledger.log.directory import Directory  # noqa: PLC0415
+    from ledger.log.keys import read_keys  # noqa: PLC0415
+    from ledger.log.signed_note import verify_note  # noqa: PLC0415
 
     settings = _settings(flags)
     place = Directory(settings.directory)

@@ -12,8 +12,8 @@ from ledger.errors import Malformed, Misconfigured, Unavailable
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
+    from ledger.log.signed_note import VerifierKey
     from ledger.moving import Moved, Progress
-    from ledger.signed_note import VerifierKey
 
 _COVER_SECONDS: Final = 30.0  # for the log to cover what there is when an export begins
 _POLL_SECONDS: Final = 0.05
@@ -76,8 +76,8 @@ def _shown(moved: "Moved") -> dict[str, Any]:
 def _keys(settings: "Settings", given: Sequence[str]) -> "tuple[VerifierKey, ...]":
     """Return whom to believe: those given, else those of the log's own keys. Raises `Misconfigured`."""
     from gateway.log_settings import log_settings  # noqa: PLC0415
-    from ledger.log_keys import read_keys  # noqa: PLC0415
-    from ledger.signed_note import parse_verifier_key  # noqa: PLC0415
+    from ledger.log.keys import read_keys  # noqa: PLC0415
+    from ledger.log.signed_note import parse_verifier_key  # noqa: PLC0415
 
     try:
         keys = tuple(parse_verifier_key(one) for one in given)
@@ -93,8 +93,8 @@ async def _exported(file: Path, settings: "Settings", *, subjects: bool, quiet: 
     from gateway.database import database  # noqa: PLC0415
     from gateway.log_settings import log_settings  # noqa: PLC0415
     from ledger.database import open_pool  # noqa: PLC0415
-    from ledger.log_keeper import Keeper  # noqa: PLC0415
-    from ledger.log_keys import read_keys  # noqa: PLC0415
+    from ledger.log.keeper import Keeper  # noqa: PLC0415
+    from ledger.log.keys import read_keys  # noqa: PLC0415
     from ledger.moving import export as export_now  # noqa: PLC0415
 
     log = log_settings(settings)
@@ -130,7 +130,7 @@ def _begun(unfinished: Path) -> BinaryIO:
 
 async def _covered(pool: Any, ledger: str) -> None:
     """Wait until the log covers every event there is now. Raises `Unavailable`."""
-    from ledger.log_tree import Log  # noqa: PLC0415
+    from ledger.log.tree import Log  # noqa: PLC0415
     from ledger.postgres_store import PostgresStore  # noqa: PLC0415
 
     head = await PostgresStore(pool, ledger).head()

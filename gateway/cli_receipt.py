@@ -10,8 +10,8 @@ from gateway.command import OK, Json, answer
 from ledger.errors import LedgerError, Malformed, Misconfigured, Tampered
 
 if TYPE_CHECKING:
-    from ledger.receipts import Proven
-    from ledger.signed_note import VerifierKey
+    from ledger.log.receipts import Proven
+    from ledger.log.signed_note import VerifierKey
 
 receipt = App(name="receipt", help="Verify what the service handed out as proof of an intent.")
 
@@ -39,8 +39,8 @@ def verify(
         How many of these witnesses must have; all of them by default.
     """
     from ledger.bounds import RECEIPT_BYTES  # noqa: PLC0415
-    from ledger.receipts import verify_receipt  # noqa: PLC0415
-    from ledger.signed_note import COSIGNATURE, PLAIN  # noqa: PLC0415
+    from ledger.log.receipts import verify_receipt  # noqa: PLC0415
+    from ledger.log.signed_note import COSIGNATURE, PLAIN  # noqa: PLC0415
 
     log_keys, witnesses = _keys("--key", key, PLAIN), _keys("--witness", witness, COSIGNATURE)
     if quorum is not None and not 0 <= quorum <= len(witnesses):
@@ -65,7 +65,7 @@ def verify(
 
 def _keys(flag: str, vkeys: Sequence[str], algorithm: int) -> "list[VerifierKey]":
     """Read verifier keys of one kind: a log's signature says nothing as a witness's, and the other way round."""
-    from ledger.signed_note import parse_verifier_key  # noqa: PLC0415
+    from ledger.log.signed_note import parse_verifier_key  # noqa: PLC0415
 
     try:
         keys = [parse_verifier_key(one) for one in vkeys]

@@ -17,8 +17,8 @@ from ledger.errors import Corrupt, LedgerError, Misconfigured
 if TYPE_CHECKING:
     from gateway.settings import Settings
     from ledger.database import Pool
+    from ledger.log.signed_note import Note, VerifierKey
     from ledger.sealing import DataKey
-    from ledger.signed_note import Note, VerifierKey
 
 _WORTH_A_RATE: Final = 10_000  # events; of fewer the start is what is measured
 
@@ -64,7 +64,7 @@ async def _log(settings: "Settings", keys: Sequence[str], files: Sequence[Path],
 
     from gateway.log_settings import log_settings  # noqa: PLC0415
     from ledger.database import connection  # noqa: PLC0415
-    from ledger.log_verify import verify_log  # noqa: PLC0415
+    from ledger.log.verify import verify_log  # noqa: PLC0415
 
     log = log_settings(settings)
     trusted = _trusted(keys, log.keys)
@@ -83,8 +83,8 @@ async def _log(settings: "Settings", keys: Sequence[str], files: Sequence[Path],
 
 def _trusted(keys: Sequence[str], file: Path) -> "tuple[VerifierKey, ...]":
     """Return the keys to trust: those that were named, else the log's own."""
-    from ledger.log_keys import read_keys  # noqa: PLC0415
-    from ledger.signed_note import parse_verifier_key  # noqa: PLC0415
+    from ledger.log.keys import read_keys  # noqa: PLC0415
+    from ledger.log.signed_note import parse_verifier_key  # noqa: PLC0415
 
     if keys:
         try:
@@ -102,8 +102,8 @@ def _trusted(keys: Sequence[str], file: Path) -> "tuple[VerifierKey, ...]":
 
 def _outside(directory: Path, files: Sequence[Path]) -> "Mapping[str, Note]":
     """Read the checkpoints that are kept outside the database, by the name of their place."""
-    from ledger.log_directory import Directory  # noqa: PLC0415
-    from ledger.signed_note import NOTE_BYTES, parse_note  # noqa: PLC0415
+    from ledger.log.directory import Directory  # noqa: PLC0415
+    from ledger.log.signed_note import NOTE_BYTES, parse_note  # noqa: PLC0415
 
     kept = Directory(directory)
     found = {kept.name: kept.read()}

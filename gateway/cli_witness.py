@@ -40,7 +40,7 @@ def witness(
     from gateway.app import stop_on_signals  # noqa: PLC0415
     from gateway.witness import Witness, logs_of, witnessing  # noqa: PLC0415
     from gateway.witness_shelf import shelf  # noqa: PLC0415
-    from ledger.signed_note import parse_verifier_key  # noqa: PLC0415
+    from ledger.log.signed_note import parse_verifier_key  # noqa: PLC0415
 
     logs.configure("info", "auto")
     try:

@@ -54,7 +54,7 @@ from ledger.errors import (
     Unauthenticated,
     Unavailable,
 )
-from ledger.log_tree import Log
+from ledger.log.tree import Log
 from ledger.postgres_store import PostgresStore
 from ledger.sealing import MARK
 from ledger.subject_keys import SubjectKeys

@@ -13,10 +13,10 @@ from gateway.log_settings import LogSettings
 from gateway.log_witness import Witness, new_session
 from gateway.metrics import Metrics
 from ledger.bounds import LOG_LATE_SECONDS
-from ledger.log_directory import Directory
-from ledger.log_keeper import Keeper
-from ledger.log_publisher import Place
-from ledger.log_tree import Log
+from ledger.log.directory import Directory
+from ledger.log.keeper import Keeper
+from ledger.log.publisher import Place
+from ledger.log.tree import Log
 
 if TYPE_CHECKING:
     from ledger.database import Pool

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from adapters.credentials import credential
 from gateway.log_settings import ObjectsPlace
-from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.errors import AdapterError, Corrupt, Malformed, Misconfigured, Unavailable
-from ledger.log_tree import Log, Signed
-from ledger.signed_note import Note, Signature, parse_note
+from ledger.log.checkpoint import Checkpoint, parse_checkpoint
+from ledger.log.signed_note import Note, Signature, parse_note
+from ledger.log.tree import Log, Signed
 
 if TYPE_CHECKING:
     from adapters.objects.bucket import Bucket
@@ -24,7 +24,7 @@ _WHERE: Final = "[log.objects]"
 
 
 class Objects:
-    """One object in one bucket; keeps to `ledger.log_publisher.Place`."""
+    """One object in one bucket; keeps to `ledger.log.publisher.Place`."""
 
     cosigns = False
     pause_seconds = 1.0

@@ -27,7 +27,7 @@ from adapters.tables import Table
 from gateway.settings import Settings
 from ledger.bounds import LOG_WITNESSES
 from ledger.errors import Malformed, Misconfigured
-from ledger.signed_note import COSIGNATURE, VerifierKey, parse_verifier_key
+from ledger.log.signed_note import COSIGNATURE, VerifierKey, parse_verifier_key
 
 _LOG: Final = "log"
 

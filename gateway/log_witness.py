@@ -15,9 +15,9 @@ from yarl import URL
 from gateway.log_settings import WitnessPlace
 from ledger.bounds import LOG_WITNESS_SECONDS
 from ledger.errors import Corrupt, Malformed, Unavailable
-from ledger.log_tree import Log, Signed
-from ledger.signed_note import NOTE_BYTES, Note, Signature, parse_note, parse_signature
-from ledger.witness_request import WitnessRequest, write_request
+from ledger.log.signed_note import NOTE_BYTES, Note, Signature, parse_note, parse_signature
+from ledger.log.tree import Log, Signed
+from ledger.log.witness_request import WitnessRequest, write_request
 
 _SIZE: Final = re.compile(r"(0|[1-9][0-9]{0,18})\n?").fullmatch
 _OK, _UNKNOWN_LOG, _OTHER_SIZE, _NO_PROOF = 200, 404, 409, 422
@@ -25,7 +25,7 @@ _TRIES: Final = 2  # the first may be needed to learn what the witness has cosig
 
 
 class Witness:
-    """One witness of one log; keeps to `ledger.log_publisher.Place`."""
+    """One witness of one log; keeps to `ledger.log.publisher.Place`."""
 
     cosigns = True
     pause_seconds = LOG_WITNESS_SECONDS

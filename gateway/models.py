@@ -15,8 +15,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from ledger import bounds
 from ledger.errors import Invalid, InvalidRequest
 from ledger.phases import Phase
-from projections.audit import OUTCOMES
-from projections.entry import Kind
+from projections.audit.entry import Kind
+from projections.audit.view import OUTCOMES
 
 
 class Body(BaseModel):

@@ -12,11 +12,11 @@ from gateway.waiting import views_have
 from ledger.bounds import PAGE_LIMIT_MAX
 from ledger.database import connection
 from ledger.errors import InvalidRequest
-from projections.audit import AUDIT
-from projections.audit_export import MEDIA, Form, written
-from projections.audit_search import AuditFilter, list_audit
-from projections.audit_search import AuditPage as Page
-from projections.forms import entry_json
+from projections.audit.export import MEDIA, Form, written
+from projections.audit.forms import entry_json
+from projections.audit.search import AuditFilter, list_audit
+from projections.audit.search import AuditPage as Page
+from projections.audit.view import AUDIT
 
 _OFFERED: Final = tuple(MEDIA)  # JSON first
 

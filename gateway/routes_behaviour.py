@@ -13,9 +13,9 @@ from ledger.behaviour_events import anomaly_stream
 from ledger.database import connection
 from ledger.errors import Forbidden, InvalidRequest, NotFound
 from ledger.events import Recorded
-from projections.anomalies import ANOMALIES, AnomalyFilter, AnomalyRow, list_anomalies
-from projections.behaviour import BEHAVIOUR
-from projections.behaviour_page import BehaviourFilter, list_behaviour, read_cursor
+from projections.behaviour.anomalies import ANOMALIES, AnomalyFilter, AnomalyRow, list_anomalies
+from projections.behaviour.page import BehaviourFilter, list_behaviour, read_cursor
+from projections.behaviour.view import BEHAVIOUR
 
 
 async def behaviour(visit: Visit) -> web.Response:

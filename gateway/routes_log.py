@@ -14,7 +14,7 @@ from gateway.door import Caller, Route, Visit
 from gateway.models import Position, Query, checked_query
 from gateway.render import Shown
 from ledger.errors import InvalidRequest, NotFound
-from ledger.log_tree import Signed
+from ledger.log.tree import Signed
 
 _NOTE: Final = "text/plain; charset=utf-8"
 _SIZE: Final = "Of the log, in events; the newest checkpoint's by itself."

@@ -11,8 +11,8 @@ from gateway.visibility import seen
 from gateway.waiting import log_covers
 from ledger.bounds import RECEIPT_EVENTS
 from ledger.errors import InvalidRequest, NotFound, NotReady
-from ledger.log_entry import entry
-from ledger.receipts import receipt_tiles, write_receipt
+from ledger.log.entry import entry
+from ledger.log.receipts import receipt_tiles, write_receipt
 
 _TEXT: Final = "text/plain; charset=utf-8"
 

@@ -36,9 +36,9 @@ from ledger.intent_seal import IntentSeal
 from ledger.sealing import ERASED, TOKEN, each_text
 from ledger.state import IntentState, fold
 from ledger.traces import read_traceparent, run_of
-from projections.side_by_side import compare
-from projections.spans import spans_of
-from projections.timeline import TIMELINE, PathFilter, list_paths, run_intents
+from projections.timeline.side_by_side import compare
+from projections.timeline.spans import spans_of
+from projections.timeline.view import TIMELINE, PathFilter, list_paths, run_intents
 
 
 async def timeline(visit: Visit) -> web.Response:

@@ -7,8 +7,8 @@ import msgspec
 
 from gateway.render import Shown
 from ledger.intents import JSON
-from projections.anomalies import AnomalyRow
-from projections.behaviour_page import Behaviour
+from projections.behaviour.anomalies import AnomalyRow
+from projections.behaviour.page import Behaviour
 
 
 class ShownWindow(Shown, frozen=True):

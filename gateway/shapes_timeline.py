@@ -13,9 +13,9 @@ from ledger.intents import JSON
 from ledger.phases import TERMINAL, Phase
 from ledger.state import IntentState
 from ledger.traces import read_traceparent, run_of, trace_of
-from projections.side_by_side import Comparison, Difference, Pair, Parting, steps_of
-from projections.span import Kind, Moment, Span
-from projections.timeline import PathGroup, digest_of
+from projections.timeline.side_by_side import Comparison, Difference, Pair, Parting, steps_of
+from projections.timeline.span import Kind, Moment, Span
+from projections.timeline.view import PathGroup, digest_of
 
 
 class ShownSpan(Shown, frozen=True):

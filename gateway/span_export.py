@@ -1,4 +1,4 @@
-"""Spans for OpenTelemetry: what `projections/spans.py` tells of an intent, in the words of its semantic conventions.
+"""Spans for OpenTelemetry: what `projections/timeline/spans.py` tells, in the words of its semantic conventions.
 
   * An action is a tool that an agent executes: `execute_tool`, with the `gen_ai.*` attributes of the conventions for
     generative AI. Its calls, waits and holds are events of its span, because a span for each would say no more.
@@ -24,7 +24,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 from ledger.events import NoteAdded, Recorded
 from ledger.state import IntentState
 from ledger.traces import read_traceparent, run_of, trace_of
-from projections.span import Kind, Span
+from projections.timeline.span import Kind, Span
 
 Value = str | int | float | bool
 _SPANS: Final[Mapping[Kind, str]] = {

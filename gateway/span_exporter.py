@@ -33,7 +33,7 @@ from ledger.ids import intent_of, notes_stream
 from ledger.state import fold
 from ledger.store import Store
 from projections.feed import read_batch, understand
-from projections.spans import spans_of
+from projections.timeline.spans import spans_of
 
 if TYPE_CHECKING:
     from ledger.database import Connection, Pool

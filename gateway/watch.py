@@ -29,10 +29,10 @@ from ledger.database import connection
 from ledger.errors import LedgerError, Unavailable
 from ledger.events import AnomalyDetected, GrantIssued, StandingAnomaly
 from ledger.store import Append, Appended, Store, Unknown
-from projections.anomalies import Standing, standing_anomalies
-from projections.behaviour_page import FoundRow, found_after
+from projections.behaviour.anomalies import Standing, standing_anomalies
+from projections.behaviour.odd_words import words
+from projections.behaviour.page import FoundRow, found_after
 from projections.follower import Follower
-from projections.odd_words import words
 
 if TYPE_CHECKING:
     from ledger.database import Connection, Pool

@@ -4,7 +4,7 @@
     GET  /<sha256 of origin>/checkpoint   the last one, with the log's signature and the cosignature
 
 Run by somebody else than the log, elsewhere, it makes it impossible to show different histories to different people:
-a checkpoint that it has cosigned goes on from every other that it has. What it decides is in `ledger/witnessing.py`.
+a checkpoint that it has cosigned goes on from every other that it has. It decides in `ledger/log/witnessing.py`.
 """
 
 import asyncio
@@ -21,8 +21,8 @@ from aiohttp.typedefs import Handler
 from gateway.witness_shelf import Shelf, origin_hash
 from ledger.bounds import WITNESS_BODY_BYTES, WITNESS_BODY_SECONDS
 from ledger.errors import Corrupt, Misconfigured
-from ledger.signed_note import PLAIN, Note, VerifierKey
-from ledger.witnessing import BAD, Asked, Logs, Refused, judge, read
+from ledger.log.signed_note import PLAIN, Note, VerifierKey
+from ledger.log.witnessing import BAD, Asked, Logs, Refused, judge, read
 
 log = structlog.get_logger(__name__)
 

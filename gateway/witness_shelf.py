@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from gateway.data_directory import claim
-from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.errors import Corrupt, Malformed, Misconfigured, Tampered
-from ledger.log_keys import write_whole
-from ledger.signed_note import (
+from ledger.log.checkpoint import Checkpoint, parse_checkpoint
+from ledger.log.keys import write_whole
+from ledger.log.signed_note import (
     COSIGNATURE,
     NOTE_BYTES,
     Note,

@@ -24,12 +24,12 @@ import msgspec
 
 from ledger.bounds import EXPORT_LINE_BYTES
 from ledger.canonical import canonical
-from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.errors import LedgerError, Malformed, Tampered, UnknownEventType
 from ledger.events import EVENT_TYPES, UPCAST
-from ledger.log_entry import entry
-from ledger.merkle import Tile, Tree, leaf_hash
-from ledger.signed_note import Note, VerifierKey, parse_note, parse_verifier_key, verify_note
+from ledger.log.checkpoint import Checkpoint, parse_checkpoint
+from ledger.log.entry import entry
+from ledger.log.merkle import Tile, Tree, leaf_hash
+from ledger.log.signed_note import Note, VerifierKey, parse_note, parse_verifier_key, verify_note
 
 FORMAT: Final = "intent-ledger-export"
 VERSION: Final = 1

@@ -30,9 +30,9 @@ from ledger.export_file import (
     line_of,
     parse_header,
 )
-from ledger.log_entry import entry
-from ledger.log_tree import Log
-from ledger.signed_note import VerifierKey
+from ledger.log.entry import entry
+from ledger.log.signed_note import VerifierKey
+from ledger.log.tree import Log
 
 if TYPE_CHECKING:
     from ledger.database import Connection, Pool

@@ -2,14 +2,14 @@
 
 from typing import Any, Final
 
-from projections.anomalies import ANOMALIES
-from projections.audit import AUDIT
-from projections.behaviour import BEHAVIOUR
+from projections.audit.view import AUDIT
+from projections.behaviour.anomalies import ANOMALIES
+from projections.behaviour.view import BEHAVIOUR
 from projections.divergences import DIVERGENCES
 from projections.exposure import EXPOSURE
 from projections.intents import INTENTS
 from projections.projection import Projection
-from projections.timeline import TIMELINE
+from projections.timeline.view import TIMELINE
 
 PROJECTIONS: Final[tuple[Projection[Any], ...]] = (
     INTENTS,

@@ -1,4 +1,4 @@
--- Reading the views of behaviour: projections/behaviour_page.py and projections/anomalies.py.
+-- Reading the views of behaviour: projections/behaviour/page.py and projections/behaviour/anomalies.py.
 
 -- name: page
 select subject, operation, state, found

@@ -1,4 +1,4 @@
--- The Merkle log: ledger/log_tree.py.
+-- The Merkle log: ledger/log/tree.py.
 
 -- name: keep
 select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('log of ' || $1, 0));

@@ -1,4 +1,4 @@
--- Walking the whole log: ledger/log_verify.py.
+-- Walking the whole log: ledger/log/verify.py.
 
 -- name: patience
 select

@@ -1,4 +1,4 @@
--- Runs and their paths: projections/timeline.py. How far spans were exported: gateway/span_exporter.py.
+-- Runs and their paths: projections/timeline/view.py. How far spans were exported: gateway/span_exporter.py.
 
 -- name: paths
 -- The newest intents put together into runs, and the runs by their paths. A path is text here, a step a line.

@@ -9,10 +9,10 @@ from typing import Any
 
 from gateway.log_keeping import LogKeeping
 from gateway.log_settings import LogSettings
-from ledger import log_tree
-from ledger.checkpoint import Checkpoint
-from ledger.merkle import Tile, Tree
-from ledger.signed_note import COSIGNATURE, Note, SigningKey
+from ledger.log import tree as log_tree
+from ledger.log.checkpoint import Checkpoint
+from ledger.log.merkle import Tile, Tree
+from ledger.log.signed_note import COSIGNATURE, Note, SigningKey
 
 ORIGIN = "intent-ledger/main"
 KEY = SigningKey(ORIGIN, b"k" * 32)

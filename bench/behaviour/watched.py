@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import msgspec
 
 from ledger.events import Recorded
-from projections.behaviour import Habits, apply, touches
-from projections.habits import Finding
+from projections.behaviour.habits import Finding
+from projections.behaviour.view import Habits, apply, touches
 
 
 class Seen(msgspec.Struct, frozen=True):

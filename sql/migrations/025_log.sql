@@ -1,4 +1,4 @@
--- The Merkle log of each ledger: what `ledger/log_keeper.py` makes of the events, in the tiles of C2SP tlog-tiles, and
+-- The Merkle log of each ledger: what `ledger/log/keeper.py` makes of the events, in the tiles of C2SP tlog-tiles, and
 -- what it has signed. Whoever owns this database can rewrite all of it; that is found out outside (docs/log.md).
 
 create table intent_ledger.log_tiles (

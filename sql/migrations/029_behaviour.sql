@@ -13,7 +13,7 @@ with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.1, autovacuum_vacuum_t
 create index behaviour_found on intent_ledger.behaviour (ledger, found) where found > 0;
 
 comment on table intent_ledger.behaviour is
-    'View: what each agent, role and approver habitually does, and what was found odd: projections/behaviour.py.';
+    'View: what each agent, role and approver habitually does, and what was found odd: projections/behaviour/view.py.';
 comment on column intent_ledger.behaviour.found is 'The position of the event that showed the last finding; 0: there is none.';
 
 create table intent_ledger.anomalies (
@@ -46,6 +46,6 @@ create index anomalies_by_position on intent_ledger.anomalies (ledger, position)
 create index anomalies_standing on intent_ledger.anomalies (ledger, stands_until) where cleared_at is null;
 
 comment on table intent_ledger.anomalies is
-    'View: what was odd, what was done about it, and who has looked at it: projections/anomalies.py.';
+    'View: what was odd, what was done about it, and who has looked at it: projections/behaviour/anomalies.py.';
 
 grant select, insert, update, delete on intent_ledger.behaviour, intent_ledger.anomalies to intent_ledger_app;

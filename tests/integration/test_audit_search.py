@@ -8,9 +8,9 @@ import pytest
 from histories import T0, ledger_of
 from views import everything, folded, make, write
 
-from projections import audit_search
-from projections.audit import AUDIT
-from projections.audit_search import AuditFilter, list_audit, moment
+from projections.audit import search as audit_search
+from projections.audit.search import AuditFilter, list_audit, moment
+from projections.audit.view import AUDIT
 
 APART = 3_001  # positions between two events: the ledger has some ninety segments
 

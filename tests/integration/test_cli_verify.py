@@ -11,7 +11,7 @@ from views import write
 
 from gateway.cli_verify import _outside, _trusted
 from ledger.errors import Corrupt, Misconfigured
-from ledger.log_keys import Keyring, write_keys
+from ledger.log.keys import Keyring, write_keys
 
 
 async def test_verify_believes_keys_and_checkpoints_that_are_not_in_the_database(dsn, pool, store, tmp_path):

@@ -11,9 +11,9 @@ from personal_world import CUSTOMER, MAIL, PLAIN, Customers, update
 
 from gateway.keyring_file import KeyringFile
 from ledger.errors import Misconfigured, NotReady
-from ledger.log_keeper import Keeper
-from ledger.log_keys import read_keys
-from ledger.log_verify import verify_log
+from ledger.log.keeper import Keeper
+from ledger.log.keys import read_keys
+from ledger.log.verify import verify_log
 from ledger.moving import export
 from ledger.sealing import ERASED, MARK
 from ledger.subject_keys import StoredSubjectKeys

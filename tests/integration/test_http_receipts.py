@@ -7,7 +7,7 @@ from logged import KEY, WITNESS, logged
 
 from gateway import cli
 from ledger.errors import Tampered
-from ledger.receipts import verify_receipt
+from ledger.log.receipts import verify_receipt
 
 UNKNOWN = "01990000-0000-7000-8000-000000000000"
 

@@ -16,8 +16,8 @@ from logged import ATTACKER, KEY, forget_log, logged, signed
 from views import write
 
 from ledger.errors import Tampered
-from ledger.log_verify import Verified, verify_log
-from ledger.signed_note import Note
+from ledger.log.signed_note import Note
+from ledger.log.verify import Verified, verify_log
 
 ALL = 1_000
 EVENTS = 270  # a full tile, a partial one, and a level above
@@ -361,7 +361,7 @@ async def test_a_thousand_changes_by_the_databases_owner_are_all_found(world):
 
 @pytest.mark.parametrize("page", [7, 100, 255, 256, 257])
 async def test_it_does_not_matter_where_one_page_ends_and_the_next_begins(world, monkeypatch, page):
-    monkeypatch.setattr("ledger.log_verify.VERIFY_PAGE_EVENTS", page)
+    monkeypatch.setattr("ledger.log.verify.VERIFY_PAGE_EVENTS", page)
     async with world.connection.transaction():
         await world.connection.execute(UNLOCK)
         assert await verified(world) == Verified(EVENTS, EVENTS, len(SIZES), EVENTS, None)

@@ -8,17 +8,19 @@ import asyncpg
 import pytest
 from doorway import eventually
 
-from ledger import bounds, log_keeper, merkle
+from ledger import bounds
 from ledger import events as e
-from ledger.checkpoint import parse_checkpoint
 from ledger.errors import Corrupt, Misconfigured, Tampered, Unavailable
-from ledger.log_directory import Directory
-from ledger.log_entry import entry
-from ledger.log_keeper import Keeper
-from ledger.log_keys import read_keys, write_first_key, write_keys
-from ledger.log_tree import Log
-from ledger.merkle import Tree, leaf_hash
-from ledger.signed_note import SigningKey, verify_note
+from ledger.log import keeper as log_keeper
+from ledger.log import merkle
+from ledger.log.checkpoint import parse_checkpoint
+from ledger.log.directory import Directory
+from ledger.log.entry import entry
+from ledger.log.keeper import Keeper
+from ledger.log.keys import read_keys, write_first_key, write_keys
+from ledger.log.merkle import Tree, leaf_hash
+from ledger.log.signed_note import SigningKey, verify_note
+from ledger.log.tree import Log
 from ledger.store import Append, Appended
 
 ORIGIN = "intent-ledger/main"

@@ -23,15 +23,16 @@ from gateway.log_witness import new_session
 from gateway.settings import load
 from gateway.witness import Witness, logs_of, witnessing
 from gateway.witness_shelf import shelf
-from ledger import bounds, merkle
+from ledger import bounds
 from ledger import events as e
-from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.database import open_pool
 from ledger.errors import Corrupt, Unavailable
-from ledger.log_keys import Keyring, read_keys, write_keys
-from ledger.log_tree import Log, Signed
+from ledger.log import merkle
+from ledger.log.checkpoint import Checkpoint, parse_checkpoint
+from ledger.log.keys import Keyring, read_keys, write_keys
+from ledger.log.signed_note import COSIGNATURE, Note, SigningKey, parse_note, verify_note
+from ledger.log.tree import Log, Signed
 from ledger.postgres_store import PostgresStore
-from ledger.signed_note import COSIGNATURE, Note, SigningKey, parse_note, verify_note
 from ledger.store import Append, Appended
 
 ORIGIN = "intent-ledger/main"

@@ -20,13 +20,13 @@ from ledger import export_file
 from ledger.database import connect, open_pool
 from ledger.errors import Conflict, LedgerError, Malformed, Tampered
 from ledger.export_file import Header, checkpoint_line, line_of
-from ledger.log_keeper import Keeper
-from ledger.log_keys import read_keys
-from ledger.log_tree import Log
-from ledger.merkle import verify_consistency
+from ledger.log.keeper import Keeper
+from ledger.log.keys import read_keys
+from ledger.log.merkle import verify_consistency
+from ledger.log.signed_note import Note, SigningKey, parse_note
+from ledger.log.tree import Log
 from ledger.moving import export, import_lines, prove
 from ledger.postgres_store import PostgresStore
-from ledger.signed_note import Note, SigningKey, parse_note
 from ledger.store import Append, Appended
 from projections.catalogue import PROJECTIONS
 from projections.inline_replay import fill_inline, replay_inline

@@ -9,10 +9,10 @@ from ledger import events as e
 from ledger.ids import intent_stream
 from ledger.intents import Subject
 from ledger.tasks import TaskContract
-from projections.audit_search import AuditFilter, list_audit
-from projections.entry import Kind
+from projections.audit.entry import Kind
+from projections.audit.search import AuditFilter, list_audit
+from projections.audit.sentence import sentence
 from projections.intents import IntentFilter, list_intents
-from projections.sentence import sentence
 from projections.tasks import TaskRow, list_tasks, read_workflow
 
 FAILED = e.AbortDecided("refused", "no such account", None, "account not found", "dana")

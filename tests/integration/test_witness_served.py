@@ -15,11 +15,11 @@ from commands import COMMAND, environment
 from gateway.witness import Witness, logs_of, witnessing
 from gateway.witness_shelf import Shelf, shelf
 from ledger.bounds import WITNESS_BODY_BYTES
-from ledger.checkpoint import Checkpoint
 from ledger.errors import Corrupt, Misconfigured
-from ledger.merkle import EMPTY_ROOT, Tree, consistency_ranges, leaf_hash, range_hash
-from ledger.signed_note import COSIGNATURE, SIGNATURES, Note, SigningKey, parse_note, parse_signature
-from ledger.witness_request import WitnessRequest, write_request
+from ledger.log.checkpoint import Checkpoint
+from ledger.log.merkle import EMPTY_ROOT, Tree, consistency_ranges, leaf_hash, range_hash
+from ledger.log.signed_note import COSIGNATURE, SIGNATURES, Note, SigningKey, parse_note, parse_signature
+from ledger.log.witness_request import WitnessRequest, write_request
 
 LOG = SigningKey("example.com/log", b"l" * 32)
 OTHER = SigningKey("example.com/other", b"o" * 32)

@@ -6,10 +6,10 @@ from histories import ledger_of
 from logged import KEY, signed
 
 from ledger.events import Recorded
-from ledger.log_entry import entry
-from ledger.merkle import Place, Tree, leaf_hash
-from ledger.receipts import write_receipt
-from ledger.signed_note import SigningKey
+from ledger.log.entry import entry
+from ledger.log.merkle import Place, Tree, leaf_hash
+from ledger.log.receipts import write_receipt
+from ledger.log.signed_note import SigningKey
 
 
 class Paper:

@@ -9,10 +9,10 @@ from unit.told import COMMITTED, DECIDED, DONE, PREPARED, UNDO, plan, rows, subm
 from ledger import events as e
 from ledger.intents import Guarantee, Undo
 from ledger.tasks import Check
-from projections.audit import AUDIT
-from projections.entry import Act, Kind
-from projections.forms import entry_json
-from projections.sentence import sentence
+from projections.audit.entry import Act, Kind
+from projections.audit.forms import entry_json
+from projections.audit.sentence import sentence
+from projections.audit.view import AUDIT
 
 NOT_TOLD = {
     # the way there, which the entry's end sums up; all of it is in the intent's stream and in its timeline

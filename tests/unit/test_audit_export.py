@@ -15,14 +15,14 @@ from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 from unit.told import COMMITTED, DENIED, UNDO, rows, submitted
 
 from ledger import events as e
-from projections.audit import AUDIT
-from projections.audit_export import MEDIA, Form, written
-from projections.audit_search import AuditPage
-from projections.cloud_event import cloud_event
-from projections.entry import Kind
-from projections.forms import COLUMNS, entry_json
-from projections.ocsf import VERSION, ocsf_event
-from projections.sentence import sentence
+from projections.audit.cloud_event import cloud_event
+from projections.audit.entry import Kind
+from projections.audit.export import MEDIA, Form, written
+from projections.audit.forms import COLUMNS, entry_json
+from projections.audit.ocsf import VERSION, ocsf_event
+from projections.audit.search import AuditPage
+from projections.audit.sentence import sentence
+from projections.audit.view import AUDIT
 
 
 @pytest.fixture(scope="module")

@@ -24,13 +24,13 @@ from ledger.errors import IllegalTransition
 from ledger.grants import Limit, Permission, Range
 from ledger.intents import Subject
 from ledger.tasks import Check
-from projections.audit import AUDIT, OUTCOMES
+from projections.audit.entry import Kind, Verification
+from projections.audit.forms import COLUMNS, csv_lines, csv_row, entry_json, whom
+from projections.audit.sentence import sentence
+from projections.audit.view import AUDIT, OUTCOMES
 from projections.catalogue import PROJECTIONS
-from projections.entry import Kind, Verification
 from projections.exposure import Exposure
-from projections.forms import COLUMNS, csv_lines, csv_row, entry_json, whom
 from projections.intents import INTENTS
-from projections.sentence import sentence
 
 CHAIN = ("grant-root", "grant-manager-x", "grant-7")
 OTHER = "01930000-0000-7000-8000-000000000002"

@@ -11,9 +11,9 @@ from ledger import events as e
 from ledger.configuration_events import CONFIGURATION_STREAM
 from ledger.errors import IllegalTransition
 from ledger.store import Append, Appended, VersionConflict
-from projections.audit import AUDIT
-from projections.entry import Act, Kind
-from projections.sentence import sentence
+from projections.audit.entry import Act, Kind
+from projections.audit.sentence import sentence
+from projections.audit.view import AUDIT
 
 TOML = """
 [adapters.desk]

@@ -20,11 +20,11 @@ from ledger import events as e
 from ledger.canonical import canonical
 from ledger.errors import Misconfigured
 from ledger.sealing import MARK
-from projections.behaviour import apply, closed, opened, touches
-from projections.counts import HOURS, Normal, week_hour
-from projections.habits import Answers, begin, count, first_use, move, reach
-from projections.logarithm import UNIT, ln
-from projections.odd_words import words
+from projections.behaviour.counts import HOURS, Normal, week_hour
+from projections.behaviour.habits import Answers, begin, count, first_use, move, reach
+from projections.behaviour.logarithm import UNIT, ln
+from projections.behaviour.odd_words import words
+from projections.behaviour.view import apply, closed, opened, touches
 
 HOUR = 3_600
 AGENT = Agent("refunder", "billing", "payments.refund", 20, always=True, amount_minor=4_000, targets=3)
@@ -298,7 +298,7 @@ def test_every_story_has_its_sentence():
 
 
 def opened_finding(kind, evidence):
-    from projections.habits import Finding  # noqa: PLC0415
+    from projections.behaviour.habits import Finding  # noqa: PLC0415
 
     return Finding(id="7-0", kind=kind, at=START, intent=None, grants=(), evidence=evidence)
 

@@ -6,7 +6,7 @@ import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.log_entry import entry
+from ledger.log.entry import entry
 
 AT = datetime(2026, 11, 23, 0, 49, 29, 123456, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ from gateway.log_settings import log_settings
 from gateway.settings import load
 from ledger import bounds
 from ledger.errors import Misconfigured
-from ledger.log_keys import read_keys
-from ledger.signed_note import COSIGNATURE, SigningKey
+from ledger.log.keys import read_keys
+from ledger.log.signed_note import COSIGNATURE, SigningKey
 
 WITNESS = str(SigningKey("witness.example/w1", b"w" * 32, COSIGNATURE).verifier)
 LOG = str(SigningKey("some.example/log", b"l" * 32).verifier)

@@ -20,8 +20,8 @@ from sigstore._internal.merkle import verify_merkle_inclusion
 from sigstore._internal.rekor.checkpoint import SignedCheckpoint
 from sigstore.errors import VerificationError
 
-from ledger.merkle import consistency_ranges, inclusion_ranges, range_hash
-from ledger.tlog_proof import TlogProof, parse_proofs
+from ledger.log.merkle import consistency_ranges, inclusion_ranges, range_hash
+from ledger.log.tlog_proof import TlogProof, parse_proofs
 
 LOG = paper()
 SIZE = len(LOG.events)

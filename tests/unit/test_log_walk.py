@@ -2,8 +2,8 @@
 
 import pytest
 
-from ledger.log_walk import places_over, tile_count
-from ledger.merkle import Tree, leaf_hash
+from ledger.log.merkle import Tree, leaf_hash
+from ledger.log.walk import places_over, tile_count
 
 LEAF = leaf_hash(b"")
 SIZES = (0, 1, 2, 255, 256, 257, 511, 512, 65_535, 65_536, 65_537, 66_100)

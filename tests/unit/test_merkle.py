@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger import merkle
 from ledger.errors import Corrupt
-from ledger.merkle import Tree, leaf_hash, node_hash
+from ledger.log import merkle
+from ledger.log.merkle import Tree, leaf_hash, node_hash
 
 # The reference tree of eight leaves of the Certificate Transparency project, and its roots at each size.
 LEAVES = [

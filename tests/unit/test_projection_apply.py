@@ -33,13 +33,13 @@ from ledger.ids import intent_stream
 from ledger.intents import Guarantee, Subject, Undo
 from ledger.phases import Phase, Step
 from ledger.state import evolve
-from projections.audit import AUDIT, OUTCOMES
+from projections.audit.entry import Act, Kind, plain
+from projections.audit.forms import COLUMNS, csv_lines, csv_row, entry_json, whom
+from projections.audit.sentence import agent, person, sentence
+from projections.audit.view import AUDIT, OUTCOMES
 from projections.catalogue import PROJECTIONS as ALL
-from projections.entry import Act, Kind, plain
 from projections.exposure import EXPOSURE, Exposure, exposure_of
-from projections.forms import COLUMNS, csv_lines, csv_row, entry_json, whom
 from projections.intents import INTENTS, is_cursor
-from projections.sentence import agent, person, sentence
 
 PROJECTIONS = tuple(one for one in ALL if one.across is None)  # the others: tests/unit/test_behaviour.py
 

@@ -9,10 +9,10 @@ from paper import paper
 
 from gateway import cli
 from ledger.errors import Malformed, Tampered
-from ledger.merkle import inclusion_ranges, leaf_hash, range_hash
-from ledger.receipts import receipt_tiles, verify_receipt, write_receipt
-from ledger.signed_note import COSIGNATURE, SigningKey, parse_note
-from ledger.tlog_proof import TlogProof, parse_proofs, write_proofs
+from ledger.log.merkle import inclusion_ranges, leaf_hash, range_hash
+from ledger.log.receipts import receipt_tiles, verify_receipt, write_receipt
+from ledger.log.signed_note import COSIGNATURE, SigningKey, parse_note
+from ledger.log.tlog_proof import TlogProof, parse_proofs, write_proofs
 
 LOG = paper()
 SIZE = len(LOG.events)

@@ -4,9 +4,9 @@ import base64
 
 import pytest
 
-from ledger.checkpoint import Checkpoint, parse_checkpoint
 from ledger.errors import Malformed, Tampered
-from ledger.signed_note import (
+from ledger.log.checkpoint import Checkpoint, parse_checkpoint
+from ledger.log.signed_note import (
     COSIGNATURE,
     Note,
     SigningKey,

@@ -12,11 +12,11 @@ from ledger.ids import intent_stream
 from ledger.intents import Verb
 from ledger.tally import BUCKETS, Tally
 from ledger.traces import outgoing, read_traceparent, run_of, span_of, trace_of
-from projections.path import MILESTONES, MORE, arranged, extended, milestone
-from projections.side_by_side import compare, steps_of
-from projections.span import Kind
-from projections.spans import spans_of
-from projections.timeline import TIMELINE
+from projections.timeline.path import MILESTONES, MORE, arranged, extended, milestone
+from projections.timeline.side_by_side import compare, steps_of
+from projections.timeline.span import Kind
+from projections.timeline.spans import spans_of
+from projections.timeline.view import TIMELINE
 
 SEEDS = range(120)
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

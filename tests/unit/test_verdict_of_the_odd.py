@@ -9,7 +9,7 @@ from authority.verdict import evaluate
 from gateway.behaviour_settings import BehaviourSettings
 from gateway.watch import Watch
 from ledger.events import StandingAnomaly
-from projections.anomalies import Standing
+from projections.behaviour.anomalies import Standing
 
 CHAIN = descend(person("manager-x"), agent("boss"), agent("refunder", operations=only("payments.*")))
 NOTED, ESCALATING = (StandingAnomaly("7-0", "count", "refunder", escalates=one) for one in (False, True))

@@ -5,12 +5,12 @@ import base64
 import pytest
 
 from ledger.bounds import WITNESS_TEXT_BYTES
-from ledger.checkpoint import Checkpoint
 from ledger.errors import Malformed
-from ledger.merkle import EMPTY_ROOT, Tree, consistency_ranges, leaf_hash, range_hash, tiles_of
-from ledger.signed_note import COSIGNATURE, Note, SigningKey
-from ledger.witness_request import WitnessRequest, parse_request, write_request
-from ledger.witnessing import Asked, Refused, judge, read
+from ledger.log.checkpoint import Checkpoint
+from ledger.log.merkle import EMPTY_ROOT, Tree, consistency_ranges, leaf_hash, range_hash, tiles_of
+from ledger.log.signed_note import COSIGNATURE, Note, SigningKey
+from ledger.log.witness_request import WitnessRequest, parse_request, write_request
+from ledger.log.witnessing import Asked, Refused, judge, read
 
 LOG = SigningKey("example.com/log", b"l" * 32)
 NEXT = SigningKey("example.com/log", b"m" * 32)

@@ -7,9 +7,9 @@ from histories import T0, recorded
 from ledger import events as e
 from ledger.ids import intent_stream
 from ledger.intents import ActionPlan, Guarantee, Mode, Subject, Undo
-from projections.audit import AUDIT
+from projections.audit.sentence import sentence
+from projections.audit.view import AUDIT
 from projections.exposure import EXPOSURE
-from projections.sentence import sentence
 
 INTENT = "01930000-0000-7000-8000-000000000001"
 STREAM = intent_stream(INTENT)

@@ -1,0 +1,61 @@
+"""The newest checkpoint of a log as a file outside the database, replaced whole, and on disk before it counts.
+
+It is what start-up compares the database with, so it is as safe as the disk on which it lies: where that is the
+database's own disk, a witness or a bucket elsewhere is what a restored machine cannot take back.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from ledger.errors import Corrupt, Malformed, Misconfigured, Unavailable
+from ledger.log.keys import write_whole
+from ledger.log.signed_note import NOTE_BYTES, Note, Signature, parse_note
+from ledger.log.tree import Signed
+
+CHECKPOINT: Final = "checkpoint"
+
+
+class Directory:
+    """A directory with the newest checkpoint of one log; keeps to `ledger.log.publisher.Place`."""
+
+    cosigns = False
+    pause_seconds = 0.0
+
+    def __init__(self, directory: Path) -> None:
+        """Touch nothing yet."""
+        self._directory = directory
+        self.file = directory / CHECKPOINT
+        self.name = str(self.file)
+
+    async def known(self) -> Note | None:
+        """Return what stands there; None: nothing. Raises `Corrupt`, and `Misconfigured` if it cannot be read."""
+        return await asyncio.to_thread(self.read)
+
+    def read(self) -> Note | None:
+        """Do what `known` does, while nothing else waits."""
+        try:
+            with self.file.open(encoding="utf-8", newline="") as opened:
+                return parse_note(opened.read(NOTE_BYTES + 1))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Misconfigured(f"The log's checkpoint in {self.file} cannot be read: {error.strerror}.") from error
+        except (Malformed, UnicodeDecodeError) as error:
+            raise Corrupt(
+                f"What stands in {self.file} is no checkpoint: it was changed or cut off. Nothing was started; find "
+                "out by whom before you remove it."
+            ) from error
+
+    async def publish(self, signed: Signed) -> Sequence[Signature]:
+        """Put a checkpoint there. Raises `Unavailable` if it could not be written."""
+        await asyncio.to_thread(self._write, str(signed.note))
+        return ()
+
+    def _write(self, note: str) -> None:
+        try:
+            self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            write_whole(self.file, note, 0o644)
+        except OSError as error:
+            raise Unavailable(f"The checkpoint cannot be written to {self.file}: {error.strerror}.") from error
