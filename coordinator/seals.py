@@ -28,6 +28,7 @@ from ledger.state import IntentState
 from ledger.subject_keys import SubjectKeys
 
 _SEALED: Final = MARK.encode()
+_NO_NAMES: Final = frozenset({"", ".", ".."})  # none of these can stand in the address where somebody is erased
 _POSING: Final[Fault] = {"path": "", "message": f"Nothing here may look like a sealed value ({MARK}…)."}
 
 
@@ -70,6 +71,10 @@ class Seals:
             return [_POSING] if any(_SEALED in msgspec.json.encode(action.params) for action in request.actions) else []
         values = [text for action, data in concerned.items() for text in texts(data.personal(_params(request, action)))]
         found = _telling_names(request, [text for text in values if len(text.encode()) >= bounds.NAMED_LENGTH])
+        for number, action in enumerate(request.actions):
+            if action.id in concerned and concerned[action.id].subject_of(action.params) in _NO_NAMES:
+                path = f"/actions/{number}/params/{'/'.join(concerned[action.id].subject)}"
+                found.append({"path": path, "message": "A data subject must have a name by which it can be erased."})
         if _SEALED in canonical([request.reason, request.context, [action.params for action in request.actions]]):
             found.append(_POSING)
         return found

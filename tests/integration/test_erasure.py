@@ -135,6 +135,15 @@ async def _erasures(door):
     return [one for one in (await door.get("/v1/audit"))[1]["items"] if one["kind"] == "erase"]
 
 
+async def test_whoever_has_data_here_can_be_erased_whatever_their_name(door):
+    for name in ("a/b?c#d %2F+&é田中", "...", "%2e%2e", "~\t\"'"):
+        await door.submit(update(params={"customer": name}))
+        assert (await erase(door, name))[0] == 200, name
+    for name in ("", ".", ".."):
+        status, problem, _ = await door.submit(update(params={"customer": name}))
+        assert (status, problem["errors"][0]["path"]) == (422, "/actions/0/params/customer")
+
+
 async def test_only_a_person_who_may_do_everything_erases(door):
     await door.submit(update())
     agent = await door.grant("payment-specialist", "crm.*")
