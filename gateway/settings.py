@@ -72,7 +72,6 @@ class Settings(BaseModel):
             return None
         return Receiver(self.webhook_url.get_secret_value(), keys(self.webhook_secret.get_secret_value()))
 
-
     @property
     def collector(self) -> Collector | None:
         """Return where spans go; None: nowhere. `load` has checked it."""
