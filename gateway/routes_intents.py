@@ -86,7 +86,9 @@ async def look(visit: Visit) -> web.Response:
             at = await position_at(visit.service.pool, visit.service.store.ledger, at)
         elif at is not None and at > (head := await visit.service.store.head()):
             place = {"path": "/at", "message": f"The ledger ends at position {head}; what comes after it is not known."}
-            raise InvalidRequest("The query parameters do not follow the contract. Nothing was changed.", errors=[place])
+            raise InvalidRequest(
+                "The query parameters do not follow the contract. Nothing was changed.", errors=[place]
+            )
         state = await visit.service.coordinator.get(intent, at)
     return visit.answer(show_intent(state))
 

@@ -110,5 +110,3 @@ async def test_verify_names_the_first_position_that_cannot_be_true(door, operato
     assert answer.out.startswith(f"WRONG at position {row['position']} of the ledger 'main': ")
     found = json.loads((await operator.run("verify", "--decisions", "--json", INTENTLEDGER_DSN=dsn)).out)
     assert found["wrong"]["position"] == row["position"]
-
-
