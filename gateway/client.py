@@ -19,6 +19,7 @@ from urllib.parse import quote, urlsplit
 import aiohttp
 import msgspec
 
+from gateway.answer_bytes import whole
 from gateway.data_directory import token_file
 from gateway.settings import Settings
 from gateway.webhook_receiver import is_loopback
@@ -88,7 +89,7 @@ class Client:
                 asyncio.timeout(self._seconds),
                 self._session.request(method, self._url + path, allow_redirects=False, **how) as response,
             ):
-                body = await _read(response)
+                body = await whole(response, CLIENT_ANSWER_BYTES)
                 status = response.status
         except aiohttp.ClientConnectorError as error:
             reason = error.os_error.strerror or type(error.os_error).__name__
@@ -174,15 +175,6 @@ def read_token(file: Path) -> str:
     if not token.isascii() or not token.isprintable() or not token or " " in token:
         raise Misconfigured(f"{file} holds no token. Nothing was sent; name another file with --token-file.")
     return token
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > CLIENT_ANSWER_BYTES:
-            raise ValueError("The answer is longer than is read.")
-    return bytes(body)
 
 
 def _visible_fault(fault: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
+from gateway.answer_bytes import whole
 from gateway.log_settings import WitnessPlace
 from ledger.bounds import LOG_WITNESS_SECONDS
 from ledger.errors import Corrupt, Malformed, Unavailable
@@ -98,19 +99,9 @@ class Witness:
             async with self._session.request(
                 method, URL(f"{self._url}/{path}", encoded=True), data=body, allow_redirects=False
             ) as answer:
-                return answer.status, (await _body(answer)).decode("utf-8", "replace")
-        except (aiohttp.ClientError, OSError) as error:
+                return answer.status, (await whole(answer, NOTE_BYTES)).decode("utf-8", "replace")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
             raise Unavailable(f"The {self.name} does not answer ({type(error).__name__}).") from error
-
-
-async def _body(answer: aiohttp.ClientResponse) -> bytes:
-    """Read an answer to its end, in however many pieces it comes, or as far as it may go."""
-    body = bytearray()
-    async for piece in answer.content.iter_any():
-        body += piece
-        if len(body) > NOTE_BYTES:  # no note: it is found to be none
-            break
-    return bytes(body)
 
 
 def new_session() -> aiohttp.ClientSession:

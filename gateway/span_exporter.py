@@ -23,6 +23,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 
 import sql
+from gateway.answer_bytes import whole
 from gateway.collector import Collector
 from gateway.span_export import Told, encoded, rejected, resource_of, sampled, spans_to_export
 from ledger import bounds
@@ -166,14 +167,14 @@ class SpanExporter:
             posted = self._session.post(self._collector.url, data=body, headers=kind, allow_redirects=False)
             async with posted as answer:
                 status = answer.status
-                body = await answer.content.read(bounds.ANSWER_BYTES)
+                refused = await _rejected(answer)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._counted("postponed", len(spans))
             raise NotNow(type(error).__name__) from error
         if status in _LATER:
             self._counted("postponed", len(spans))
             raise NotNow(f"HTTP {status}")
-        dropped = _rejected(body) if 200 <= status < 300 else len(spans)
+        dropped = refused if 200 <= status < 300 else len(spans)
         if dropped:
             _log.error("spans_refused", ledger=self._ledger, status=status, spans=dropped)
         self._counted("refused", dropped)
@@ -222,8 +223,8 @@ def _is_end(event: e.Event) -> bool:
     return type(event) in _ENDS and (not isinstance(event, e.PolicyEvaluated) or event.effect == "deny")
 
 
-def _rejected(body: bytes) -> int:
+async def _rejected(answer: aiohttp.ClientResponse) -> int:
     try:
-        return rejected(body)
+        return rejected(await whole(answer, bounds.ANSWER_BYTES))
     except ValueError:  # an answer in JSON, or in nothing
         return 0
