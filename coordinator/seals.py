@@ -19,7 +19,7 @@ from coordinator.intake import Fault, Request, likeness
 from ledger import bounds
 from ledger.canonical import canonical
 from ledger.echoes import read
-from ledger.errors import NotReady
+from ledger.errors import Invalid, NotReady
 from ledger.events import IntentSubmitted
 from ledger.intent_seal import IntentSeal, is_personal, texts
 from ledger.intents import JSON, ActionPlan, Personal
@@ -80,7 +80,7 @@ class Seals:
         return found
 
     async def incoming(self, request: Request, plain: IntentSubmitted) -> Incoming:
-        """Seal a new and faultless intent. Raises `Unavailable`."""
+        """Seal a new and faultless intent. Raises `Invalid` if that is too much to keep, `Unavailable`."""
         concerned = self._concerned(request)
         if not concerned:
             return Incoming(plain, plain, None, likeness(plain))
@@ -100,6 +100,10 @@ class Seals:
                 self._sealed(plan, seal, concerned.get(plan.id), personal.get(plan.id)) for plan in plain.actions
             ),
         )
+        if len(msgspec.json.encode(kept)) > bounds.SEALED_BYTES:
+            most = f"{bounds.SEALED_BYTES:,} bytes"
+            fault = {"path": "", "message": f"What is personal is repeated so often that it takes more than {most}."}
+            raise Invalid("The intent is too long once it is sealed. Nothing was recorded.", errors=[fault])
         return Incoming(plain, kept, seal, None if alike is None else seal.keyed(alike))
 
     async def same(self, state: IntentState, request: Request) -> bool:

@@ -65,6 +65,7 @@ ECHO_LENGTH: Final = 3  # a shorter personal value is not looked for within othe
 ECHO_BYTES: Final = 6  # … unless it is as long as this in UTF-8: two letters of an East Asian script are a whole name
 ECHO_LENGTH_MAX: Final = 512  # and a longer one is nothing that others repeat word by word
 ECHOES: Final = 64  # values of one intent that are looked for in what is said about it
+SEALED_BYTES: Final = 4 * BODY_BYTES  # of a new intent: each value in it, sealed, is longer by a hundred characters
 NAMED_LENGTH: Final = 6  # a personal value from which on names (idempotency keys, tasks) that contain it are refused
 
 # What one process takes on.

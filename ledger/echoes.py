@@ -12,7 +12,7 @@ import html
 import json
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
@@ -36,7 +36,8 @@ class Echoes:
     def __init__(self) -> None:
         """Look for nothing yet."""
         self._marks: dict[str, str] = {}
-        self._sought: dict[str, list[tuple[str, str]]] | None = None  # by head, the longest first
+        self._sought: dict[str, tuple[str, ...]] | None = None  # as they read, by head, the longest first
+        self._read: dict[str, str] = {}  # the marks of those
 
     def learn(self, text: str, mark: str) -> None:
         """Look for a text from now on; what it was said to belong to first stays."""
@@ -51,18 +52,20 @@ class Echoes:
     def found(self, text: str) -> Iterator[tuple[int, int, str]]:
         """Yield where sought texts stand in another, in order, as start, end and mark."""
         if self._sought is None:
-            self._sought = _by_head(self._marks)
+            self._read = _as_they_read(self._marks)
+            self._sought = _by_head(self._read)
             self._heads = re.compile("|".join(map(re.escape, self._sought)))
         if not self._sought or len(text) < _HEAD:
             return
         plain, places = read(text)
         at = done = 0
         while (head := self._heads.search(plain, at)) is not None:
-            at, (end, mark) = head.start(), _longest(plain, head.start(), self._sought[head[0]])
+            at = head.start()
+            end, one = _longest(plain, at, self._sought[head[0]])
             start = places[at][0] if places else at
             if end and start >= done:
                 done = places[end - 1][1] if places else end
-                yield start, done, mark
+                yield start, done, self._read[one]
             at = max(end, at + 1)
 
 
@@ -88,13 +91,19 @@ def read(text: str) -> tuple[str, Sequence[tuple[int, int]]]:
     return "".join(plain), places
 
 
-def _by_head(marks: dict[str, str]) -> dict[str, list[tuple[str, str]]]:
-    """Sort what is sought by how it begins: as it reads, and as it is written, which may look like an escape."""
-    sought = [text for text in marks if _worth_seeking(text)]
-    found: dict[str, list[tuple[str, str]]] = {}
-    for text in sorted(sought, key=len, reverse=True)[: bounds.ECHOES]:
-        for form in dict.fromkeys((read(text)[0], "".join(map(_folded, text)))):
-            found.setdefault(form[:_HEAD], []).append((form, marks[text]))
+def _as_they_read(marks: Mapping[str, str]) -> dict[str, str]:
+    """Return what is sought, the longest first: as it reads, and as it is written, which may look like an escape."""
+    sought = sorted(filter(_worth_seeking, marks), key=len, reverse=True)[: bounds.ECHOES]
+    forms = [(form, marks[text]) for text in sought for form in (read(text)[0], "".join(map(_folded, text)))]
+    return dict(
+        sorted([form for form in forms if _worth_seeking(form[0])], key=lambda form: len(form[0]), reverse=True)
+    )
+
+
+def _by_head(texts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        found[text[:_HEAD]] = (*found.get(text[:_HEAD], ()), text)
     return found
 
 
@@ -104,21 +113,27 @@ def _worth_seeking(text: str) -> bool:
     return not by_chance and len(text) <= bounds.ECHO_LENGTH_MAX
 
 
-def _longest(plain: str, at: int, sought: Sequence[tuple[str, str]]) -> tuple[int, str]:
-    """Return where the longest text that stands at a place ends, and its mark; 0 if none does."""
-    for text, mark in sought:
-        end = at + len(text) if plain.startswith(text, at) else _cut_short(plain, at, text)
-        if end and not _within_word(plain, at) and (plain[end : end + 1] == _ELLIPSIS or not _within_word(plain, end)):
-            return end, mark
+def _longest(plain: str, at: int, sought: tuple[str, ...]) -> tuple[int, str]:
+    """Return where the longest text that stands at a place ends, or what is left of it, and which; 0 if none does."""
+    if _within_word(plain, at):
+        return 0, ""
+    end = _cut_off(plain, at, at + len(sought[0]))
+    left = plain[at:end]
+    for text in sought if end else ():
+        if len(text) > len(left) and text.startswith(left):
+            return end, text
+    for text in sought if plain.startswith(sought, at) else ():
+        if plain.startswith(text, at) and not _within_word(plain, at + len(text)):
+            return at + len(text), text
     return 0, ""
 
 
-def _cut_short(plain: str, at: int, text: str) -> int:
-    """Return where what is left of a text ends, before an ellipsis or where a long text ends; 0 if it was not cut."""
-    end = plain.find(_ELLIPSIS, at, at + len(text))
-    if end < 0 and at + len(text) > len(plain) >= bounds.SUMMARY_VALUE_LENGTH:
+def _cut_off(plain: str, at: int, longest: int) -> int:
+    """Return where a text was cut that begins here: before an ellipsis, or where a long sentence ends; 0 if nowhere."""
+    end = plain.find(_ELLIPSIS, at, longest)
+    if end < 0 and longest > len(plain) >= bounds.SUMMARY_VALUE_LENGTH:
         end = len(plain)
-    return end if end - at >= bounds.NAMED_LENGTH and text.startswith(plain[at:end]) else 0
+    return end if end - at >= bounds.NAMED_LENGTH else 0
 
 
 def _within_word(plain: str, at: int) -> bool:

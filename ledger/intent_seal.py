@@ -166,11 +166,14 @@ class IntentSeal:
         return self.seal(value, key)
 
     def _sealed(self, text: str) -> str:
-        sealed, end = "", 0
+        sealed, end = [], 0
+        tokens: dict[str, str] = {}  # the same words again are the same token
         for start, stop, key in self._echoes.found(text):
-            sealed += text[end:start] + self.seal(text[start:stop], key)
+            found = text[start:stop]
+            tokens[found] = tokens.get(found) or self.seal(found, key)
+            sealed += [text[end:start], tokens[found]]
             end = stop
-        return sealed + text[end:]
+        return "".join([*sealed, text[end:]])
 
     def _open(self, match: re.Match[str]) -> Any:
         key, intent, blob = match.groups()

@@ -144,6 +144,13 @@ async def test_whoever_has_data_here_can_be_erased_whatever_their_name(door):
         assert (status, problem["errors"][0]["path"]) == (422, "/actions/0/params/customer")
 
 
+async def test_what_grows_too_long_by_sealing_is_refused(door):
+    head = await door.head()
+    status, problem, _ = await door.submit(update(context={"from": f"{MAIL} " * 8000}))
+    assert (status, problem["type"]) == (422, "urn:intent-ledger:problem:invalid-intent")
+    assert await door.head() == head
+
+
 async def test_only_a_person_who_may_do_everything_erases(door):
     await door.submit(update())
     agent = await door.grant("payment-specialist", "crm.*")

@@ -167,6 +167,14 @@ def test_an_answer_of_many_rows_is_sealed_in_no_time():
     assert "Person" not in str(sealed.result)
 
 
+def test_no_text_is_long_to_look_through():
+    began = time.process_time()
+    seal(*("an" * count + str(count) for count in range(100, 164))).text("an" * 120_000)
+    seal(*("ü" * 300 + str(count) for count in range(64))).text("ü" * 60_000)
+    seal("abc").text("abc " * 30_000)
+    assert time.process_time() - began < 3
+
+
 def test_words_that_only_contain_a_personal_value_and_very_short_ones_stay():
     assert seal("Ann", "88").text("Announce 88 channels to Annabel") == "Announce 88 channels to Annabel"
     assert is_sealed(seal("88").text("88"))
