@@ -27,6 +27,11 @@ def canonical(value: Any) -> bytes:
     return encoded
 
 
+def canonical_text(value: Any) -> str:
+    """Encode a value as `canonical` does, as text: for a column that people read."""
+    return canonical(value).decode()
+
+
 def _may_need_care(encoded: bytes) -> bool:
     """Tell whether the encoders could differ; never wrongly no, and rarely wrongly yes, which costs time only."""
     if _zero_fraction(encoded) is not None or _exponent(encoded) is not None:

@@ -11,7 +11,7 @@ import msgspec
 
 import sql
 from ledger.bounds import RECONCILE_INTENTS
-from ledger.canonical import canonical
+from ledger.canonical import canonical_text
 from ledger.errors import IllegalTransition
 from ledger.events import DivergenceFound, DivergenceGone, Recorded
 from ledger.ids import reconciled_intent_of
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _PAGE: Final = sql.query("reconcile.divergences")
 _DIVERGING: Final = sql.query("reconcile.diverging")
-_STANDING: Final = sql.query("reconcile.standing")
 _FRESH_PLAN: Final = sql.query("views.fresh_plan")
 
 
@@ -89,8 +88,8 @@ def _row(found: DivergenceFound, recorded: Recorded) -> DivergenceRow:
         action=found.action or "",
         aspect=found.aspect,
         operation=found.operation,
-        expected=canonical(found.expected).decode(),
-        found=None if found.found is None else canonical(found.found).decode(),
+        expected=canonical_text(found.expected),
+        found=None if found.found is None else canonical_text(found.found),
         reason=found.reason,
         summary=found.summary,
         agent=found.agent.name,
@@ -130,8 +129,3 @@ async def list_divergences(
 async def diverging(connection: "Connection", ledger: str) -> list[str]:
     """Return the intents with a divergence that stands, at most RECONCILE_INTENTS."""
     return [record["intent"] for record in await connection.fetch(_DIVERGING, ledger, RECONCILE_INTENTS)]
-
-
-async def count_standing(connection: "Connection", ledger: str) -> int:
-    """Return how many divergences stand."""
-    return int(await connection.fetchval(_STANDING, ledger))

@@ -35,13 +35,6 @@ where
 order by intent
 limit $2;
 
--- name: standing
-select count(*)
-from intent_ledger.divergences
-where
-    ledger = $1
-    and gone_position is null;
-
 -- name: schedule
 insert into intent_ledger.reconciliations (ledger)
 values ($1)

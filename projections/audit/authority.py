@@ -8,13 +8,11 @@ granted, revoked or commissioned stands in `detail` as the event said it.
 
 from typing import Any
 
-import msgspec
-
 from ledger import events as e
-from ledger.canonical import canonical
+from ledger.canonical import canonical_text
 from ledger.errors import IllegalTransition
 from ledger.grants import Permission
-from projections.audit.entry import KIND_OF, Act, AuditRow, Kind, plain
+from projections.audit.entry import Act, AuditRow, Kind, entry_of, plain, under
 
 
 def opened(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> AuditRow:
@@ -24,30 +22,30 @@ def opened(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> AuditRow:
     """
     match recorded.event:
         case e.GrantIssued() as issued:
-            return _entry(recorded, Act.ISSUED, **_issued(issued))
+            return entry_of(recorded, Act.ISSUED, **_issued(issued))
         case e.GrantRevoked() as revoked:
-            return _entry(recorded, Act.REVOKED, **_stopped(rows, revoked))
+            return entry_of(recorded, Act.REVOKED, **_stopped(rows, revoked))
         case e.GrantSuspended() as suspended:
-            return _entry(recorded, Act.SUSPENDED, **_stopped(rows, suspended))
+            return entry_of(recorded, Act.SUSPENDED, **_stopped(rows, suspended))
         case e.GrantResumed() as resumed:
-            return _entry(recorded, Act.RESUMED, **_stopped(rows, resumed))
+            return entry_of(recorded, Act.RESUMED, **_stopped(rows, resumed))
         case e.PolicySetAdded(policy_set=digest, policies=policies, by=by, custody=custody):
             named = {"policies": policies, "policy_set": digest}
-            return _entry(recorded, Act.POLICY_ADDED, by=by, **named, **_under(custody))
+            return entry_of(recorded, Act.POLICY_ADDED, by=by, **named, **under(custody))
         case e.PolicySetActivated(policy_set=digest, by=by, custody=custody):
-            return _entry(recorded, Act.POLICY_ACTIVATED, by=by, policy_set=digest, **_under(custody))
+            return entry_of(recorded, Act.POLICY_ACTIVATED, by=by, policy_set=digest, **under(custody))
         case e.TaskDefined(contract=contract, by=by, custody=custody):
-            scope = {"operations": contract.scope, "detail": _json(contract)}
+            scope = {"operations": contract.scope, "detail": canonical_text(contract)}
             whose = {"by": by, "commissioned_by": by, "task": contract.task}
-            return _entry(recorded, Act.TASK_DEFINED, **whose, **scope, **_under(custody))
+            return entry_of(recorded, Act.TASK_DEFINED, **whose, **scope, **under(custody))
         case e.SubjectErased(key=key, reason=reason, by=by, custody=custody):
-            return _entry(
-                recorded, Act.ERASED, by=by, reason=plain(reason), detail=_json({"key": key}), **_under(custody)
+            return entry_of(
+                recorded, Act.ERASED, by=by, reason=plain(reason), detail=canonical_text({"key": key}), **under(custody)
             )
         case e.TokenRefused(cause=cause, grant=grant, times=times, custody=custody):
             known = custody or ((grant,) if grant is not None else ())
-            detail = _json({"grant": grant, "times": times})
-            return _entry(recorded, Act(f"token_{cause}"), detail=detail, **_under(known))
+            detail = canonical_text({"grant": grant, "times": times})
+            return entry_of(recorded, Act(f"token_{cause}"), detail=detail, **under(known))
         case _:
             raise IllegalTransition(f"{recorded.type} cannot stand in stream {recorded.stream}.")
 
@@ -62,7 +60,7 @@ def _issued(issued: e.GrantIssued) -> dict[str, Any]:
         "task": issued.task,
         "commissioned_by": issued.commissioned_by,
         "operations": tuple(permission.operation for permission in permissions),
-        "detail": _json(
+        "detail": canonical_text(
             {
                 "grant": issued.grant,
                 "operations": permissions,
@@ -71,54 +69,17 @@ def _issued(issued: e.GrantIssued) -> dict[str, Any]:
                 "may_delegate": issued.may_delegate,
             }
         ),
-        **_under(issued.custody or (issued.grant,)),
+        **under(issued.custody or (issued.grant,)),
     }
 
 
 def _stopped(rows: tuple[AuditRow, ...], said: e.GrantRevoked | e.GrantSuspended | e.GrantResumed) -> dict[str, Any]:
     anomaly = getattr(said, "anomaly", None)
     detail = {"grant": said.grant, **({"anomaly": anomaly} if anomaly is not None else {})}
-    known = {"by": said.by, "reason": plain(said.reason) or None, "detail": _json(detail)}
+    known = {"by": said.by, "reason": plain(said.reason) or None, "detail": canonical_text(detail)}
     issued = next((row for row in rows if row.kind is Kind.ISSUE), None)
     if issued is None:
-        return known | _under(said.custody or (said.grant,))
+        return known | under(said.custody or (said.grant,))
     names = ("agent_kind", "agent", "agent_version", "task", "commissioned_by", "operations")
     whose = {name: getattr(issued, name) for name in names}
-    return known | whose | _under(said.custody or issued.custody)
-
-
-def _under(custody: tuple[str, ...]) -> dict[str, Any]:
-    return {"custody": custody, "grant_id": custody[-1] if custody else None}
-
-
-def _entry(recorded: e.Recorded, act: Act, **known: Any) -> AuditRow:
-    entry = AuditRow(
-        stream=recorded.stream,
-        version=recorded.version,
-        position=recorded.position,
-        at=recorded.at,
-        kind=KIND_OF[act],
-        agent_kind=None,
-        agent=None,
-        agent_version=None,
-        by=None,
-        task=None,
-        commissioned_by=None,
-        grant_id=None,
-        custody=(),
-        policies=(),
-        policy_set=None,
-        actions=(),
-        operations=(),
-        summaries=(),
-        outcome=act.value,
-        reason=None,
-        attention=None,
-        outcome_position=recorded.position,
-        outcome_at=recorded.at,
-    )
-    return msgspec.structs.replace(entry, **known)
-
-
-def _json(value: object) -> str:
-    return canonical(value).decode()
+    return known | whose | under(said.custody or issued.custody)

@@ -5,9 +5,9 @@ done it: whoever may write the file did.
 import msgspec
 
 from ledger import events as e
-from ledger.canonical import canonical
+from ledger.canonical import canonical_text
 from ledger.errors import IllegalTransition
-from projections.audit.entry import KIND_OF, Act, AuditRow
+from projections.audit.entry import Act, AuditRow, entry_of
 
 
 def configured(_rows: tuple[AuditRow, ...], recorded: e.Recorded) -> AuditRow:
@@ -17,32 +17,12 @@ def configured(_rows: tuple[AuditRow, ...], recorded: e.Recorded) -> AuditRow:
         raise IllegalTransition(f"{recorded.type} cannot stand in stream {recorded.stream}.")
     terms = ConfigurationTerms(event.configuration, event.before, event.added, event.changed, event.removed)
     named = (*event.added, *event.changed, *event.removed)
-    return AuditRow(
-        stream=recorded.stream,
-        version=recorded.version,
-        position=recorded.position,
-        at=recorded.at,
-        kind=KIND_OF[Act.CONFIGURED],
-        agent_kind=None,
-        agent=None,
-        agent_version=None,
-        by=None,
-        task=None,
-        commissioned_by=None,
-        grant_id=None,
-        custody=(),
-        policies=(),
-        policy_set=None,
-        actions=(),
+    return entry_of(
+        recorded,
+        Act.CONFIGURED,
         operations=tuple(name for name in named if not name.startswith("[")),
-        summaries=(),
-        outcome=Act.CONFIGURED.value,
-        reason=None,
-        attention=None,
-        outcome_position=recorded.position,
-        outcome_at=recorded.at,
         digest=event.configuration,
-        detail=canonical(terms).decode(),
+        detail=canonical_text(terms),
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from ledger import events as e
-from ledger.canonical import canonical
+from ledger.canonical import canonical_text
 from projections.audit.entry import plain
 
 _Words = dict[str, Any]
@@ -44,4 +44,4 @@ def confirmed(before: str | None, event: Any) -> str | None:
     known: dict[str, _Words] = {} if before is None else _decode(before)
     answers = {name: value for name, value in known.get(event.action, {}).items() if name in {"result", "undone"}}
     known[event.action] = answers | _SAID[type(event)](event)
-    return canonical(known).decode()
+    return canonical_text(known)

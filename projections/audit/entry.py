@@ -1,4 +1,4 @@
-"""An entry of the audit: one row, and the words for what it is about and how it came out.
+"""An entry of the audit: one row, how that of an act is opened, and the words for what it is about and came to.
 
 An entry holds facts, never a sentence (`projections/audit/sentence.py`). Outside words come in as one bounded line.
 """
@@ -6,9 +6,12 @@ An entry holds facts, never a sentence (`projections/audit/sentence.py`). Outsid
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from ledger.bounds import ERROR_LENGTH
+from ledger.events import Recorded
 from ledger.sealing import shortened
 from projections.projection import Row
 
@@ -152,6 +155,56 @@ class AuditRow(Row, frozen=True):
     confirmed: str | None = None  # what the outside systems said of each, likewise
     approved_by: tuple[str, ...] = ()  # on whose word it was decided to commit
     decision_position: int | None = None  # of the last decision
+
+
+def entry_of(recorded: Recorded, act: Act, **facts: Any) -> AuditRow:
+    """Open the entry of an act; of what `facts` do not name it says nothing."""
+    entry = AuditRow(
+        stream=recorded.stream,
+        version=recorded.version,
+        position=recorded.position,
+        at=recorded.at,
+        kind=KIND_OF[act],
+        agent_kind=None,
+        agent=None,
+        agent_version=None,
+        by=None,
+        task=None,
+        commissioned_by=None,
+        grant_id=None,
+        custody=(),
+        policies=(),
+        policy_set=None,
+        actions=(),
+        operations=(),
+        summaries=(),
+        outcome=act.value,
+        reason=None,
+        attention=None,
+        outcome_position=recorded.position,
+        outcome_at=recorded.at,
+    )
+    return msgspec.structs.replace(entry, **facts)
+
+
+def entry_after(before: AuditRow, recorded: Recorded, act: Act, **facts: Any) -> AuditRow:
+    """Open the entry of an act in the stream of an earlier entry; what `facts` do not name is as it was there."""
+    return msgspec.structs.replace(
+        before,
+        version=recorded.version,
+        position=recorded.position,
+        at=recorded.at,
+        kind=KIND_OF[act],
+        outcome=act.value,
+        outcome_position=recorded.position,
+        outcome_at=recorded.at,
+        **facts,
+    )
+
+
+def under(custody: tuple[str, ...]) -> dict[str, Any]:
+    """Return the facts of a chain: it, and the grant at its end."""
+    return {"custody": custody, "grant_id": custody[-1] if custody else None}
 
 
 def plain(text: str) -> str:

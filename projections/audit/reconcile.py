@@ -7,9 +7,9 @@ stand in `detail`.
 import msgspec
 
 from ledger import events as e
-from ledger.canonical import canonical
+from ledger.canonical import canonical_text
 from ledger.errors import IllegalTransition
-from projections.audit.entry import KIND_OF, Act, AuditRow, plain
+from projections.audit.entry import Act, AuditRow, entry_after, entry_of, plain
 
 
 def reconciled(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> AuditRow:
@@ -28,31 +28,21 @@ def reconciled(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> AuditRow:
 
 def _found(recorded: e.Recorded, found: e.DivergenceFound) -> AuditRow:
     terms = {"aspect": found.aspect, "expected": found.expected, "found": found.found}
-    return AuditRow(
-        stream=recorded.stream,
-        version=recorded.version,
-        position=recorded.position,
-        at=recorded.at,
-        kind=KIND_OF[Act.DIVERGENCE_FOUND],
+    return entry_of(
+        recorded,
+        Act.DIVERGENCE_FOUND,
         agent_kind=found.agent.kind,
         agent=found.agent.name,
         agent_version=found.agent.version,
-        by=None,
         task=found.task,
         commissioned_by=found.commissioned_by,
         grant_id=found.grant,
         custody=found.custody,
-        policies=(),
-        policy_set=None,
         actions=() if found.action is None else (found.action,),
         operations=(found.operation,),
         summaries=(plain(found.summary),),
-        outcome=Act.DIVERGENCE_FOUND.value,
         reason=plain(found.reason),
-        attention=None,
-        outcome_position=recorded.position,
-        outcome_at=recorded.at,
-        detail=canonical(terms).decode(),
+        detail=canonical_text(terms),
     )
 
 
@@ -62,16 +52,11 @@ def _gone(rows: tuple[AuditRow, ...], recorded: e.Recorded, gone: e.DivergenceGo
     for row in reversed(rows):
         aspect = msgspec.json.decode(row.detail or "{}").get("aspect")
         if row.outcome == Act.DIVERGENCE_FOUND and (row.actions, aspect) == (actions, gone.aspect):
-            return msgspec.structs.replace(
+            return entry_after(
                 row,
-                version=recorded.version,
-                position=recorded.position,
-                at=recorded.at,
-                kind=KIND_OF[Act.DIVERGENCE_GONE],
-                outcome=Act.DIVERGENCE_GONE.value,
-                outcome_position=recorded.position,
-                outcome_at=recorded.at,
+                recorded,
+                Act.DIVERGENCE_GONE,
                 reason=plain(gone.reason),
-                detail=canonical({"aspect": gone.aspect, "cause": gone.cause}).decode(),
+                detail=canonical_text({"aspect": gone.aspect, "cause": gone.cause}),
             )
     raise IllegalTransition(f"In {recorded.stream} a divergence is gone that was never found.")

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from ledger import events as e
-from ledger.canonical import canonical
+from ledger.canonical import canonical_text
 from ledger.errors import IllegalTransition
 from ledger.ids import intent_of
 from ledger.intents import JSON
@@ -27,7 +27,7 @@ from projections.audit.authority import opened
 from projections.audit.behaviour import WATCHED, watched
 from projections.audit.configuration import configured
 from projections.audit.confirmed import CONFIRMING, confirmed
-from projections.audit.entry import KIND_OF, Act, AuditRow, Kind, Verification, plain
+from projections.audit.entry import Act, AuditRow, Kind, Verification, entry_after, plain
 from projections.audit.reconcile import reconciled
 from projections.audit.undo import TOLD, told
 from projections.projection import EVENTS_OF_AUTHORITY, EVENTS_OF_RECONCILIATION, Projection, next_phase
@@ -79,7 +79,7 @@ def _judged(verdict: e.PolicyEvaluated) -> dict[str, Any]:
         "policies": verdict.policies,
         "policy_set": verdict.policy_set,
         "effect": verdict.effect,
-        "facts": _json(verdict.facts) if verdict.facts else None,
+        "facts": canonical_text(verdict.facts) if verdict.facts else None,
     }
     return known | {"reason": plain("; ".join(verdict.reasons)) or None} if verdict.effect == "deny" else known
 
@@ -98,11 +98,7 @@ def _contradicted(outcome: e.OutcomeContradicted) -> dict[str, Any]:
 
 
 def _verified(verification: Verification, checks: tuple[Check, ...]) -> dict[str, Any]:
-    return {"verification": verification, "detail": _json({"checks": checks})}
-
-
-def _json(value: object) -> str:
-    return canonical(value).decode()
+    return {"verification": verification, "detail": canonical_text({"checks": checks})}
 
 
 def _missed(check: Check) -> str:
@@ -162,18 +158,13 @@ def _act(entry: AuditRow, recorded: e.Recorded) -> AuditRow | None:
 
 
 def _acted(entry: AuditRow, recorded: e.Recorded, act: Act, by: str, note: str | None) -> AuditRow:
-    return msgspec.structs.replace(
+    return entry_after(
         entry,
-        version=recorded.version,
-        position=recorded.position,
-        at=recorded.at,
-        kind=KIND_OF[act],
+        recorded,
+        act,
         by=by,
-        outcome=act.value,
         reason=(plain(note) or None) if note is not None else None,
         attention=None,
-        outcome_position=recorded.position,
-        outcome_at=recorded.at,
         digest=getattr(recorded.event, "digest", entry.digest if act is Act.REJECTED else None),
         verification=None,
         failure_mode=None,

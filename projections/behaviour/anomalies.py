@@ -8,7 +8,7 @@ import msgspec
 
 import sql
 from ledger.bounds import BEHAVIOUR_STANDING
-from ledger.canonical import canonical
+from ledger.canonical import canonical_text
 from ledger.errors import IllegalTransition
 from ledger.events import AnomalyCleared, AnomalyDetected, Recorded
 from projections.audit.entry import plain
@@ -101,7 +101,7 @@ def _opened(recorded: Recorded, found: AnomalyDetected) -> AnomalyRow:
         found_at=found.found_at,
         intent=found.intent,
         grants=found.grants,
-        evidence=canonical(found.evidence).decode(),
+        evidence=canonical_text(found.evidence),
         sentence=plain(found.sentence),
         response=found.response,
         suspended=found.suspended,
