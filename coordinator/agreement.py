@@ -33,13 +33,14 @@ from ledger.canonical import canonical
 from ledger.errors import AdapterError, Erased, Permanent
 from ledger.intents import JSON, Guarantee, Verb
 from ledger.phases import Phase, Step
+from ledger.sealing import MARK
 from ledger.state import ActionState, IntentState
 from ledger.tasks import Criterion
 
 STANDING: Final = "standing"
 RESULT: Final = "result"
 SHOWN: Final = "shown"
-_SEALED: Final = b"sealed.v1."  # begins what stands in the place of a personal value
+_SEALED: Final = MARK.encode()  # begins what stands in the place of a personal value
 
 _THERE: Final = frozenset({Step.DONE, Step.UNDO_FAILED})
 _NOT_THERE: Final = frozenset({Step.ABORTED, Step.FAILED})

@@ -48,8 +48,8 @@ def rotate(flags: Flags = NO_FLAGS, *, known: str | None = None, json: Json = Fa
     import os  # noqa: PLC0415
 
     from gateway.data_directory import claim  # noqa: PLC0415
-    from ledger.log.keys import SEED_BYTES, read_keys, write_keys  # noqa: PLC0415
-    from ledger.log.signed_note import SigningKey, parse_verifier_key  # noqa: PLC0415
+    from ledger.log.keys import read_keys, write_keys  # noqa: PLC0415
+    from ledger.log.signed_note import SEED_BYTES, SigningKey, parse_verifier_key  # noqa: PLC0415
 
     claim(settings_of(flags).data)
     settings = _settings(flags)

@@ -5,7 +5,7 @@ wants the history of checkpoints lets the bucket keep versions; whoever wants no
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -81,13 +81,13 @@ class Objects:
         return etag is not None
 
 
-def new_bucket(table: ObjectsPlace, environment: Mapping[str, str] = os.environ) -> "Bucket":
+def new_bucket(table: ObjectsPlace) -> "Bucket":
     """Make the bucket, not yet open. Raises `Misconfigured` where a secret or the library is missing."""
     try:
         from adapters.objects.bucket import Bucket  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise Misconfigured(f"{_WHERE} needs {error.name}: install intentledger[objects].") from error
-    reveal = partial(credential, _WHERE, environment)
+    reveal = partial(credential, _WHERE, os.environ)
     given = table.credentials
     token = reveal("session_token", given.session_token) if given.session_token else None
     return Bucket(

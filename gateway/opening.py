@@ -5,14 +5,12 @@ an agent those that `gateway/visibility.py` lets it see, wherever a value of the
 more shows as erased.
 """
 
-from typing import Any, Final
+from typing import Any
 
 from gateway.door import Visit
 from gateway.visibility import is_agent, seen
 from ledger.errors import NotFound
-from ledger.sealing import ERASED, open_json, tokens
-
-_SEALED: Final = "[sealed]"
+from ledger.sealing import ERASED, VEILED, open_json, tokens
 
 
 async def opened(visit: Visit, body: bytes) -> bytes:
@@ -27,13 +25,13 @@ async def opened(visit: Visit, body: bytes) -> bytes:
 
     def opener(key: str, intent: str, blob: str) -> Any:
         if intent not in visible:
-            return _SEALED
+            return VEILED
         if key not in living:
             return ERASED
         try:
             return living[key].open(ledger, intent, blob)
         except ValueError:  # it only looks like one
-            return _SEALED
+            return VEILED
 
     return open_json(body, opener)
 

@@ -20,10 +20,6 @@ from ledger.errors import InvalidRequest
 from projections.exposure import EXPOSURE, read_exposure
 from projections.intents import INTENTS, IntentFilter, is_cursor, list_intents
 
-_JSON: Final = "application/json"
-_NDJSON: Final = "application/x-ndjson"
-_CSV: Final = "text/csv"
-
 
 async def operations(visit: Visit) -> web.Response:
     """Show what the configured adapters offer, and whether they answer."""

@@ -28,6 +28,8 @@ from ledger.canonical import canonical
 MARK: Final = "sealed.v1."
 ERASED: Final = "[erased]"
 """What is shown in place of a value whose key is gone."""
+VEILED: Final = "[sealed]"
+"""What is shown in place of a value to whoever may not see it."""
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 _BLOCK: Final = 16  # what is sealed is padded to a multiple of it
@@ -130,9 +132,9 @@ def tokens(encoded: bytes) -> set[tuple[str, str]]:
     return {(match[1], match[2]) for match in TOKEN.finditer(encoded.decode())}
 
 
-def veiled(text: str, veil: str = "[sealed]") -> str:
+def veiled(text: str) -> str:
     """Return a text in which every token is replaced: for who is shown none."""
-    return TOKEN.sub(veil, text) if MARK in text else text
+    return TOKEN.sub(VEILED, text) if MARK in text else text
 
 
 def shortened(text: str, length: int) -> str:

@@ -19,6 +19,8 @@ from ledger.master_keys import Entropy, Keyring, Wrapped
 from ledger.sealing import KEY_BYTES, DataKey
 
 if TYPE_CHECKING:
+    from asyncpg import Record
+
     from ledger.database import Pool
 
 _BIND: Final = sql.query("subjects.bind")
@@ -105,27 +107,23 @@ class StoredSubjectKeys:
                 rows = await writer.fetch(_OF_MARKS, self._ledger, list(marks))  # somebody else may have been quicker
         if len(rows) < len(marks):
             raise NotReady("A data subject was erased while this was submitted. Nothing was recorded; retry.")
-        return {
-            marks[row["mark"]]: self._unwrapped(keyring, row["key_id"], row["master"], row["wrapped"]) for row in rows
-        }
+        return {marks[row["mark"]]: self._unwrapped(keyring, row) for row in rows}
 
     async def living(self, key_ids: Collection[str]) -> Mapping[str, DataKey]:
         """Return those of these keys that are left, by id."""
         async with connection(self._pool) as reader:
             rows = await reader.fetch(_LIVING, self._ledger, list(key_ids))
         keyring = self._keyring()
-        return {row["key_id"]: self._unwrapped(keyring, row["key_id"], row["master"], row["wrapped"]) for row in rows}
+        return {row["key_id"]: self._unwrapped(keyring, row) for row in rows}
 
     async def all_living(self) -> Mapping[str, DataKey]:
         """Return every key that is left, by id: for who walks over the whole ledger."""
         async with connection(self._pool) as reader:
             rows = await reader.fetch(_ALL_LIVING, self._ledger)
-        keyring = self._keyring() if rows else None
-        return (
-            {}
-            if keyring is None
-            else {row["key_id"]: self._unwrapped(keyring, row["key_id"], row["master"], row["wrapped"]) for row in rows}
-        )
+        if not rows:
+            return {}  # nobody needs the master keys then, and they may not be here
+        keyring = self._keyring()
+        return {row["key_id"]: self._unwrapped(keyring, row) for row in rows}
 
     async def known(self, subject: str) -> tuple[str | None, tuple[str, ...]]:
         """Return the id of a subject's key, if it has one, and those of the keys that it had."""
@@ -142,12 +140,13 @@ class StoredSubjectKeys:
             async with connection(self._pool) as writer:
                 rows = await writer.fetch(_WRAPPED_OTHERWISE, self._ledger, keyring.newest, _REWRAPPED_AT_ONCE)
                 for row in rows:
-                    key = self._unwrapped(keyring, row["key_id"], row["master"], row["wrapped"])
+                    key = self._unwrapped(keyring, row)
                     new = keyring.wrap(self._ledger, key.id, key.secret, self._entropy)
                     await writer.execute(_REWRAP, self._ledger, key.id, row["master"], new.master, new.wrapped)
             count += len(rows)
             if len(rows) < _REWRAPPED_AT_ONCE:
                 return count
 
-    def _unwrapped(self, keyring: Keyring, key_id: str, master: str, wrapped: bytes) -> DataKey:
-        return DataKey(key_id, keyring.unwrap(self._ledger, key_id, Wrapped(master, wrapped)))
+    def _unwrapped(self, keyring: Keyring, row: "Record") -> DataKey:
+        wrapped = Wrapped(row["master"], row["wrapped"])
+        return DataKey(row["key_id"], keyring.unwrap(self._ledger, row["key_id"], wrapped))

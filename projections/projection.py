@@ -35,12 +35,6 @@ from ledger.events import (
     SubjectErased,
     TaskDefined,
     TokenRefused,
-    UndoListed,
-    UndoPlanAdvanced,
-    UndoPlanApproved,
-    UndoPlanFinished,
-    UndoPlanHalted,
-    UndoPlanned,
 )
 from ledger.ids import intent_of
 from ledger.intents import Value
@@ -59,9 +53,6 @@ EVENTS_OF_AUTHORITY: Final[frozenset[type[Event]]] = frozenset(
         TaskDefined,
         SubjectErased,
     }
-)
-EVENTS_OF_UNDO_PLANS: Final[frozenset[type[Event]]] = frozenset(
-    {UndoPlanned, UndoListed, UndoPlanApproved, UndoPlanAdvanced, UndoPlanHalted, UndoPlanFinished}
 )
 EVENTS_OF_RECONCILIATION: Final[frozenset[type[Event]]] = frozenset({DivergenceFound, DivergenceGone})
 EVERY_EVENT_OF_AN_INTENT: Final[frozenset[type[Event]]] = frozenset(

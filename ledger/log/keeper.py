@@ -26,10 +26,10 @@ from ledger.errors import Corrupt, LedgerError, Misconfigured, Unavailable
 from ledger.log import tree as log_tree
 from ledger.log.check import check, shorter, signed_by
 from ledger.log.checkpoint import Checkpoint
-from ledger.log.keys import SEED_BYTES, Keyring, read_keys, stamp, write_first_key
+from ledger.log.keys import Keyring, read_keys, stamp, write_first_key
 from ledger.log.merkle import Tree
 from ledger.log.publisher import Place, Publisher
-from ledger.log.signed_note import Note, SigningKey
+from ledger.log.signed_note import SEED_BYTES, Note, SigningKey
 from ledger.log.tree import Log, Signed
 
 if TYPE_CHECKING:

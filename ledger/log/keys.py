@@ -21,7 +21,6 @@ from ledger.bounds import LOG_KEYS
 from ledger.errors import Malformed, Misconfigured
 from ledger.log.signed_note import SigningKey, VerifierKey, parse_signing_key, parse_verifier_key
 
-SEED_BYTES: Final = 32
 _FILE_BYTES: Final = 64 * 1024
 
 

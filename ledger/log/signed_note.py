@@ -28,10 +28,9 @@ PLAIN: Final = 1
 COSIGNATURE: Final = 4
 NOTE_BYTES: Final = 64 * 1024  # some hundred signatures
 SIGNATURES: Final = 64
+SEED_BYTES: Final = 32
 
 _KEY_ID_BYTES: Final = 4
-_SEED_BYTES: Final = 32
-_SIGNATURE_BYTES: Final = 64
 _TIME_BYTES: Final = 8
 _NAME = re.compile(r"[^\s+]+")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
@@ -95,7 +94,7 @@ class SigningKey:
 
     def __init__(self, name: str, seed: bytes, algorithm: int = PLAIN) -> None:
         """`seed`: 32 random bytes. The name is without spaces and plus signs. Raises `Malformed` for others."""
-        if _NAME.fullmatch(name) is None or len(seed) != _SEED_BYTES or algorithm not in {PLAIN, COSIGNATURE}:
+        if _NAME.fullmatch(name) is None or len(seed) != SEED_BYTES or algorithm not in {PLAIN, COSIGNATURE}:
             raise Malformed("A signing key has a name without spaces and '+', and a seed of 32 bytes. None was made.")
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self._seed = seed
@@ -190,7 +189,7 @@ def _parse_key(text: str) -> tuple[str, int, bytes, bytes]:
     key_id, _, encoded = rest.partition("+")
     material = _base64(encoded)
     well_formed = _NAME.fullmatch(name) and re.fullmatch(r"[0-9a-f]{8}", key_id)
-    if not well_formed or len(material) != 1 + _SEED_BYTES or material[0] not in {PLAIN, COSIGNATURE}:
+    if not well_formed or len(material) != 1 + SEED_BYTES or material[0] not in {PLAIN, COSIGNATURE}:
         raise Malformed("This is not an Ed25519 key of the form name+id+base64 (C2SP signed-note).")
     return name, material[0], material[1:], bytes.fromhex(key_id)
 

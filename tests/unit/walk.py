@@ -36,7 +36,7 @@ from ledger.intents import ActionPlan, Undo, Verb, has_hold
 from ledger.phases import TERMINAL, UNDECIDED, Phase, Step
 from ledger.state import ActionState, IntentState, content_digest, evolve
 from ledger.store import GrantAlive, GuardFailed, PolicyActive, WithinLimits
-from ledger.transitions import PHASES, STEPS, SWEEPS, symbol
+from ledger.transitions import SWEEPS, symbol
 
 ATTEMPTS = 2  # what the walk sets the bounds on attempts to; that on answers in vain where there is one action
 
@@ -406,6 +406,3 @@ class _Clock(NamedTuple):
 
     def now(self):
         return self.moment
-
-
-ENTRIES = len(PHASES) + len(STEPS) + len(SWEEPS)
