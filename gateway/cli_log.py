@@ -1,18 +1,20 @@
 """Commands about the keys of a ledger's log and its checkpoint outside. Rules as in `cli.py`.
 
-They work on files and need no database: a service that runs reads its keys again by itself. `intentledger verify`
-compares a checkpoint with the ledger.
+But for `log end`, they work on files and need no database: a service that runs reads its keys again by itself.
+`intentledger verify` compares a checkpoint with the ledger.
 """
 
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
-from gateway.command import NO_FLAGS, OK, Flags, Json, answer, settings_of, table
+from gateway.command import NO_FLAGS, OK, Flags, Json, answer, run, settings_of, table
 from ledger.errors import Malformed, Misconfigured
 
 if TYPE_CHECKING:
     from gateway.log_settings import LogSettings
+    from gateway.settings import Settings
     from ledger.log.keys import Keyring
 
 log = App(name="log", help="The keys that sign the log's checkpoints, and the newest checkpoint outside the database.")
@@ -115,6 +117,66 @@ def checkpoint(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
     }
     answer(value, str(note).rstrip("\n"), json)
     return OK
+
+
+@log.command
+def end(origin: str, flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
+    """End a log that can never go on, because the newer database that it tells of is lost for good.
+
+    Its newest checkpoint and its keys stay beside where they were, as evidence. The next `serve` begins another log,
+    under the origin that [log] names by then: who has verified the old one is to be told.
+
+    Parameters
+    ----------
+    origin
+        The origin of the log that ends, as `log checkpoint` shows it.
+    """
+    settings = _settings(flags)
+    if settings.origin == origin:
+        raise Misconfigured(
+            f"The next log would be called {origin!r} too, and pass for the one that ends. Nothing was changed; set "
+            "another origin in [log] first."
+        )
+    run(_ended(settings_of(flags), settings, origin))
+    kept = _put_aside(settings)
+    words = f"The log {origin!r} has ended; the next `serve` begins {settings.origin!r}."
+    evidence = "\n".join(f"Kept: {file}" for file in kept)
+    answer({"ended": origin, "begins": settings.origin, "kept": kept}, f"{words}\n{evidence}", json)
+    return OK
+
+
+async def _ended(settings: "Settings", log_settings: "LogSettings", origin: str) -> None:
+    """Take the log out of the database, as the owner of its tables. Raises `Misconfigured` where there is another."""
+    from gateway.database import database  # noqa: PLC0415
+    from ledger.database import connect  # noqa: PLC0415
+    from ledger.log.checkpoint import parse_checkpoint  # noqa: PLC0415
+    from ledger.log.directory import Directory  # noqa: PLC0415
+    from ledger.log.tree import end as end_log  # noqa: PLC0415
+
+    outside = Directory(log_settings.directory).read()
+    known = parse_checkpoint(outside.text).origin if outside is not None else None
+    if known not in {None, origin}:
+        raise Misconfigured(f"The checkpoint in {log_settings.directory} is of {known!r}. Nothing was changed.")
+    async with database(settings, shared=True, existing=True) as dsn:
+        connection = await connect(dsn)
+        try:
+            found = await end_log(connection, settings.ledger, origin)
+        finally:
+            await connection.close()
+    if found not in {None, origin}:
+        raise Misconfigured(f"The log of this ledger is {found!r}, not {origin!r}. Nothing was changed.")
+
+
+def _put_aside(settings: "LogSettings") -> list[str]:
+    """Rename what belongs to the log that ended, so that nothing takes it for the next one's."""
+    from ledger.log.directory import CHECKPOINT  # noqa: PLC0415
+
+    kept = []
+    for file in (settings.directory / CHECKPOINT, settings.keys):
+        if file.exists():
+            aside = next(one for n in count(1) if not (one := file.with_name(f"{file.name}.ended-{n}")).exists())
+            kept.append(str(file.rename(aside)))
+    return kept
 
 
 def _settings(flags: Flags) -> "LogSettings":

@@ -77,3 +77,11 @@ where
     and size = $2
     and pg_catalog.strpos(note, $3) = 0
 returning note;
+
+-- name: end_tiles
+delete from intent_ledger.log_tiles
+where ledger = $1;
+
+-- name: end_checkpoints
+delete from intent_ledger.log_checkpoints
+where ledger = $1;

@@ -31,6 +31,8 @@ _TILES = sql.query("log.tiles")
 _ENTRIES = sql.query("log.entries")
 _EXTEND = sql.query("log.extend")
 _COSIGN = sql.query("log.cosign")
+_END_TILES = sql.query("log.end_tiles")
+_END_CHECKPOINTS = sql.query("log.end_checkpoints")
 
 
 class Signed(msgspec.Struct, frozen=True):
@@ -111,6 +113,20 @@ class Log:
 async def newest(reader: "Connection", ledger: str) -> Signed | None:
     """Return the newest checkpoint; None before the first."""
     return _signed(await reader.fetchrow(_NEWEST, ledger))
+
+
+async def end(owner: "Connection", ledger: str, origin: str) -> str | None:
+    """Forget the log of this origin, so that another can begin, and return which log there was; None: none.
+
+    Nothing is changed where it is another. On a connection of the tables' owner.
+    """
+    async with owner.transaction():
+        stored = await newest(owner, ledger)
+        found = stored.checkpoint.origin if stored is not None else None
+        if found == origin:
+            await owner.execute(_END_TILES, ledger)
+            await owner.execute(_END_CHECKPOINTS, ledger)
+    return found
 
 
 async def tiles(reader: "Connection", ledger: str, places: Iterable[Place]) -> Mapping[Place, bytes]:
