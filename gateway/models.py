@@ -263,9 +263,21 @@ def checked_query(model: type[_Model], pairs: Iterable[tuple[str, str]]) -> _Mod
     try:
         return model.model_validate(found)
     except ValidationError as error:
-        raise InvalidRequest(
-            "The query parameters do not follow the contract. Nothing was changed.", errors=_places(error, found)
-        ) from None
+        raise _wrong_query(_places(error, found)) from None
+
+
+def wrong_query(path: str, message: str) -> InvalidRequest:
+    """Return what is raised for one query parameter that cannot be used, by the place where it stands."""
+    return _wrong_query([{"path": path, "message": message}])
+
+
+def no_next() -> InvalidRequest:
+    """Return what is raised for an `after` that is no `next` of a page."""
+    return wrong_query("/after", "This is not the `next` of a page.")
+
+
+def _wrong_query(places: list[dict[str, str]]) -> InvalidRequest:
+    return InvalidRequest("The query parameters do not follow the contract. Nothing was changed.", errors=places)
 
 
 def _places(error: ValidationError, value: object) -> list[dict[str, str]]:

@@ -5,13 +5,12 @@ from typing import Any, Final
 from aiohttp import web
 
 from gateway.door import Route, Visit
-from gateway.models import AuditQuery
+from gateway.models import AuditQuery, no_next
 from gateway.routes_feed import form_of, stream
 from gateway.shapes_views import AuditPage
 from gateway.waiting import views_have
 from ledger.bounds import PAGE_LIMIT_MAX
 from ledger.database import connection
-from ledger.errors import InvalidRequest
 from projections.audit.export import MEDIA, Form, written
 from projections.audit.forms import entry_json
 from projections.audit.search import AuditFilter, list_audit
@@ -56,12 +55,7 @@ async def _cursor(visit: Visit, cursor: str) -> int:
         position = int(cursor)
         if position <= visit.service.follower.position or position <= await visit.service.store.head():
             return position
-    raise _senseless("/after", "This is not the `next` of a page.")
-
-
-def _senseless(path: str, message: str) -> InvalidRequest:
-    place = {"path": path, "message": message}
-    return InvalidRequest("The query parameters do not follow the contract. Nothing was changed.", errors=[place])
+    raise no_next()
 
 
 AUDIT_ROUTES: Final = (

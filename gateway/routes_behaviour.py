@@ -6,6 +6,7 @@ from aiohttp import web
 
 from authority.anomalies import clear
 from gateway.door import Route, Visit
+from gateway.models import no_next
 from gateway.models_behaviour import AnomaliesQuery, BehaviourQuery, ClearAnomaly
 from gateway.shapes_behaviour import AnomalyPage, BehaviourPage, ShownAnomaly, show_anomaly, show_behaviour
 from gateway.waiting import views_have
@@ -22,7 +23,7 @@ async def behaviour(visit: Visit) -> web.Response:
     """Show what is usual and what is now, for each agent and operation."""
     query: BehaviourQuery = visit.query or BehaviourQuery()
     if query.after is not None and read_cursor(query.after) is None:
-        raise _senseless("/after", "This is not the `next` of a page.")
+        raise no_next()
     if query.min_position:
         await views_have(visit, query.min_position, BEHAVIOUR.name)
     store = visit.service.store
@@ -70,13 +71,8 @@ def _shown(visit: Visit, stream: list[Recorded]) -> web.Response:
 
 def _position(cursor: str) -> int:
     if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 15:
-        raise _senseless("/after", "This is not the `next` of a page.")
+        raise no_next()
     return int(cursor)
-
-
-def _senseless(path: str, message: str) -> InvalidRequest:
-    place = {"path": path, "message": message}
-    return InvalidRequest("The query parameters do not follow the contract. Nothing was changed.", errors=[place])
 
 
 BEHAVIOUR_ROUTES: Final = (

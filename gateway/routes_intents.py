@@ -14,7 +14,16 @@ from aiohttp.web import BaseRequest
 from coordinator.coordinator import settled
 from coordinator.intake import Request, RequestedAction
 from gateway.door import Caller, Route, Visit, bearer
-from gateway.models import ApproveIntent, CancelIntent, IntentQuery, NewIntent, RejectIntent, ResolveIntent, UndoIntent
+from gateway.models import (
+    ApproveIntent,
+    CancelIntent,
+    IntentQuery,
+    NewIntent,
+    RejectIntent,
+    ResolveIntent,
+    UndoIntent,
+    wrong_query,
+)
 from gateway.render import EventPage, ShownIntent, encode, show_intent
 from gateway.routes_feed import lines
 from gateway.visibility import seen, sees, unseen
@@ -85,10 +94,7 @@ async def look(visit: Visit) -> web.Response:
         if isinstance(at, datetime):
             at = await position_at(visit.service.pool, visit.service.store.ledger, at)
         elif at is not None and at > (head := await visit.service.store.head()):
-            place = {"path": "/at", "message": f"The ledger ends at position {head}; what comes after it is not known."}
-            raise InvalidRequest(
-                "The query parameters do not follow the contract. Nothing was changed.", errors=[place]
-            )
+            raise wrong_query("/at", f"The ledger ends at position {head}; what comes after it is not known.")
         state = await visit.service.coordinator.get(intent, at)
     return visit.answer(show_intent(state))
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from pydantic import Field
 
 from gateway.door import Caller, Route, Visit
-from gateway.models import Position, Query, checked_query
+from gateway.models import Position, Query, checked_query, wrong_query
 from gateway.render import Shown
 from ledger.errors import InvalidRequest, NotFound
 from ledger.log.tree import Signed
@@ -67,7 +67,7 @@ async def inclusion(visit: Visit) -> web.Response:
     if query.position > size:
         if query.size is None:
             raise _not_yet(query.position, size)
-        raise _wrong("/position", "Input should not be above `size`.")
+        raise wrong_query("/position", "Input should not be above `size`.")
     log = visit.service.log
     return visit.answer(
         InclusionProof(
@@ -87,7 +87,7 @@ async def consistency(visit: Visit) -> web.Response:
     if query.from_size > size:
         if query.to_size is None:
             raise _not_yet(query.from_size, size)
-        raise _wrong("/from", "Input should not be above `to`.")
+        raise wrong_query("/from", "Input should not be above `to`.")
     log = visit.service.log
     return visit.answer(
         ConsistencyProof(
@@ -117,11 +117,6 @@ async def _size(visit: Visit, asked: int | None) -> int:
 
 def _not_yet(asked: int, covered: int) -> NotFound:
     return NotFound(f"The newest checkpoint of the log covers {covered} events, and {asked} was asked about.")
-
-
-def _wrong(path: str, message: str) -> InvalidRequest:
-    place = {"path": path, "message": message}
-    return InvalidRequest("The query parameters do not follow the contract. Nothing was changed.", errors=[place])
 
 
 def _text(one: bytes) -> str:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from coordinator.notes import Note, Notes
 from gateway.door import Caller, Route, Visit
+from gateway.models import checked_query
 from gateway.models_timeline import CompareQuery, NewNote, PathsQuery, TimelineQuery
 from gateway.routes_intents import idempotency_key, intent_of
 from gateway.routes_views import cursor_of
@@ -75,7 +76,7 @@ async def add_note(visit: Visit) -> web.Response:
 
 async def compare_runs(visit: Visit) -> web.Response:
     """Put two runs side by side."""
-    query: CompareQuery = visit.query or _no_runs()
+    query: CompareQuery = visit.query or checked_query(CompareQuery, ())
     if query.min_position:
         await views_have(visit, query.min_position, TIMELINE.name)
     named = [await _read(visit, intent) for intent in (query.left, query.right)]
@@ -161,11 +162,6 @@ async def _seen_one(visit: Visit, intent: str) -> tuple[IntentState, Sequence[Re
 async def _notes(visit: Visit, states: Sequence[IntentState]) -> list[Recorded]:
     notes = Notes(visit.service.store)
     return [note for state in states for note in await notes.of(state.id)]
-
-
-def _no_runs() -> CompareQuery:
-    missing = [{"path": f"/{side}", "message": "Field required."} for side in ("left", "right")]
-    raise InvalidRequest("The query parameters do not follow the contract. Nothing was changed.", errors=missing)
 
 
 TIMELINE_ROUTES: Final = (

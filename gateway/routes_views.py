@@ -10,13 +10,12 @@ import msgspec
 from aiohttp import web
 
 from gateway.door import Caller, Route, Visit
-from gateway.models import ExposureQuery, IntentsQuery
+from gateway.models import ExposureQuery, IntentsQuery, no_next
 from gateway.render import IntentPage, OperationPage, show_intent, show_operation
 from gateway.shapes_views import ExposurePage, ProjectionPage
 from gateway.visibility import is_agent
 from gateway.waiting import views_have
 from ledger.database import connection
-from ledger.errors import InvalidRequest
 from projections.exposure import EXPOSURE, read_exposure
 from projections.intents import INTENTS, IntentFilter, is_cursor, list_intents
 
@@ -64,18 +63,13 @@ def cursor_of(query: Any) -> str | None:
     """Return the `after` of a query for intents. Raises `InvalidRequest` for what is no id."""
     after: str | None = query.after
     if after is not None and not is_cursor(after):
-        raise _no_cursor()
+        raise no_next()
     return after
 
 
 def _wanted(filter_type: type[Any], query: Any) -> Any:
     """Fill a view's filter from the query parameters of the same names."""
     return filter_type(**{name: getattr(query, name, None) for name in filter_type.__struct_fields__})
-
-
-def _no_cursor() -> InvalidRequest:
-    place = {"path": "/after", "message": "This is not the `next` of a page."}
-    return InvalidRequest("The query parameters do not follow the contract. Nothing was changed.", errors=[place])
 
 
 VIEW_ROUTES: Final = (
