@@ -17,7 +17,7 @@ Rules of this file:
 
 import asyncio
 from datetime import datetime, timedelta
-from typing import Protocol, assert_never
+from typing import Final, Protocol, assert_never
 
 import structlog
 
@@ -49,6 +49,11 @@ from ledger.undo_plans import Ending, PlannedUndo, UndoOutcome, count_endings
 from ledger.undo_state import PlanPhase, PlanState, fold_plan
 
 log = structlog.get_logger(__name__)
+
+
+_NOT_ALIVE: Final = (
+    "The grant under which it was approved was revoked or suspended, or has expired. The rest was not undone."
+)
 
 
 class Hands(Protocol):
@@ -134,8 +139,7 @@ class _Execution:
             try:
                 await self._some_rest()
             except _Dead:
-                reason = "The grant under which it was approved is dead or suspended. The rest was not undone."
-                await self._record(e.UndoPlanHalted(reason=reason), work=Finished())
+                await self._record(e.UndoPlanHalted(reason=_NOT_ALIVE), work=Finished())
                 return
             if self._is_time() and not await self._go_on():
                 return
