@@ -115,16 +115,14 @@ async def _export(
     settings: "Settings", wanted: "AuditFilter", form: str, write: Write, *, quiet: bool
 ) -> tuple[int, int]:
     """Write everything that is wanted; return how many entries, and of which position they are."""
-    from gateway.database import database  # noqa: PLC0415
-    from ledger.database import connection, open_pool  # noqa: PLC0415
+    from gateway.database import existing_pool  # noqa: PLC0415
+    from ledger.database import connection  # noqa: PLC0415
     from projections.audit.export import Form, written  # noqa: PLC0415
     from projections.audit.search import list_audit, moment, span_of  # noqa: PLC0415
 
     ledger, entries = settings.ledger, 0
     async with AsyncExitStack() as parts:
-        dsn = await parts.enter_async_context(database(settings, shared=True, existing=True))
-        pool = await open_pool(dsn, 1)
-        parts.push_async_callback(pool.close)
+        pool = await parts.enter_async_context(existing_pool(settings, 1))
         reader = await parts.enter_async_context(connection(pool))
         position = await parts.enter_async_context(moment(reader, ledger))
         span = await span_of(reader, ledger, wanted)

@@ -90,18 +90,15 @@ def _keys(settings: "Settings", given: Sequence[str]) -> "tuple[VerifierKey, ...
 
 
 async def _exported(file: Path, settings: "Settings", *, subjects: bool, quiet: bool) -> "Moved":
-    from gateway.database import database  # noqa: PLC0415
+    from gateway.database import existing_pool  # noqa: PLC0415
     from gateway.log_settings import log_settings  # noqa: PLC0415
-    from ledger.database import open_pool  # noqa: PLC0415
     from ledger.log.keeper import Keeper  # noqa: PLC0415
     from ledger.log.keys import read_keys  # noqa: PLC0415
     from ledger.moving import export as export_now  # noqa: PLC0415
 
     log = log_settings(settings)
     async with AsyncExitStack() as parts:
-        dsn = await parts.enter_async_context(database(settings, shared=True, existing=True))
-        pool = await open_pool(dsn, 4)
-        parts.push_async_callback(pool.close)
+        pool = await parts.enter_async_context(existing_pool(settings, 4))
         keeper = Keeper(pool, settings.ledger, log.origin, log.keys)
         await keeper.open(os.urandom)
         await keeper.start()  # where no process serves, nobody else would cover what is new

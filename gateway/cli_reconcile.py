@@ -65,11 +65,10 @@ async def _passed(flags: Flags, since: str | None, rate: float | None, *, quiet:
     from coordinator.seals import Seals  # noqa: PLC0415
     from gateway.app import subject_keys  # noqa: PLC0415
     from gateway.data_directory import keyring_file  # noqa: PLC0415
-    from gateway.database import database  # noqa: PLC0415
+    from gateway.database import existing_pool  # noqa: PLC0415
     from gateway.keyring_file import KeyringFile  # noqa: PLC0415
     from gateway.reconciliation import Reconciliation, reconcile_table  # noqa: PLC0415
     from gateway.undo_sheet import moment  # noqa: PLC0415
-    from ledger.database import open_pool  # noqa: PLC0415
     from ledger.postgres_store import PostgresStore  # noqa: PLC0415
     from projections.catalogue import PROJECTIONS  # noqa: PLC0415
     from projections.follower import Follower  # noqa: PLC0415
@@ -78,9 +77,7 @@ async def _passed(flags: Flags, since: str | None, rate: float | None, *, quiet:
     began = None if since is None else moment(since, datetime.now().astimezone())
     table, registry = reconcile_table(config), _asked(config)
     async with AsyncExitStack() as parts:
-        dsn = await parts.enter_async_context(database(settings, shared=True, existing=True))
-        pool = await open_pool(dsn, 4)
-        parts.push_async_callback(pool.close)
+        pool = await parts.enter_async_context(existing_pool(settings, 4))
         store = PostgresStore(pool, settings.ledger)
         await store.start()
         parts.push_async_callback(store.stop)

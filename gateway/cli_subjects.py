@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cyclopts import App
 
@@ -89,17 +89,11 @@ def _settings(flags: Flags) -> "tuple[Settings, KeyringFile]":
 
 async def _rewrapped(settings: "Settings", file: "KeyringFile") -> int:
     """Wrap the keys of every ledger of the database under the newest master key."""
-    from contextlib import AsyncExitStack  # noqa: PLC0415
-
-    from gateway.database import database  # noqa: PLC0415
-    from ledger.database import open_pool  # noqa: PLC0415
+    from gateway.database import existing_pool  # noqa: PLC0415
     from ledger.subject_keys import StoredSubjectKeys, bound_ledgers  # noqa: PLC0415
 
     count = 0
-    async with AsyncExitStack() as parts:
-        dsn = await parts.enter_async_context(database(settings, shared=True, existing=True))
-        pool: Any = await open_pool(dsn, 1)
-        parts.push_async_callback(pool.close)
+    async with existing_pool(settings, 1) as pool:
         for ledger in await bound_ledgers(pool, file()):
             count += await StoredSubjectKeys(pool, ledger, file, os.urandom).rewrap()
     return count

@@ -6,8 +6,7 @@ are not in that database. It changes nothing.
 
 import os
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,6 +61,7 @@ async def _log(settings: "Settings", keys: Sequence[str], files: Sequence[Path],
     """Walk the whole ledger against its log."""
     from msgspec.structs import asdict  # noqa: PLC0415
 
+    from gateway.database import existing_pool  # noqa: PLC0415
     from gateway.log_settings import log_settings  # noqa: PLC0415
     from ledger.database import connection  # noqa: PLC0415
     from ledger.log.verify import verify_log  # noqa: PLC0415
@@ -69,9 +69,11 @@ async def _log(settings: "Settings", keys: Sequence[str], files: Sequence[Path],
     log = log_settings(settings)
     trusted = _trusted(keys, log.keys)
     outside = _outside(log.directory, files)
-    async with AsyncExitStack() as parts:
-        reader = await parts.enter_async_context(connection(await parts.enter_async_context(_pool(settings))))
-        await parts.enter_async_context(reader.transaction(isolation="repeatable_read", readonly=True))
+    async with (
+        existing_pool(settings, 1) as pool,
+        connection(pool) as reader,
+        reader.transaction(isolation="repeatable_read", readonly=True),
+    ):
         began = time.perf_counter()
         with progress(quiet=quiet) as show:
             verified = await verify_log(reader, settings.ledger, trusted, outside, show)
@@ -150,11 +152,12 @@ async def _decisions(settings: "Settings", *, quiet: bool) -> dict[str, Any]:
     from msgspec.structs import asdict  # noqa: PLC0415
 
     from authority.verification import Verification  # noqa: PLC0415
+    from gateway.database import existing_pool  # noqa: PLC0415
     from ledger.bounds import REPLAY_BATCH_EVENTS  # noqa: PLC0415
     from ledger.postgres_store import PostgresStore  # noqa: PLC0415
 
     wrong = None
-    async with _pool(settings) as pool:
+    async with existing_pool(settings, 1) as pool:
         verification = Verification(await _subject_keys(settings, pool))
         store = PostgresStore(pool, settings.ledger)  # never started: it only reads
         head = await store.head()
@@ -198,15 +201,3 @@ async def _subject_keys(settings: "Settings", pool: "Pool") -> "Mapping[str, Dat
 
     keyring = KeyringFile(settings.keyring or keyring_file(settings.data), os.urandom)
     return await StoredSubjectKeys(pool, settings.ledger, keyring, os.urandom).all_living()
-
-
-@asynccontextmanager
-async def _pool(settings: "Settings") -> "AsyncGenerator[Pool]":
-    from gateway.database import database  # noqa: PLC0415
-    from ledger.database import open_pool  # noqa: PLC0415
-
-    async with AsyncExitStack() as parts:
-        dsn = await parts.enter_async_context(database(settings, shared=True, existing=True))
-        pool = await open_pool(dsn, 1)
-        parts.push_async_callback(pool.close)
-        yield pool

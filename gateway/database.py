@@ -6,13 +6,17 @@ It knows how to reach it and how to wait for it, and nothing of what is in it.
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
 from gateway.embedded_postgres import EmbeddedPostgres
 from gateway.settings import Settings
+from ledger.database import open_pool
 from ledger.errors import Misconfigured, Unavailable
+
+if TYPE_CHECKING:
+    from ledger.database import Pool
 
 _RETRY_SECONDS: Final = 0.5
 _RETRY_CAP_SECONDS: Final = 5.0  # how long after its return the service notices
@@ -48,6 +52,17 @@ async def database(settings: Settings, *, shared: bool = False, existing: bool =
         keeper.cancel()
         await asyncio.wait([keeper])
         await postgres.stop()
+
+
+@asynccontextmanager
+async def existing_pool(settings: Settings, connections: int) -> "AsyncGenerator[Pool]":
+    """Yield a pool for a command that works beside whatever serves the database. Raises as `database` does."""
+    async with database(settings, shared=True, existing=True) as dsn:
+        pool = await open_pool(dsn, connections)
+        try:
+            yield pool
+        finally:
+            await pool.close()
 
 
 async def patiently(attempt: Callable[[], Awaitable[T]]) -> T:
