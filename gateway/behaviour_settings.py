@@ -19,25 +19,19 @@
 What is odd is not configured: views must say the same of the same events for ever (`projections/behaviour/view.py`).
 """
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from adapters.configuration import read
-from ledger.errors import Misconfigured
+from adapters.tables import Table
+from gateway.config_section import section
 from ledger.grants import PATTERN, covers
 
 Response = Literal["note", "escalate", "suspend"]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-
-class Rule(_Table):
+class Rule(Table):
     """What is done about some anomalies."""
 
     response: Response
@@ -46,7 +40,7 @@ class Rule(_Table):
     kind: Literal["count", "amount", "operation", "target", "denied", "approver"] | None = None
 
 
-class BehaviourSettings(_Table):
+class BehaviourSettings(Table):
     """What is done about odd behaviour. Without configuration it is noted, and nothing else."""
 
     count: Response = "note"
@@ -71,12 +65,4 @@ class BehaviourSettings(_Table):
 
 def load_behaviour(path: Path | None) -> BehaviourSettings:
     """Read the table; what it does not say is noted only. Raises `Misconfigured` with a sentence on each fault."""
-    tables: Mapping[str, Any] = read(path) if path is not None else {}
-    try:
-        return BehaviourSettings.model_validate_json(json.dumps(tables.get("behaviour", {}), default=str))
-    except ValidationError as error:
-        faults = [
-            f"{path}, [{'.'.join(['behaviour', *map(str, one['loc'])])}]: {one['msg'][:1].lower()}{one['msg'][1:]}."
-            for one in error.errors(include_url=False, include_input=False, include_context=False)
-        ]
-        raise Misconfigured(f"{faults[0]} Nothing was started.", errors=faults) from None
+    return section(path, "behaviour", BehaviourSettings)

@@ -13,17 +13,15 @@ url = "https://witness.example"          where add-checkpoint lies below
 key = "witness.example/w1+…"             its verifier key, of a cosigner
 """
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 import msgspec
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from adapters.configuration import read
 from adapters.objects.tables import ObjectsTable
 from adapters.tables import Table
+from gateway.config_section import section
 from gateway.settings import Settings
 from ledger.bounds import LOG_WITNESSES
 from ledger.errors import Malformed, Misconfigured
@@ -75,7 +73,7 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
 def log_settings(settings: Settings) -> LogSettings:
     """Read `[log]` and fill in what it does not say. Raises `Misconfigured`."""
     home = settings.data.expanduser().absolute() / _LOG
-    table = _table(settings.config)
+    table = section(settings.config, _LOG, LogTable)
     return LogSettings(
         origin=table.origin or f"intent-ledger/{settings.ledger}",
         keys=table.keys or home / f"{settings.ledger}.key",
@@ -83,16 +81,6 @@ def log_settings(settings: Settings) -> LogSettings:
         objects=table.objects,
         witnesses=tuple(_witness(settings.config, one) for one in table.witnesses),
     )
-
-
-def _table(config: Path | None) -> LogTable:
-    found: Mapping[str, object] = read(config).get(_LOG, {}) if config is not None else {}
-    try:
-        return LogTable.model_validate_json(json.dumps(found))
-    except (TypeError, ValidationError) as error:
-        faults = error.errors(include_url=False, include_input=False) if isinstance(error, ValidationError) else []
-        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in faults) or "it must be a table"
-        raise Misconfigured(f"{config}, [log] cannot be used: {said}. Nothing was started.") from None
 
 
 def _witness(config: Path | None, table: WitnessTable) -> WitnessPlace:

@@ -10,22 +10,21 @@ the ledger rests on that schedule; two passes at once would only ask twice.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import structlog
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt
 
 import sql
-from adapters.configuration import read
 from adapters.tables import Table
 from coordinator.reconciler import Passed, Reconciler
+from gateway.config_section import section
 from ledger import bounds
 from ledger.database import connection
-from ledger.errors import Misconfigured, NotReady, Unavailable
+from ledger.errors import NotReady, Unavailable
 from ledger.state import IntentState
 from ledger.store import Store
 from projections.acted import acted
@@ -55,13 +54,7 @@ class ReconcileTable(Table):
 
 def reconcile_table(config: Path | None) -> ReconcileTable:
     """Read what the adapters' file says about reconciliation. Raises `Misconfigured`."""
-    table = read(config).get("reconcile", {}) if config is not None else {}
-    try:
-        return ReconcileTable.model_validate_json(json.dumps(table))
-    except (TypeError, ValidationError) as error:
-        faults = error.errors(include_url=False, include_input=False) if isinstance(error, ValidationError) else []
-        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in faults) or "it must be a table"
-        raise Misconfigured(f"{config}, [reconcile] cannot be used: {said}. Nothing was started.") from None
+    return section(config, "reconcile", ReconcileTable)
 
 
 class Reconciliation:
