@@ -31,4 +31,4 @@ def section(config: Path | None, name: str, shape: type[Shape]) -> Shape:
             f"{config}, [{'.'.join([name, *map(str, one['loc'])])}]: {one['msg'][:1].lower()}{one['msg'][1:]}."
             for one in error.errors(include_url=False, include_input=False, include_context=False)
         ]
-        raise Misconfigured(f"{faults[0]} Nothing was started.", errors=faults) from None
+        raise Misconfigured(f"{' '.join(faults)} Nothing was started.", errors=faults) from None
