@@ -44,6 +44,7 @@ from gateway.postgres_binaries import (
 )
 from ledger.database import SUPPORTED, connect
 from ledger.errors import Misconfigured, Unavailable
+from ledger.whole_file import sync_directory
 
 DATABASE: Final = "intentledger"
 _LOCK: Final = "postgres.lock"
@@ -259,7 +260,7 @@ class EmbeddedPostgres:
         if self._uid is not None:
             _hand_over(unfinished, self._uid)
         unfinished.rename(self.database_directory)
-        _fsync(self._directory)
+        sync_directory(self._directory)
         _log.info("embedded_postgres_initialised", directory=str(self.database_directory))
 
     def _configure(self) -> None:
@@ -340,11 +341,3 @@ def _hand_over(tree: Path, uid: int) -> None:
         for name in (*folders, *files):
             os.chown(name, uid, uid, dir_fd=handle, follow_symlinks=False)
     os.chown(tree, uid, uid, follow_symlinks=False)
-
-
-def _fsync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

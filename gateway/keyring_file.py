@@ -14,6 +14,7 @@ from pathlib import Path
 from gateway.data_directory import claim
 from ledger.errors import Misconfigured, NotReady
 from ledger.master_keys import Keyring, new_keyring, parse_keyring
+from ledger.whole_file import write_first, write_whole
 
 Stamp = tuple[int, int, int]
 
@@ -56,7 +57,7 @@ class KeyringFile:
                 return False
             if not self.path.parent.exists():
                 claim(self.path.parent)
-            self._write(new_keyring(self._entropy), fresh=True)
+            write_first(self.path, new_keyring(self._entropy).text, 0o600)  # whoever comes second uses the first one's
         try:
             self()
         except NotReady as error:
@@ -81,26 +82,4 @@ class KeyringFile:
 
     def replace(self, keyring: Keyring) -> None:
         """Write another keyring in its place, whole and on disk or not at all; within `changing`."""
-        self._write(keyring, fresh=False)
-
-    def _write(self, keyring: Keyring, *, fresh: bool) -> None:
-        unfinished = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-        handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "w") as written:
-            written.write(keyring.text)
-            written.flush()
-            os.fsync(written.fileno())
-        try:
-            if fresh:
-                self.path.hardlink_to(unfinished)  # whoever comes second uses the first one's
-            else:
-                unfinished.replace(self.path)
-        except FileExistsError:
-            return
-        finally:
-            unfinished.unlink(missing_ok=True)
-        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        write_whole(self.path, keyring.text, 0o600)

@@ -4,7 +4,6 @@ The file is written and on disk before the grant is recorded: a crash in between
 start, never a grant whose token nobody has.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -13,6 +12,7 @@ from authority.authority import Authority
 from authority.grants import TOKEN_BYTES, token_of
 from gateway.data_directory import claim
 from ledger.errors import Misconfigured
+from ledger.whole_file import write_first
 
 _TOKEN_FILE_BYTES: Final = 512
 
@@ -40,20 +40,7 @@ def _write_once(file: Path, token: str) -> bool:
     claim(file.parent)
     if file.exists():
         return False
-    unfinished = file.with_suffix(f".{os.getpid()}")
-    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(handle, "w") as written:
-        written.write(token + "\n")
-        written.flush()
-        os.fsync(written.fileno())
-    try:
-        file.hardlink_to(unfinished)
-    except FileExistsError:
-        return False
-    finally:
-        unfinished.unlink()
-    _fsync(file.parent)
-    return True
+    return write_first(file, token + "\n", 0o600)
 
 
 def _read(file: Path) -> str:
@@ -72,11 +59,3 @@ def _read(file: Path) -> str:
 def _forget(file: Path) -> None:
     """Remove the file that we have just written in vain."""
     file.unlink(missing_ok=True)
-
-
-def _fsync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -19,7 +19,6 @@ from typing import Final
 from gateway.data_directory import claim
 from ledger.errors import Corrupt, Malformed, Misconfigured, Tampered
 from ledger.log.checkpoint import Checkpoint, parse_checkpoint
-from ledger.log.keys import write_whole
 from ledger.log.signed_note import (
     COSIGNATURE,
     NOTE_BYTES,
@@ -29,6 +28,7 @@ from ledger.log.signed_note import (
     parse_signing_key,
     verify_note,
 )
+from ledger.whole_file import write_whole
 
 _KEY: Final = "witness.key"
 _LOCK: Final = "lock"

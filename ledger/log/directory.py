@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from ledger.errors import Corrupt, Malformed, Misconfigured, Unavailable
-from ledger.log.keys import write_whole
 from ledger.log.signed_note import NOTE_BYTES, Note, Signature, parse_note
 from ledger.log.tree import Signed
+from ledger.whole_file import write_whole
 
 CHECKPOINT: Final = "checkpoint"
 

@@ -8,11 +8,8 @@ new one from a note that both have signed. The file is written whole and on disk
 where a log was already signed by other keys: `ledger/log/keeper.py` knows that, and this file does not.
 """
 
-import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
-from threading import get_ident
 from typing import Final
 
 import msgspec
@@ -20,6 +17,7 @@ import msgspec
 from ledger.bounds import LOG_KEYS
 from ledger.errors import Malformed, Misconfigured
 from ledger.log.signed_note import SigningKey, VerifierKey, parse_signing_key, parse_verifier_key
+from ledger.whole_file import write_first, write_whole
 
 _FILE_BYTES: Final = 64 * 1024
 
@@ -93,11 +91,7 @@ def write_first_key(file: Path, key: SigningKey) -> None:
     """Make the file with its first key, unless there is one by then. Raises `Misconfigured`."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        unfinished = _on_disk(file, f"{key.secret}\n", 0o600)
-        with suppress(FileExistsError):  # made by another process at the same moment
-            file.hardlink_to(unfinished)
-        unfinished.unlink()
-        _sync_directory(file.parent)
+        write_first(file, f"{key.secret}\n", 0o600)
     except OSError as error:
         raise Misconfigured(f"The log's keys cannot be written to {file}: {error}. Nothing was started.") from error
 
@@ -109,31 +103,6 @@ def stamp(file: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_ino, found.st_mtime_ns
-
-
-def write_whole(file: Path, text: str, mode: int) -> None:
-    """Replace a file by a new one that is on disk before it takes its place. Raises `OSError`."""
-    _on_disk(file, text, mode).replace(file)
-    _sync_directory(file.parent)
-
-
-def _on_disk(file: Path, text: str, mode: int) -> Path:
-    """Write the text beside the file, and return where it lies."""
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}.{get_ident()}")  # one that hangs spoils no other
-    handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-    with os.fdopen(handle, "w", encoding="utf-8") as opened:
-        opened.write(text)
-        opened.flush()
-        os.fsync(opened.fileno())
-    return unfinished
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _parsed(lines: Iterable[str]) -> Keyring:
