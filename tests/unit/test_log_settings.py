@@ -67,6 +67,7 @@ def test_what_makes_no_sense_is_refused_by_name(configured, text, match):
 def command(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("INTENTLEDGER_DATA", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("gateway.logs.configure", lambda *_: None)  # it would outlive the standard error of this test
 
     def run(*arguments):
         code = cli._code(["log", *arguments, "--json"])
