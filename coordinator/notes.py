@@ -85,11 +85,11 @@ class Notes:
 
 def _same_key(known: Sequence[Recorded], added: NoteAdded) -> Recorded | None:
     """Return the note that was sent under the same key by the same grant. Raises `KeyReused` if it says otherwise."""
+    if added.key is None:
+        return None
     for one in known:
         event = one.event
-        if added.key is None or not isinstance(event, NoteAdded):
-            continue
-        if (event.key, event.grant) == (added.key, added.grant):
+        if isinstance(event, NoteAdded) and (event.key, event.grant) == (added.key, added.grant):
             if (event.text, event.data) != (added.text, added.data):
                 raise KeyReused(intent=added.intent)
             return one

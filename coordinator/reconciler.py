@@ -13,13 +13,14 @@ until the views have come as far as the ledger was after the look and know of no
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Final, Literal, TypeAlias, assert_never
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 import structlog
 
 from adapters.contract import Preview
 from adapters.registry import Registry
+from authority.record import record
 from coordinator.agreement import (
     AT_REST,
     Finding,
@@ -39,10 +40,9 @@ from coordinator.touches import Touches
 from ledger import bounds
 from ledger import events as e
 from ledger.divergences import Name, Standing, standing
-from ledger.errors import InvariantViolation, Unavailable
 from ledger.ids import intent_stream, reconciliation_stream
 from ledger.state import IntentState, fold
-from ledger.store import Append, Appended, GuardFailed, Store, Unknown, VersionConflict
+from ledger.store import Append, Appended, Store
 
 log = structlog.get_logger(__name__)
 
@@ -218,23 +218,13 @@ class Reconciler:
             current = await self._state(state.id) if events else None
             if current is None or current.version != state.version:
                 return  # nothing new; or the intent has moved since, and is asked about another time
-            verdict = await self._store.append(
-                Append(stream=reconciliation_stream(state.id), expected_version=version, events=tuple(events))
-            )
-            match verdict:
-                case Appended(recorded):
-                    passed.stands[state.id] = standing(recorded, stands)
-                    passed.found += [event for event in events if isinstance(event, e.DivergenceFound)]
-                    passed.gone += [event for event in events if isinstance(event, e.DivergenceGone)]
-                    return
-                case VersionConflict():
-                    continue
-                case Unknown(reason):
-                    raise Unavailable(f"Whether a divergence was recorded is not known: {reason} Reconcile again.")
-                case GuardFailed():
-                    raise InvariantViolation("An append without a guard met one.")
-                case _:
-                    assert_never(verdict)
+            append = Append(stream=reconciliation_stream(state.id), expected_version=version, events=tuple(events))
+            verdict = await record(self._store, append, "a divergence was recorded")
+            if isinstance(verdict, Appended):
+                passed.stands[state.id] = standing(verdict.recorded, stands)
+                passed.found += [event for event in events if isinstance(event, e.DivergenceFound)]
+                passed.gone += [event for event in events if isinstance(event, e.DivergenceGone)]
+                return
 
     async def _state(self, intent: str) -> IntentState | None:
         return fold(await self._store.read(intent_stream(intent)))

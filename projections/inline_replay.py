@@ -182,14 +182,14 @@ async def _swap(connection: "Connection", ledger: str, rebuild: "_Rebuild") -> N
         ) from error
 
 
-async def fill_inline(connection: "Connection", ledger: str, progress: Progress = lambda _done, _all: None) -> None:
+async def fill_inline(connection: "Connection", ledger: str) -> None:
     """Make the inline tables what the events say, inside the caller's transaction, as the tables' owner.
 
     For a ledger that has just been brought into this database. Raises `Corrupt`.
     """
     rebuild = _Rebuild(connection, ledger)
     await rebuild.begin()
-    await rebuild.fold(progress)
+    await rebuild.fold()
     await rebuild.put()
     await rebuild.end()
 

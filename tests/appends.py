@@ -79,14 +79,14 @@ async def revoke(store: Store, grant: str) -> Verdict:
     return await store.append(revoking(grant))
 
 
-def suspending(grant: str, version: int = 1) -> Append:
+def suspending(grant: str) -> Append:
     event = e.GrantSuspended(grant=grant, reason="it is odd", by="dana")
-    return Append(stream=f"grant/{grant}", expected_version=version, events=(event,), change=Suspend(grant))
+    return Append(stream=f"grant/{grant}", expected_version=1, events=(event,), change=Suspend(grant))
 
 
-def resuming(grant: str, version: int = 2) -> Append:
+def resuming(grant: str) -> Append:
     event = e.GrantResumed(grant=grant, reason="it was not", by="dana")
-    return Append(stream=f"grant/{grant}", expected_version=version, events=(event,), change=Resume(grant))
+    return Append(stream=f"grant/{grant}", expected_version=2, events=(event,), change=Resume(grant))
 
 
 async def activate(store: Store, policy_set: str | None, version: int) -> Verdict:

@@ -41,5 +41,5 @@ class Paper:
         return write_receipt(self.of(stream), size, self.note(size, *keys), self.tiles)
 
 
-def paper(seed: int = 7, intents: int = 120) -> Paper:
-    return Paper(ledger_of(seed, intents))
+def paper() -> Paper:
+    return Paper(ledger_of(seed=7, intents=120))
