@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
-from gateway.command import NO_FLAGS, OK, Flags, Json, answer, run, settings_of, table
-from ledger.errors import Malformed, Misconfigured
+from gateway.command import NO_FLAGS, OK, Flags, Json, answer, run, settings_of, table, verifier_keys
+from ledger.errors import Misconfigured
 
 if TYPE_CHECKING:
     from gateway.log_settings import LogSettings
@@ -51,16 +51,14 @@ def rotate(flags: Flags = NO_FLAGS, *, known: str | None = None, json: Json = Fa
 
     from gateway.data_directory import claim  # noqa: PLC0415
     from ledger.log.keys import read_keys, write_keys  # noqa: PLC0415
-    from ledger.log.signed_note import SEED_BYTES, SigningKey, parse_verifier_key  # noqa: PLC0415
+    from ledger.log.signed_note import SEED_BYTES, SigningKey  # noqa: PLC0415
 
     claim(settings_of(flags).data)
     settings = _settings(flags)
     before = read_keys(settings.keys)
     if known is not None:
-        try:
-            before = before.knowing(parse_verifier_key(known))
-        except Malformed as error:
-            raise Misconfigured(f"--known: {error.message} Nothing was changed.") from None
+        (lost,) = verifier_keys("--known", [known], "Nothing was changed.")
+        before = before.knowing(lost)
     made = SigningKey(settings.origin, os.urandom(SEED_BYTES))
     after = before.with_new(made)
     write_keys(settings.keys, after)

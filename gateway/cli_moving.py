@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from gateway.command import NO_FLAGS, OK, Flags, Json, Yes, answer, progress, run, settings_of
-from ledger.errors import Malformed, Misconfigured, Unavailable
+from gateway.command import NO_FLAGS, OK, Flags, Json, Yes, answer, progress, run, settings_of, verifier_keys
+from ledger.errors import Misconfigured, Unavailable
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -77,12 +77,8 @@ def _keys(settings: "Settings", given: Sequence[str]) -> "tuple[VerifierKey, ...
     """Return whom to believe: those given, else those of the log's own keys. Raises `Misconfigured`."""
     from gateway.log_settings import log_settings  # noqa: PLC0415
     from ledger.log.keys import read_keys  # noqa: PLC0415
-    from ledger.log.signed_note import parse_verifier_key  # noqa: PLC0415
 
-    try:
-        keys = tuple(parse_verifier_key(one) for one in given)
-    except Malformed as error:
-        raise Misconfigured(f"--key cannot be used: {error.message} Nothing was imported.") from None
+    keys = verifier_keys("--key", given, "Nothing was imported.")
     return keys or read_keys(log_settings(settings).keys).verifiers
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
-from gateway.command import OK, Json, answer
-from ledger.errors import LedgerError, Malformed, Misconfigured, Tampered
+from gateway.command import OK, Json, answer, verifier_keys
+from ledger.errors import Malformed, Misconfigured, Tampered
 
 if TYPE_CHECKING:
     from ledger.log.receipts import Proven
@@ -63,14 +63,9 @@ def verify(
     return OK
 
 
-def _keys(flag: str, vkeys: Sequence[str], algorithm: int) -> "list[VerifierKey]":
+def _keys(flag: str, vkeys: Sequence[str], algorithm: int) -> "tuple[VerifierKey, ...]":
     """Read verifier keys of one kind: a log's signature says nothing as a witness's, and the other way round."""
-    from ledger.log.signed_note import parse_verifier_key  # noqa: PLC0415
-
-    try:
-        keys = [parse_verifier_key(one) for one in vkeys]
-    except LedgerError as error:
-        raise Misconfigured(f"{flag} cannot be used: {error.message}") from None
+    keys = verifier_keys(flag, vkeys, "Nothing was verified.")
     other = next((one.name for one in keys if one.algorithm != algorithm), None)
     if other is not None:
         raise Misconfigured(f"{flag} cannot be used: the key of {other} is of the other kind, log or witness.")

@@ -10,7 +10,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gateway.command import FOUND_WRONG, NO_FLAGS, OK, Flags, Json, Yes, answer, progress, run, settings_of
+from gateway.command import (
+    FOUND_WRONG,
+    NO_FLAGS,
+    OK,
+    Flags,
+    Json,
+    Yes,
+    answer,
+    progress,
+    run,
+    settings_of,
+    verifier_keys,
+)
 from ledger.errors import Corrupt, LedgerError, Misconfigured
 
 if TYPE_CHECKING:
@@ -86,13 +98,9 @@ async def _log(settings: "Settings", keys: Sequence[str], files: Sequence[Path],
 def _trusted(keys: Sequence[str], file: Path) -> "tuple[VerifierKey, ...]":
     """Return the keys to trust: those that were named, else the log's own."""
     from ledger.log.keys import read_keys  # noqa: PLC0415
-    from ledger.log.signed_note import parse_verifier_key  # noqa: PLC0415
 
     if keys:
-        try:
-            return tuple(parse_verifier_key(one) for one in keys)
-        except LedgerError as error:
-            raise Misconfigured(f"--key cannot be used: {error.message} Nothing was verified.") from None
+        return verifier_keys("--key", keys, "Nothing was verified.")
     found = read_keys(file).verifiers
     if not found:
         raise Misconfigured(

@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.command import OK, Json, answer, run
-from ledger.errors import Malformed, Misconfigured
+from gateway.command import OK, Json, answer, run, verifier_keys
 
 
 def witness(
@@ -40,13 +39,9 @@ def witness(
     from gateway.app import stop_on_signals  # noqa: PLC0415
     from gateway.witness import Witness, logs_of, witnessing  # noqa: PLC0415
     from gateway.witness_shelf import shelf  # noqa: PLC0415
-    from ledger.log.signed_note import parse_verifier_key  # noqa: PLC0415
 
     logs.configure("info", "auto")
-    try:
-        witnessed = logs_of([parse_verifier_key(one) for one in log])
-    except Malformed as error:
-        raise Misconfigured(f"--log cannot be used: {error.message} Nothing was started.") from None
+    witnessed = logs_of(verifier_keys("--log", log, "Nothing was started."))
 
     async def main() -> None:
         stop = asyncio.Event()

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 from cyclopts import Parameter
 
-from ledger.errors import Misconfigured
+from ledger.errors import Malformed, Misconfigured
 
 if TYPE_CHECKING:
     from adapters.registry import Registry
     from gateway.client import Client
     from gateway.settings import Settings
+    from ledger.log.signed_note import VerifierKey
 
 OK: Final = 0
 FOUND_WRONG: Final = 1
@@ -89,6 +90,16 @@ def adapters_for(name: str, config: Path, environment: Mapping[str, str]) -> "Re
     if name in registry.faults:
         raise Misconfigured(f"The adapter {name} is misconfigured. Nothing was tried.", errors=registry.faults[name])
     return registry
+
+
+def verifier_keys(flag: str, given: Sequence[str], undone: str) -> "tuple[VerifierKey, ...]":
+    """Read the verifier keys that a flag names. Raises `Misconfigured`; `undone` says what was not done then."""
+    from ledger.log.signed_note import parse_verifier_key  # noqa: PLC0415
+
+    try:
+        return tuple(parse_verifier_key(one) for one in given)
+    except Malformed as error:
+        raise Misconfigured(f"{flag} cannot be used: {error.message} {undone}") from None
 
 
 def ask(reach: Reach, question: "Callable[[Client], Awaitable[T]]") -> T:
