@@ -41,6 +41,7 @@ from ledger import bounds
 from ledger import events as e
 from ledger.divergences import Name, Standing, standing
 from ledger.ids import intent_stream, reconciliation_stream
+from ledger.progress import Progress, unseen
 from ledger.state import IntentState, fold
 from ledger.store import Append, Appended, Store
 
@@ -100,7 +101,7 @@ class Reconciler:
         since: datetime,
         calls_per_second: float,
         diverging: Iterable[str] = (),
-        progress: Callable[[int, int], None] = lambda _done, _all: None,
+        progress: Progress = unseen,
     ) -> Passed:
         """Ask once about all that came to rest since a time, and about the intents that are known to diverge.
 

@@ -13,7 +13,8 @@ from ledger.errors import Misconfigured, Unavailable
 if TYPE_CHECKING:
     from gateway.settings import Settings
     from ledger.log.signed_note import VerifierKey
-    from ledger.moving import Moved, Progress
+    from ledger.moving import Moved
+    from ledger.progress import Progress
 
 _COVER_SECONDS: Final = 30.0  # for the log to cover what there is when an export begins
 _POLL_SECONDS: Final = 0.05

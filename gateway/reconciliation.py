@@ -25,6 +25,7 @@ from gateway.config_section import section
 from ledger import bounds
 from ledger.database import connection
 from ledger.errors import NotReady, Unavailable
+from ledger.progress import Progress, unseen
 from ledger.state import IntentState
 from ledger.store import Store
 from projections.acted import acted
@@ -91,7 +92,7 @@ class Reconciliation:
         self,
         since: datetime | None = None,
         calls_per_second: float | None = None,
-        progress: Callable[[int, int], None] = lambda _done, _all: None,
+        progress: Progress = unseen,
     ) -> Passed:
         """Run a pass now, over what came to rest since then, or in the configured window. Raises `Unavailable`."""
         async with connection(self._pool) as writer:
@@ -127,7 +128,7 @@ class Reconciliation:
         self,
         since: datetime | None,
         calls_per_second: float | None,
-        progress: Callable[[int, int], None] = lambda _done, _all: None,
+        progress: Progress = unseen,
     ) -> Passed:
         ledger, table = self._store.ledger, self._table
         await self._views_have(await self._store.head())

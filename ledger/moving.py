@@ -33,6 +33,7 @@ from ledger.export_file import (
 from ledger.log.entry import entry
 from ledger.log.signed_note import VerifierKey
 from ledger.log.tree import Log
+from ledger.progress import Progress, unseen
 
 if TYPE_CHECKING:
     from ledger.database import Connection, Pool
@@ -49,7 +50,6 @@ _ERASED: Final = sql.query("moving.erased_all_the_same")
 _MOVE_HEAD: Final = sql.query("moving.move_head")
 _COLUMNS: Final = ("ledger", "position", "stream", "version", "type", "at", "body")
 
-Progress = Callable[[int, int], None]  # events so far, events in all
 Beside = Callable[["Connection", str], Awaitable[object]]
 """Makes anew, inside the transaction, what stands beside the events of a ledger."""
 
@@ -70,7 +70,7 @@ async def export(
     ledger: str,
     keys: Sequence[VerifierKey],
     write: Callable[[bytes], object],
-    progress: Progress = lambda _done, _all: None,
+    progress: Progress = unseen,
     *,
     subjects: bool = False,
 ) -> Moved:
@@ -127,7 +127,7 @@ async def _lines(pool: "Pool", ledger: str, size: int) -> AsyncIterator[list[byt
         yield lines
 
 
-def prove(lines: Iterable[bytes], keys: Iterable[VerifierKey], progress: Progress = lambda _done, _all: None) -> Moved:
+def prove(lines: Iterable[bytes], keys: Iterable[VerifierKey], progress: Progress = unseen) -> Moved:
     """Prove a file as an import would, without a database. Raises as `import_lines` does."""
     incoming = iter(lines)
     header = parse_header(next(incoming, b""))
@@ -155,7 +155,7 @@ async def import_lines(
     *,
     keys: Iterable[VerifierKey],
     beside: Beside,
-    progress: Progress = lambda _done, _all: None,
+    progress: Progress = unseen,
 ) -> Moved:
     """Put the ledger of a file into a database, all of it or, where anything of it cannot be proved, nothing.
 

@@ -19,12 +19,13 @@ import sql
 from ledger.bounds import REPLAY_BATCH_EVENTS, REPLAY_SWAP_SECONDS
 from ledger.database import answering
 from ledger.errors import Corrupt, Misconfigured
+from ledger.progress import Progress, unseen
 from projections.comparison import Difference, compare
 from projections.digest import line_of, sha256_of
 from projections.feed import read_batch
 from projections.inline import FlightRow, GrantRow, Inline, LimitRow, SubmissionRow
 from projections.projection import Row
-from projections.rebuild import UNBOUNDED, Progress
+from projections.rebuild import UNBOUNDED
 from projections.replay import Replayed
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ INLINE: Final = ("heads", *(table.name for table in _TABLES), "outbox")
 
 
 async def replay_inline(
-    connection: "Connection", ledger: str, progress: Progress = lambda _done, _all: None, *, swap: bool = False
+    connection: "Connection", ledger: str, progress: Progress = unseen, *, swap: bool = False
 ) -> list[Replayed]:
     """Rebuild what events tell of the inline tables and compare; with `swap`, make the tables what the events say.
 
@@ -216,7 +217,7 @@ class _Rebuild:
             for table in _TABLES:
                 await self._connection.execute(table.statement(_DROP))
 
-    async def fold(self, progress: Progress = lambda _done, _all: None) -> None:
+    async def fold(self, progress: Progress = unseen) -> None:
         """Fold what there is now. Raises `Corrupt` at an event that cannot be understood."""
         while True:
             batch = await read_batch(

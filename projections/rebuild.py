@@ -8,7 +8,7 @@ is.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Generic
 
@@ -17,6 +17,7 @@ from ledger.bounds import REPLAY_BATCH_EVENTS
 from ledger.database import connection as borrowed
 from ledger.errors import Corrupt
 from ledger.events import Event
+from ledger.progress import Progress
 from projections.feed import Batch, ReadAhead, Source, read_batch
 from projections.fold import Reached, bring_up
 from projections.projection import Projection, R
@@ -25,8 +26,6 @@ from projections.table import SHADOW, Table
 
 if TYPE_CHECKING:
     from ledger.database import Connection, Pool
-
-Progress = Callable[[int, int], None]  # events folded so far, events to fold
 
 _LOOK: Final = sql.query("views.checkpoints")
 _HOLD: Final = sql.query("views.hold")

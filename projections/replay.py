@@ -26,11 +26,12 @@ from asyncpg import Record
 import sql
 from ledger.database import connection as borrowed
 from ledger.errors import Conflict, Corrupt, NotFound
+from ledger.progress import Progress, unseen
 from projections.comparison import Compared, Difference, compare
 from projections.digest import digest_of
 from projections.feed import Shared
 from projections.projection import Projection
-from projections.rebuild import UNBOUNDED, Progress, Rebuild, checkpoint, fold_together, rebuilds
+from projections.rebuild import UNBOUNDED, Rebuild, checkpoint, fold_together, rebuilds
 
 if TYPE_CHECKING:
     from ledger.database import Connection, Pool
@@ -82,7 +83,7 @@ async def replay(
     pool: "Pool",
     ledger: str,
     projections: Sequence[Projection[Any]],
-    progress: Progress = lambda _done, _all: None,
+    progress: Progress = unseen,
     *,
     swap: bool = False,
     into: "Pool | None" = None,

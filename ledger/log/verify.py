@@ -6,7 +6,7 @@ it, and compares the ends: how many events, tiles and checkpoints there are, and
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,6 +19,7 @@ from ledger.log.checkpoint import parse_checkpoint
 from ledger.log.merkle import Place
 from ledger.log.signed_note import Note, VerifierKey, parse_note, verify_note
 from ledger.log.walk import Head, Walk, Wrong, places_over, tile_count
+from ledger.progress import Progress, unseen
 
 if TYPE_CHECKING:
     from ledger.database import Connection
@@ -52,7 +53,7 @@ async def verify_log(
     ledger: str,
     keys: Sequence[VerifierKey],
     outside: Mapping[str, Note],
-    show: Callable[[int, int], None] = lambda *_: None,
+    show: Progress = unseen,
 ) -> Verified:
     """Read and recompute the whole ledger; `outside` are checkpoints that are kept elsewhere, by the name of the place.
 
@@ -76,7 +77,7 @@ class _Verification:
         self._elsewhere = elsewhere
         self._checkpoints = 0
 
-    async def run(self, show: Callable[[int, int], None]) -> Verified:
+    async def run(self, show: Progress) -> Verified:
         ends = await self._reader.fetchrow(_ENDS, self._ledger)
         if ends is None:
             raise InvariantViolation("A query without rows of its own had no answer. Nothing was verified.")
@@ -94,7 +95,7 @@ class _Verification:
         largest = max((head.size for head in self._elsewhere), default=0)
         return Verified(ends["last"], walk.proved, self._checkpoints, largest, walk.wrong)
 
-    async def _walk(self, walk: Walk, last: int, show: Callable[[int, int], None]) -> None:
+    async def _walk(self, walk: Walk, last: int, show: Progress) -> None:
         """Walk to the end, or to where it is no use to go on; the database reads a page while we look at another."""
         reading = asyncio.ensure_future(self._read(0))
         try:
