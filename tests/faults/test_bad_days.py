@@ -187,7 +187,8 @@ async def test_a_database_that_is_away_at_start_is_waited_for(world, open_direct
     postgres = EmbeddedPostgres(open_directory / "late")
     await postgres.start()
     await postgres.stop()
-    service = Service("early", open_directory, world.settings | {"INTENTLEDGER_DSN": postgres.dsn()})
+    elsewhere = {"INTENTLEDGER_DSN": postgres.dsn(), "INTENTLEDGER_DATA": str(open_directory / "data")}
+    service = Service("early", open_directory, world.settings | elsewhere)
     await service.start()
     try:
         async with Client(service.url, "none") as stranger:
