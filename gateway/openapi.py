@@ -100,6 +100,8 @@ def _schemas(routes: Sequence[Route]) -> tuple[Mapping[Any, Any], dict[str, Any]
     _, answers = msgspec.json.schema_components(
         sorted([*shown, Problem, OAuthProblem], key=lambda shape: shape.__name__), ref_template=_REF + "{name}"
     )
+    if doubles := [name for name in answers if "." in name]:
+        raise InvariantViolation(f"Two shapes that are answered have the same name: {doubles}.")
     named = {model.__name__ for model in models}
     if named & answers.keys():
         raise InvariantViolation(f"What is sent and what is answered have the same names: {named & answers.keys()}.")

@@ -8,7 +8,7 @@ from authority.anomalies import clear
 from gateway.door import Route, Visit
 from gateway.models import no_next
 from gateway.models_behaviour import AnomaliesQuery, BehaviourQuery, ClearAnomaly
-from gateway.shapes_behaviour import AnomalyPage, BehaviourPage, ShownAnomaly, show_anomaly, show_behaviour
+from gateway.shapes_behaviour import AnomalyPage, BehaviourPage, ShownAnomaly, show_anomaly
 from gateway.waiting import views_have
 from ledger.behaviour_events import anomaly_stream
 from ledger.database import connection
@@ -30,7 +30,7 @@ async def behaviour(visit: Visit) -> web.Response:
     wanted = BehaviourFilter(store.now(), query.agent, query.operation)
     async with connection(visit.service.pool) as reader:
         page = await list_behaviour(reader, store.ledger, wanted, query.after, query.limit)
-    return visit.answer(BehaviourPage(items=tuple([show_behaviour(one) for one in page.items]), next=page.next))
+    return visit.answer(BehaviourPage(items=page.items, next=page.next))
 
 
 async def anomalies(visit: Visit) -> web.Response:

@@ -1,7 +1,6 @@
-"""What the watch over behaviour shows: habits, and anomalies."""
+"""What the watch over behaviour shows: habits, as their view says them, and anomalies."""
 
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
@@ -11,45 +10,10 @@ from projections.behaviour.anomalies import AnomalyRow
 from projections.behaviour.page import Behaviour
 
 
-class ShownWindow(Shown, frozen=True):
-    """How much there was in the last minutes, how much is usual at this hour of the week, and how much is not odd."""
-
-    minutes: int
-    count: int
-    expected: float | None
-    limit: int | None
-
-
-class ShownMoney(Shown, frozen=True):
-    """The usual amount in one currency, and how far the last ones were above it; beyond 8 it is an anomaly."""
-
-    currency: str
-    amounts: int
-    typical_minor: int | None
-    excess: float
-
-
-class ShownBehaviour(Shown, frozen=True):
-    """What one agent habitually does with one operation and what it does now, or how a person answers."""
-
-    kind: str
-    name: str
-    operation: str | None
-    uses: int
-    since: datetime | None
-    last: datetime | None
-    judged_by: str
-    windows: tuple[ShownWindow, ...]
-    amounts: tuple[ShownMoney, ...]
-    targets: int | None
-    approvals_in_a_row: int | None
-    fast_answers: int | None
-
-
 class BehaviourPage(Shown, frozen=True):
     """Habits by name. `next` is the `after` of the next page."""
 
-    items: tuple[ShownBehaviour, ...]
+    items: tuple[Behaviour, ...]
     next: str | None
 
 
@@ -83,14 +47,6 @@ class AnomalyPage(Shown, frozen=True):
 
     items: tuple[ShownAnomaly, ...]
     next: str | None
-
-
-def show_behaviour(one: Behaviour) -> ShownBehaviour:
-    """Show a habit."""
-    known: dict[str, Any] = {name: getattr(one, name) for name in one.__struct_fields__}
-    known["windows"] = tuple([ShownWindow(**msgspec.structs.asdict(each)) for each in one.windows])
-    known["amounts"] = tuple([ShownMoney(**msgspec.structs.asdict(each)) for each in one.amounts])
-    return ShownBehaviour(**known)
 
 
 def show_anomaly(row: AnomalyRow, now: datetime) -> ShownAnomaly:

@@ -22,7 +22,7 @@ _FOUND: Final = sql.query("behaviour.found")
 
 
 class Window(msgspec.Struct, frozen=True):
-    """How much there was in the last minutes; `expected` and `limit` are those of its own past."""
+    """How much there was in the last minutes, how much is usual at this hour of the week, and how much is not odd."""
 
     minutes: int
     count: int
