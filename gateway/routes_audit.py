@@ -1,4 +1,4 @@
-"""The route of the audit: a page of entries, or all of them as a stream in one of the forms of `audit_export.py`."""
+"""The route of the audit: a page of entries, or all of them as a stream in a form of `projections/audit/export.py`."""
 
 from typing import Any, Final
 

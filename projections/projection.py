@@ -21,6 +21,8 @@ import msgspec
 from ledger.errors import IllegalTransition
 from ledger.events import (
     EVENT_TYPES,
+    AnomalyCleared,
+    AnomalyDetected,
     DivergenceFound,
     DivergenceGone,
     Event,
@@ -54,6 +56,7 @@ EVENTS_OF_AUTHORITY: Final[frozenset[type[Event]]] = frozenset(
         SubjectErased,
     }
 )
+EVENTS_OF_BEHAVIOUR: Final[frozenset[type[Event]]] = frozenset({AnomalyDetected, AnomalyCleared})
 EVENTS_OF_RECONCILIATION: Final[frozenset[type[Event]]] = frozenset({DivergenceFound, DivergenceGone})
 EVERY_EVENT_OF_AN_INTENT: Final[frozenset[type[Event]]] = frozenset(
     {IntentSubmitted, *(EVENT_TYPES[name.partition(":")[0]] for _, name in PHASES)}

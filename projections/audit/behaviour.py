@@ -1,13 +1,9 @@
 """The entries of the watch over behaviour: that something was odd, and that a person has looked at it."""
 
-from typing import Final
-
 from ledger import events as e
 from ledger.canonical import canonical_text
 from ledger.errors import IllegalTransition
 from projections.audit.entry import Act, AuditRow, entry_after, entry_of, plain, under
-
-WATCHED: Final[frozenset[type[e.Event]]] = frozenset({e.AnomalyDetected, e.AnomalyCleared})
 
 
 def watched(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> AuditRow:

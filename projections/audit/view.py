@@ -24,13 +24,19 @@ from ledger.phases import Phase
 from ledger.tasks import Check
 from ledger.transitions import PHASES, symbol
 from projections.audit.authority import opened
-from projections.audit.behaviour import WATCHED, watched
+from projections.audit.behaviour import watched
 from projections.audit.configuration import configured
 from projections.audit.confirmed import CONFIRMING, confirmed
 from projections.audit.entry import Act, AuditRow, Kind, Verification, entry_after, plain
 from projections.audit.reconcile import reconciled
 from projections.audit.undo import TOLD, told
-from projections.projection import EVENTS_OF_AUTHORITY, EVENTS_OF_RECONCILIATION, Projection, next_phase
+from projections.projection import (
+    EVENTS_OF_AUTHORITY,
+    EVENTS_OF_BEHAVIOUR,
+    EVENTS_OF_RECONCILIATION,
+    Projection,
+    next_phase,
+)
 
 OUTCOMES: Final = frozenset((*Phase, *Act, *Verification))
 _MOVES: Final[frozenset[type[e.Event]]] = frozenset(
@@ -43,7 +49,7 @@ _OPENS: Final[Mapping[type[e.Event], Callable[[tuple[AuditRow, ...], e.Recorded]
     **dict.fromkeys(EVENTS_OF_AUTHORITY, opened),
     **dict.fromkeys(TOLD, told),
     **dict.fromkeys(EVENTS_OF_RECONCILIATION, reconciled),
-    **dict.fromkeys(WATCHED, watched),
+    **dict.fromkeys(EVENTS_OF_BEHAVIOUR, watched),
     e.ConfigurationChanged: configured,
 }
 

@@ -12,7 +12,7 @@ from ledger.canonical import canonical_text
 from ledger.errors import IllegalTransition
 from ledger.events import AnomalyCleared, AnomalyDetected, Recorded
 from projections.audit.entry import plain
-from projections.projection import Projection, Row
+from projections.projection import EVENTS_OF_BEHAVIOUR, Projection, Row
 from projections.table import as_row
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ ANOMALIES: Final = Projection(
     name="anomalies",
     row=AnomalyRow,
     key=("anomaly",),
-    reads=frozenset({AnomalyDetected, AnomalyCleared}),
+    reads=EVENTS_OF_BEHAVIOUR,
     apply=apply,
     subject=_subject,
 )
