@@ -30,10 +30,10 @@ from gateway import opening
 from gateway.behaviour_settings import BehaviourSettings, load_behaviour
 from gateway.census import Census
 from gateway.configuration_record import described, record_configuration
-from gateway.data_directory import claim, keyring_file, token_file
+from gateway.data_directory import claim, token_file
 from gateway.database import database, patiently
 from gateway.door import Door, Limits, Service
-from gateway.keyring_file import KeyringFile
+from gateway.keyring_file import KeyringFile, keyring_of
 from gateway.log_keeping import LogKeeping
 from gateway.log_settings import log_settings
 from gateway.metrics import Metrics
@@ -250,7 +250,7 @@ async def _reach(parts: AsyncExitStack, settings: Settings, registry: Registry, 
                 settings.lease_seconds,
                 notify=settings.receiver is not None,
                 behaviour=load_behaviour(settings.config),
-                keyring=KeyringFile(settings.keyring or keyring_file(settings.data), None if shared else os.urandom),
+                keyring=keyring_of(settings, None if shared else os.urandom),
             )
             parts.push_async_exit(opened.pop_all())
             return service

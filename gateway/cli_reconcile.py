@@ -64,9 +64,8 @@ async def _passed(flags: Flags, since: str | None, rate: float | None, *, quiet:
     from coordinator.reconciler import Reconciler  # noqa: PLC0415
     from coordinator.seals import Seals  # noqa: PLC0415
     from gateway.app import subject_keys  # noqa: PLC0415
-    from gateway.data_directory import keyring_file  # noqa: PLC0415
     from gateway.database import existing_pool  # noqa: PLC0415
-    from gateway.keyring_file import KeyringFile  # noqa: PLC0415
+    from gateway.keyring_file import keyring_of  # noqa: PLC0415
     from gateway.reconciliation import Reconciliation, reconcile_table  # noqa: PLC0415
     from gateway.undo_sheet import moment  # noqa: PLC0415
     from ledger.postgres_store import PostgresStore  # noqa: PLC0415
@@ -86,7 +85,7 @@ async def _passed(flags: Flags, since: str | None, rate: float | None, *, quiet:
         follower = Follower(pool, store, PROJECTIONS)
         await follower.start()
         parts.push_async_callback(follower.stop)
-        keyring = KeyringFile(settings.keyring or keyring_file(settings.data), os.urandom)
+        keyring = keyring_of(settings, os.urandom)
         keys = await subject_keys(pool, settings.ledger, keyring)
         calls = Calls(store, registry, Seals(settings.ledger, keys, registry))
         show = parts.enter_context(progress(quiet=quiet, what="intents"))

@@ -77,11 +77,10 @@ def retire(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
 
 
 def _settings(flags: Flags) -> "tuple[Settings, KeyringFile]":
-    from gateway.data_directory import keyring_file  # noqa: PLC0415
-    from gateway.keyring_file import KeyringFile  # noqa: PLC0415
+    from gateway.keyring_file import keyring_of  # noqa: PLC0415
 
     settings = read_settings(flags)
-    file = KeyringFile(settings.keyring or keyring_file(settings.data), os.urandom)
+    file = keyring_of(settings, os.urandom)
     if not file.path.exists():
         raise Misconfigured(f"There is no keyring {file.path}. `serve` makes the first one. Nothing was changed.")
     return settings, file

@@ -203,9 +203,8 @@ def _decisions_words(found: Mapping[str, Any]) -> str:
 
 async def _subject_keys(settings: "Settings", pool: "Pool") -> "Mapping[str, DataKey]":
     """Return the keys of data subjects that are left, so that what policy saw can be judged again."""
-    from gateway.data_directory import keyring_file  # noqa: PLC0415
-    from gateway.keyring_file import KeyringFile  # noqa: PLC0415
+    from gateway.keyring_file import keyring_of  # noqa: PLC0415
     from ledger.subject_keys import StoredSubjectKeys  # noqa: PLC0415
 
-    keyring = KeyringFile(settings.keyring or keyring_file(settings.data), os.urandom)
+    keyring = keyring_of(settings, os.urandom)
     return await StoredSubjectKeys(pool, settings.ledger, keyring, os.urandom).all_living()

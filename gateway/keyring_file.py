@@ -10,13 +10,22 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gateway.data_directory import claim
+from gateway.data_directory import claim, keyring_file
 from ledger.errors import Misconfigured, NotReady
 from ledger.master_keys import Keyring, new_keyring, parse_keyring
 from ledger.whole_file import write_first, write_whole
 
+if TYPE_CHECKING:
+    from gateway.settings import Settings
+
 Stamp = tuple[int, int, int]
+
+
+def keyring_of(settings: "Settings", entropy: Callable[[int], bytes] | None) -> "KeyringFile":
+    """Return where the keyring lies, by the settings; without `entropy` it is never made."""
+    return KeyringFile(settings.keyring or keyring_file(settings.data), entropy)
 
 
 class KeyringFile:
