@@ -78,11 +78,11 @@ async def everything(follower: Follower) -> int:
     return total
 
 
-async def inline_tables_are_what_events_say(dsn: str, ledger: str = "main") -> None:
+async def inline_tables_are_what_events_say(dsn: str) -> None:
     """Fail if an inline table holds anything that the events do not say, at whatever moment this is asked."""
     connection = await asyncpg.connect(dsn)
     try:
-        found = await replay_inline(connection, ledger)
+        found = await replay_inline(connection, "main")
     finally:
         await connection.close()
     assert {one.name: one.difference for one in found} == dict.fromkeys(INLINE)

@@ -37,8 +37,8 @@ async def standing(door, count=1):
     return await eventually(found)
 
 
-async def burst(agent, count=30):
-    return await asyncio.gather(*(agent.submit(post(number), wait=None) for number in range(count)))
+async def burst(agent):
+    return await asyncio.gather(*(agent.submit(post(number), wait=None) for number in range(30)))
 
 
 async def test_an_agent_that_suddenly_does_far_more_is_suspended_until_a_person_resumes_it(door, pool):

@@ -18,8 +18,8 @@ def store():
     return SimulatedStore(Database(lambda: float(next(ticks))), Network())
 
 
-async def suspensions(store, grant="a"):
-    return sum(isinstance(one.event, GrantSuspended) for one in await store.read(f"grant/{grant}"))
+async def suspensions(store):
+    return sum(isinstance(one.event, GrantSuspended) for one in await store.read("grant/a"))
 
 
 async def test_it_is_suspended_once_for_an_anomaly_and_says_so_each_time(store):
