@@ -23,7 +23,7 @@ TILE_BYTES: Final = TILE_WIDTH * HASH_BYTES
 EMPTY_ROOT: Final = sha256(b"").digest()
 
 Range = tuple[int, int]
-Place = tuple[int, int]  # level and number of a tile
+TilePlace = tuple[int, int]  # level and number of a tile
 
 
 class Tile(NamedTuple):
@@ -139,7 +139,7 @@ def consistency_ranges(old: int, size: int) -> list[Range]:
     return ranges[::-1]
 
 
-def tiles_of(ranges: Iterable[Range]) -> set[Place]:
+def tiles_of(ranges: Iterable[Range]) -> set[TilePlace]:
     """Return the places of all tiles that the hashes of these ranges are made from."""
     return {
         (height // TILE_HEIGHT, (index << height % TILE_HEIGHT) // TILE_WIDTH)
@@ -148,7 +148,7 @@ def tiles_of(ranges: Iterable[Range]) -> set[Place]:
     }
 
 
-def range_hash(leaves: Range, tiles: Mapping[Place, bytes]) -> bytes:
+def range_hash(leaves: Range, tiles: Mapping[TilePlace, bytes]) -> bytes:
     """Return the hash of the subtree over a range, which is the whole tree or one that `…_ranges` named.
 
     Raises `Corrupt` if a tile is missing or too short.

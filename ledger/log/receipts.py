@@ -20,7 +20,7 @@ from ledger.bounds import RECEIPT_EVENTS
 from ledger.errors import Malformed, Tampered
 from ledger.log.checkpoint import Checkpoint, parse_checkpoint
 from ledger.log.entry import entry
-from ledger.log.merkle import Place, Range, inclusion_ranges, leaf_hash, range_hash, tiles_of, verify_inclusion
+from ledger.log.merkle import Range, TilePlace, inclusion_ranges, leaf_hash, range_hash, tiles_of, verify_inclusion
 from ledger.log.signed_note import VerifierKey, parse_note, verify_note
 from ledger.log.tlog_proof import TlogProof, parse_proofs, write_proofs
 
@@ -47,12 +47,12 @@ class Proven(msgspec.Struct, frozen=True):
     cosigned: Mapping[str, int]  # by which witnesses, and when, in seconds since 1970
 
 
-def receipt_tiles(positions: Iterable[int], size: int) -> set[Place]:
+def receipt_tiles(positions: Iterable[int], size: int) -> set[TilePlace]:
     """Return the places of the tiles that the receipt of these positions is made from, in a log of `size`."""
     return tiles_of({one for position in positions for one in inclusion_ranges(position - 1, size)})
 
 
-def write_receipt(entries: Mapping[int, bytes], size: int, note: str, tiles: Mapping[Place, bytes]) -> str:
+def write_receipt(entries: Mapping[int, bytes], size: int, note: str, tiles: Mapping[TilePlace, bytes]) -> str:
     """Write a receipt of entries, by position, that leads to a signed checkpoint of `size`.
 
     Raises `Corrupt` if one of `receipt_tiles` is missing.

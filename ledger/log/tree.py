@@ -18,7 +18,7 @@ from ledger.errors import Corrupt, Malformed, Tampered
 from ledger.log import merkle
 from ledger.log.checkpoint import Checkpoint, parse_checkpoint
 from ledger.log.entry import entries
-from ledger.log.merkle import Place, Range, Tile, Tree
+from ledger.log.merkle import Range, Tile, TilePlace, Tree
 from ledger.log.signed_note import Note, Signature, parse_note
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Log:
         async with connection(self._pool) as reader:
             return _signed(await reader.fetchrow(_BEST_COVERING, self.ledger, position, RECEIPT_CHECKPOINTS))
 
-    async def tiles(self, places: Iterable[Place]) -> Mapping[Place, bytes]:
+    async def tiles(self, places: Iterable[TilePlace]) -> Mapping[TilePlace, bytes]:
         """Return those of these tiles that there are."""
         async with connection(self._pool) as reader:
             return await tiles(reader, self.ledger, places)
@@ -129,7 +129,7 @@ async def end(owner: "Connection", ledger: str, origin: str) -> str | None:
     return found
 
 
-async def tiles(reader: "Connection", ledger: str, places: Iterable[Place]) -> Mapping[Place, bytes]:
+async def tiles(reader: "Connection", ledger: str, places: Iterable[TilePlace]) -> Mapping[TilePlace, bytes]:
     """Return those of these tiles that there are."""
     wanted = sorted(places)
     rows = await reader.fetch(_TILES, ledger, [level for level, _ in wanted], [number for _, number in wanted])

@@ -16,7 +16,7 @@ from ledger.bounds import VERIFY_PAGE_EVENTS, VERIFY_SECONDS
 from ledger.errors import InvariantViolation, Malformed, Tampered
 from ledger.log import tree as log_tree
 from ledger.log.checkpoint import parse_checkpoint
-from ledger.log.merkle import Place
+from ledger.log.merkle import TilePlace
 from ledger.log.signed_note import Note, VerifierKey, parse_note, verify_note
 from ledger.log.walk import Head, Walk, Wrong, places_over, tile_count
 from ledger.progress import Progress, unseen
@@ -44,7 +44,7 @@ class Verified(msgspec.Struct, frozen=True):
 
 class _Page(msgspec.Struct, frozen=True):
     rows: Sequence[Any]
-    tiles: Mapping[Place, bytes]
+    tiles: Mapping[TilePlace, bytes]
     notes: Sequence[Any]
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from ledger.log.entry import entries
-from ledger.log.merkle import HASH_BYTES, TILE_WIDTH, Place, Tile, Tree, leaf_hashes
+from ledger.log.merkle import HASH_BYTES, TILE_WIDTH, Tile, TilePlace, Tree, leaf_hashes
 
 LEVELS: Final = 8  # of 256 hashes each: as many leaves as there are positions
 
@@ -52,7 +52,7 @@ class Walk:
         """Return the position of the last event that was looked at."""
         return self._tree.size
 
-    def take(self, rows: Sequence[Any], tiles: Mapping[Place, bytes], heads: Iterable[Head]) -> bool:
+    def take(self, rows: Sequence[Any], tiles: Mapping[TilePlace, bytes], heads: Iterable[Head]) -> bool:
         """Look at the next events, rows of the table of events; False if it is no use to go on.
 
         `tiles` are those stored of `places_over` these events; `heads` those that end within them, smallest first.
@@ -87,7 +87,7 @@ class Walk:
             self.found(first, f"Of {events} at least one is not what was signed for {head.where}: the hash differs.")
         return False
 
-    def _grow(self, leaves: Sequence[bytes], tiles: Mapping[Place, bytes]) -> None:
+    def _grow(self, leaves: Sequence[bytes], tiles: Mapping[TilePlace, bytes]) -> None:
         """Grow the tree, and compare what is filled on the way, and the edge where the stored tree ends."""
         room = max(self._covered - self.position, 0)
         if covered := leaves[:room]:
@@ -96,7 +96,7 @@ class Walk:
                 self._compare(self._tree.edge(), tiles)
         self._tree.extend(leaves[room:])
 
-    def _compare_leaves(self, leaves: Sequence[bytes], tiles: Mapping[Place, bytes]) -> None:
+    def _compare_leaves(self, leaves: Sequence[bytes], tiles: Mapping[TilePlace, bytes]) -> None:
         """Find the first event whose hash is not the one in the tiles of level 0."""
         after, behind = self.position, min(self.position + len(leaves), self._covered)
         for number in range(after // TILE_WIDTH, -(-behind // TILE_WIDTH)):
@@ -109,7 +109,7 @@ class Walk:
                 self.found(at, f"The event at position {at} is not the one whose hash stands in the log's tiles.")
                 return
 
-    def _compare(self, own: Iterable[Tile], tiles: Mapping[Place, bytes]) -> None:
+    def _compare(self, own: Iterable[Tile], tiles: Mapping[TilePlace, bytes]) -> None:
         for tile in own:
             differs = _first_difference(tiles.get((tile.level, tile.number), b""), tile.hashes)
             if differs is not None:
@@ -117,7 +117,7 @@ class Walk:
                 self.found(first, f"The log's tile {tile.level}/{tile.number} is missing, or not made from the events.")
 
 
-def places_over(after: int, behind: int) -> list[Place]:
+def places_over(after: int, behind: int) -> list[TilePlace]:
     """Return the places of all tiles that hold a hash over the events after one position and up to another."""
     spans = [(level, TILE_WIDTH ** (level + 1)) for level in range(LEVELS) if TILE_WIDTH**level <= behind]
     return [(level, number) for level, span in spans for number in range(after // span, behind // span + 1)]

@@ -7,7 +7,7 @@ from logged import KEY, signed
 
 from ledger.events import Recorded
 from ledger.log.entry import entry
-from ledger.log.merkle import Place, Tree, leaf_hash
+from ledger.log.merkle import TilePlace, Tree, leaf_hash
 from ledger.log.receipts import write_receipt
 from ledger.log.signed_note import SigningKey
 
@@ -20,7 +20,7 @@ class Paper:
         self.entries = {
             e.position: entry(e.ledger, e.position, e.stream, e.version, e.type, e.at, e.body) for e in events
         }
-        self.tiles: dict[Place, bytes] = {}
+        self.tiles: dict[TilePlace, bytes] = {}
         tree = Tree()
         for tile in [*tree.extend([leaf_hash(self.entries[e.position]) for e in events]), *tree.edge()]:
             self.tiles[tile.level, tile.number] = tile.hashes
