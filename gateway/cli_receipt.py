@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
-from gateway.command import OK, Json, answer, verifier_keys
+from gateway.command import FOUND_WRONG, OK, Json, answer, verifier_keys
 from ledger.errors import Malformed, Misconfigured, Tampered
 
 if TYPE_CHECKING:
@@ -57,7 +57,11 @@ def verify(
     try:
         proven = verify_receipt(text, log_keys, witnesses, quorum)
     except (Malformed, Tampered) as error:
-        raise type(error)(f"This receipt proves nothing. {error.message}") from None
+        why = f"This receipt proves nothing. {error.message}"
+        if not json:
+            raise type(error)(why) from None
+        answer({"proven": False, "reason": why}, "", json)
+        return FOUND_WRONG
     shown = _json(proven)
     answer(shown, _words(shown), json)
     return OK
@@ -80,6 +84,7 @@ def _json(proven: "Proven") -> dict[str, Any]:
     first = proven.events[0]
     times = {name: datetime.fromtimestamp(at, UTC).isoformat() for name, at in sorted(proven.cosigned.items())}
     return {
+        "proven": True,
         "ledger": first.ledger,
         "stream": first.stream,
         "phase": _phase(proven),

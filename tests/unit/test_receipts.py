@@ -1,6 +1,7 @@
 """A receipt proves what was recorded of an intent, and nothing that is not exactly that."""
 
 import base64
+import json
 import random
 
 import pytest
@@ -148,6 +149,8 @@ def test_the_command_refuses_what_is_not(tmp_path, capsys):
     file.write_text(RECEIPT.replace(base64.b64encode(LOG.entries[min(LOG.of(STREAM))]).decode()[:200], "A" * 200))
     assert cli._code(["receipt", "verify", str(file), "--key", str(KEY.verifier)]) == 1
     assert capsys.readouterr().err.startswith("This receipt proves nothing. ")
+    assert cli._code(["receipt", "verify", str(file), "--key", str(KEY.verifier), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["proven"] is False
     assert cli._code(["receipt", "verify", str(file), "--key", str(KEY.verifier)[:-4]]) == 2
     assert cli._code(["receipt", "verify", str(tmp_path / "none"), "--key", str(KEY.verifier)]) == 2
 
