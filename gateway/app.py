@@ -178,8 +178,6 @@ async def open_service(
     )
     watch = Watch(pool, store, authority, follower, behaviour or BehaviourSettings(), notify=notify)
     authority.anomalies = watch.of
-    watch.start()
-    parts.push_async_callback(watch.stop)
     return Service(
         store=store,
         registry=registry,
@@ -199,9 +197,7 @@ async def open_service(
 async def _open(parts: AsyncExitStack, door: Door, settings: Settings, registry: Registry) -> Path | None:
     """Reach the database, open everything, and let the door serve; return where the operator's token lies."""
     door.reason = _AWAY
-    service = await _reach(parts, settings, registry)
-    claim(settings.data)
-    keeping = await _log_opened(parts, service, settings, os.urandom)
+    service, keeping = await _reach(parts, settings, registry)
     file = token_file(settings.data, settings.ledger)
     known = await patiently(lambda: ensure_operator(service.authority, file, secrets.token_bytes))
     _begin(parts, service, settings, door.metrics)
@@ -218,24 +214,20 @@ async def _open(parts: AsyncExitStack, door: Door, settings: Settings, registry:
 
 async def _begin_work(parts: AsyncExitStack, settings: Settings, registry: Registry) -> None:
     """Reach the database, open everything, and begin to work on intents without a door."""
-    service = await _reach(parts, settings, registry, shared=True)
-    keeping = await _log_opened(parts, service, settings, None)
+    service, keeping = await _reach(parts, settings, registry, shared=True)
     _begin(parts, service, settings, Metrics())
     await keeping.start()
 
 
-async def _log_opened(
-    parts: AsyncExitStack, service: Service, settings: Settings, entropy: Callable[[int], bytes] | None
-) -> LogKeeping:
-    """Compare the ledger with its checkpoints outside. What it keeps is let go after everything that appends."""
-    keeping = LogKeeping(service.pool, settings.ledger, log_settings(settings))
-    await patiently(lambda: keeping.open(entropy))
-    parts.push_async_callback(keeping.stop)
-    return keeping
+async def _reach(
+    parts: AsyncExitStack, settings: Settings, registry: Registry, *, shared: bool = False
+) -> tuple[Service, LogKeeping]:
+    """Open every part, waiting for a database that is away and migrating it first.
 
-
-async def _reach(parts: AsyncExitStack, settings: Settings, registry: Registry, *, shared: bool = False) -> Service:
-    """Open every part, waiting for a database that is away and migrating it first."""
+    Nothing is appended before the ledger was compared with its checkpoints outside. `shared`: beside a process that
+    serves, which makes the keys and the directory; this one makes none.
+    """
+    entropy = None if shared else os.urandom
     configured = described(registry)
     dsn = await parts.enter_async_context(database(settings, shared=shared))
     await patiently(lambda: migrate(dsn))
@@ -250,17 +242,24 @@ async def _reach(parts: AsyncExitStack, settings: Settings, registry: Registry, 
                 settings.lease_seconds,
                 notify=settings.receiver is not None,
                 behaviour=load_behaviour(settings.config),
-                keyring=keyring_of(settings, None if shared else os.urandom),
+                keyring=keyring_of(settings, entropy),
             )
             parts.push_async_exit(opened.pop_all())
             return service
 
     service = await patiently(attempt)
+    if not shared:
+        claim(settings.data)
+    keeping = LogKeeping(service.pool, settings.ledger, log_settings(settings))
+    await patiently(lambda: keeping.open(entropy))
+    parts.push_async_callback(keeping.stop)  # after everything that appends
     await patiently(lambda: record_configuration(service.store, configured))
-    return service
+    return service, keeping
 
 
 def _begin(parts: AsyncExitStack, service: Service, settings: Settings, metrics: Metrics) -> None:
+    service.watch.start()
+    parts.push_async_callback(service.watch.stop)
     service.coordinator.start()
     parts.push_async_callback(service.coordinator.drain, bounds.DRAIN_SECONDS)
     comparing = reconciliation(service, settings)

@@ -162,6 +162,8 @@ async def doorway(
         registry = Registry([bank, mail, *more], calls)
         service = await open_service(parts, dsn, ledger, registry, keyring=keyring, behaviour=behaviour)
         await service.authority.ensure_operator(token)
+        service.watch.start()
+        parts.push_async_callback(service.watch.stop)
         service.coordinator.start()
         parts.push_async_callback(service.coordinator.drain, 2)
         door = new_door(limits or Limits())

@@ -392,9 +392,8 @@ async def test_another_machine_keeps_the_log_with_keys_that_were_copied_to_it(ds
 
 
 async def test_serve_keeps_the_log_and_refuses_a_ledger_that_was_put_back(dsn, tmp_path):
-    settings = load(
-        {"INTENTLEDGER_DSN": dsn, "INTENTLEDGER_DATA": str(tmp_path / "data"), "INTENTLEDGER_PORT": "0"}, tmp_path
-    )
+    environment = {"INTENTLEDGER_DSN": dsn, "INTENTLEDGER_DATA": str(tmp_path / "data"), "INTENTLEDGER_PORT": "0"}
+    settings = load(environment, tmp_path)
     file, stop = tmp_path / "data" / "log" / "main" / "checkpoint", asyncio.Event()
     await asyncio.wait_for(serve(settings, stop=stop, opened=lambda _: stop.set()), 30)
     assert parse_checkpoint(parse_note(file.read_text()).text).size >= 1, "the operator's grant is covered"
@@ -405,6 +404,8 @@ async def test_serve_keeps_the_log_and_refuses_a_ledger_that_was_put_back(dsn, t
         await owner.execute(f"delete from intent_ledger.{table_name}")
     await owner.close()
     opened = []
+    (tmp_path / "more.toml").write_text('[adapters.points]\ntype = "reference"\n')  # which would be recorded
+    settings = load(environment | {"INTENTLEDGER_CONFIG": str(tmp_path / "more.toml")}, tmp_path)
     with pytest.raises(Corrupt, match="ends at position 0"):
         await asyncio.wait_for(serve(settings, stop=asyncio.Event(), opened=opened.append), 30)
     assert opened == []
