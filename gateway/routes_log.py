@@ -63,11 +63,7 @@ async def checkpoint(visit: Visit) -> web.Response:
 async def inclusion(visit: Visit) -> web.Response:
     """Prove that an event is in the log."""
     query: InclusionQuery = visit.query or checked_query(InclusionQuery, ())
-    size = await _size(visit, query.size)
-    if query.position > size:
-        if query.size is None:
-            raise _not_yet(query.position, size)
-        raise wrong_query("/position", "Input should not be above `size`.")
+    size = await _size(visit, query.size, query.position, "position", "size")
     log = visit.service.log
     return visit.answer(
         InclusionProof(
@@ -83,11 +79,7 @@ async def inclusion(visit: Visit) -> web.Response:
 async def consistency(visit: Visit) -> web.Response:
     """Prove that the log has only grown."""
     query: ConsistencyQuery = visit.query or checked_query(ConsistencyQuery, ())
-    size = await _size(visit, query.to_size)
-    if query.from_size > size:
-        if query.to_size is None:
-            raise _not_yet(query.from_size, size)
-        raise wrong_query("/from", "Input should not be above `to`.")
+    size = await _size(visit, query.to_size, query.from_size, "from", "to")
     log = visit.service.log
     return visit.answer(
         ConsistencyProof(
@@ -107,16 +99,18 @@ async def _newest(visit: Visit) -> Signed:
     return newest
 
 
-async def _size(visit: Visit, asked: int | None) -> int:
-    """Return the size that is asked about, the newest checkpoint's by itself. Raises `NotFound` beyond that."""
+async def _size(visit: Visit, asked: int | None, position: int, name: str, size_name: str) -> int:
+    """Return the size that is asked about, the newest checkpoint's by itself, in which `position` stands.
+
+    Raises `NotFound` beyond what is covered, and `InvalidRequest` if the parameters `name` and `size_name` disagree.
+    """
     covered = (await _newest(visit)).size
-    if asked is not None and asked > covered:
-        raise _not_yet(asked, covered)
+    if asked is not None and position > asked <= covered:
+        raise wrong_query(f"/{name}", f"Input should not be above `{size_name}`.")
+    wanted = position if asked is None else asked
+    if wanted > covered:
+        raise NotFound(f"The newest checkpoint of the log covers {covered} events, and {wanted} was asked about.")
     return covered if asked is None else asked
-
-
-def _not_yet(asked: int, covered: int) -> NotFound:
-    return NotFound(f"The newest checkpoint of the log covers {covered} events, and {asked} was asked about.")
 
 
 def _text(one: bytes) -> str:
