@@ -90,14 +90,12 @@ def _json(proven: "Proven") -> dict[str, Any]:
         "phase": _phase(proven),
         "checkpoint": {"origin": proven.checkpoint.origin, "size": proven.checkpoint.size},
         "cosigned": {name: at.replace("+00:00", "Z") for name, at in times.items()},
-        "events": [{**msgspec.structs.asdict(one), "body": msgspec.json.decode(one.body)} for one in proven.events],
+        "events": [msgspec.json.decode(one.written) for one in proven.events],
     }
 
 
 def _phase(proven: "Proven") -> str | None:
     """Return the intent's phase after these events; None if this release cannot read one of them."""
-    from datetime import datetime  # noqa: PLC0415
-
     from ledger.errors import Corrupt  # noqa: PLC0415
     from ledger.events import Recorded, decode  # noqa: PLC0415
     from ledger.state import fold  # noqa: PLC0415
@@ -109,7 +107,7 @@ def _phase(proven: "Proven") -> str | None:
                 position=one.position,
                 stream=one.stream,
                 version=one.version,
-                at=datetime.fromisoformat(one.at),
+                at=one.at,
                 event=decode(one.type, bytes(one.body)),
                 body=bytes(one.body),
             )

@@ -17,7 +17,6 @@ neither files nor databases.
 """
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import Annotated, Any, BinaryIO, Final
 
 import msgspec
@@ -27,7 +26,7 @@ from ledger.canonical import canonical
 from ledger.errors import LedgerError, Malformed, Tampered, UnknownEventType
 from ledger.events import EVENT_TYPES, UPCAST
 from ledger.log.checkpoint import Checkpoint, parse_checkpoint
-from ledger.log.entry import entry
+from ledger.log.entry import Entry, read_entry
 from ledger.log.merkle import Tile, Tree, leaf_hash
 from ledger.log.signed_note import Note, VerifierKey, parse_note, parse_verifier_key, verify_note
 
@@ -45,18 +44,6 @@ class Header(msgspec.Struct, frozen=True):
     keys: tuple[str, ...]
     format: str = FORMAT
     version: int = VERSION
-
-
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """An event as the database keeps it."""
-
-    at: datetime
-    body: msgspec.Raw
-    ledger: str
-    position: int
-    stream: str
-    type: str
-    version: int
 
 
 class SignedAt(msgspec.Struct, frozen=True):
@@ -107,8 +94,6 @@ class _CheckpointLine(msgspec.Struct, frozen=True):
 
 _CHECKPOINT: Final = b'{"checkpoint":'
 _SUBJECT: Final = b'{"subject":'
-
-_row = msgspec.json.Decoder(Row).decode
 
 
 def lines_of(file: BinaryIO) -> Iterator[bytes]:
@@ -169,7 +154,7 @@ class Proof:
         """Return the position of the last entry."""
         return self.tree.size + len(self._hashes)
 
-    def take(self, line: bytes) -> Row | SignedAt | SubjectLine:
+    def take(self, line: bytes) -> Entry | SignedAt | SubjectLine:
         """Read the next line, with its newline.
 
         Raises `Tampered` if it cannot stand where it stands, `Malformed` if it is none, `UnknownEventType`.
@@ -193,22 +178,24 @@ class Proof:
         if self._trusted:
             verify_note(self._last, self._trusted)
 
-    def _entry(self, line: bytes) -> Row:
+    def _entry(self, line: bytes) -> Entry:
         try:
-            row = _row(line)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
-            raise Malformed(f"What follows position {self.taken} is not an event: {error}.") from error
+            event = read_entry(line)
+        except Malformed as error:
+            raise Malformed(f"What follows position {self.taken} is not an event: {error.message}") from error
         position = self.taken + 1
-        if (row.position, row.ledger) != (position, self.header.ledger):
-            raise Tampered(f"Where position {position} of {self.header.ledger} belongs stands {row.position}.")
-        if entry(row.ledger, position, row.stream, row.version, row.type, row.at, bytes(row.body)) != line:
+        if (event.position, event.ledger) != (position, self.header.ledger):
+            raise Tampered(f"Where position {position} of {self.header.ledger} belongs stands {event.position}.")
+        if event.written != line:
             raise Tampered(f"The event at position {position} is not written as it was hashed.")
-        if row.type not in EVENT_TYPES and row.type not in UPCAST:
-            raise UnknownEventType(f"Position {position} is a {row.type}, which a newer release wrote. Upgrade first.")
+        if event.type not in EVENT_TYPES and event.type not in UPCAST:
+            raise UnknownEventType(
+                f"Position {position} is a {event.type}, which a newer release wrote. Upgrade first."
+            )
         self._hashes.append(leaf_hash(line))
         if len(self._hashes) >= _TOGETHER:
             self._grow()
-        return row
+        return event
 
     def _checkpoint(self, line: bytes) -> SignedAt:
         self._grow()

@@ -22,7 +22,6 @@ from ledger.errors import Conflict, Corrupt, Malformed, NotFound, Tampered
 from ledger.export_file import (
     Header,
     Proof,
-    Row,
     SignedAt,
     Subject,
     SubjectLine,
@@ -30,7 +29,7 @@ from ledger.export_file import (
     line_of,
     parse_header,
 )
-from ledger.log.entry import entry
+from ledger.log.entry import Entry, entry
 from ledger.log.signed_note import VerifierKey
 from ledger.log.tree import Log
 from ledger.progress import Progress, unseen
@@ -140,7 +139,7 @@ def prove(lines: Iterable[bytes], keys: Iterable[VerifierKey], progress: Progres
                 proof.filled.clear()
             case SubjectLine():
                 subjects += 1
-            case Row(position=position) if position % bounds.MOVE_EVENTS == 0:
+            case Entry(position=position) if position % bounds.MOVE_EVENTS == 0:
                 progress(position, header.size)
             case _:
                 pass
@@ -215,10 +214,10 @@ class _Importer:
     async def take(self, line: bytes) -> bool:
         """Prove the next line, and keep what it says; tell whether it was written down, with those before it."""
         match self._proof.take(line):
-            case Row() as row:
-                self._at = row.at
+            case Entry() as one:
+                self._at = one.at
                 self._rows.append(
-                    (row.ledger, row.position, row.stream, row.version, row.type, row.at, bytes(row.body))
+                    (one.ledger, one.position, one.stream, one.version, one.type, one.at, bytes(one.body))
                 )
             case SignedAt(size, note):
                 self.note = str(note)

@@ -10,16 +10,49 @@ The leaf of position n has the index n - 1, and a tree of size n covers the even
 """
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
+
+from ledger.errors import Malformed
 
 _encode = msgspec.json.Encoder().encode  # of a string the same bytes as RFC 8785; of most times, too
 _TIME_BYTES: Final = len('"2026-11-23T00:49:29.123456Z"')
 
 
 Row = Iterable[Any]  # position, stream, version, type, time, canonical body as stored
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """A recorded event as its entry says it, field by field. Other bytes may say the same: compare `written`."""
+
+    at: datetime
+    body: msgspec.Raw
+    ledger: str
+    position: int
+    stream: str
+    type: str
+    version: int
+
+    @property
+    def written(self) -> bytes:
+        """Return the entry that says this."""
+        return entry(self.ledger, self.position, self.stream, self.version, self.type, self.at, bytes(self.body))
+
+
+_decode: Final = msgspec.json.Decoder(Entry).decode
+
+
+def read_entry(data: bytes) -> Entry:
+    """Read what an entry says. Raises `Malformed` if it says nothing that an entry could."""
+    try:
+        read = _decode(data)
+    except msgspec.DecodeError as error:
+        raise Malformed(f"{error}.") from error
+    if read.at.utcoffset() != timedelta():
+        raise Malformed("Its time is not in UTC.")
+    return read
 
 
 def entry(  # noqa: PLR0917  the columns of an event

@@ -10,7 +10,6 @@ was recorded after it, no receipt can show.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from itertools import pairwise
 from typing import Final
 
@@ -19,7 +18,7 @@ import msgspec
 from ledger.bounds import RECEIPT_EVENTS
 from ledger.errors import Malformed, Tampered
 from ledger.log.checkpoint import Checkpoint, parse_checkpoint
-from ledger.log.entry import entry
+from ledger.log.entry import Entry, read_entry
 from ledger.log.merkle import Range, TilePlace, inclusion_ranges, leaf_hash, range_hash, tiles_of, verify_inclusion
 from ledger.log.signed_note import VerifierKey, parse_note, verify_note
 from ledger.log.tlog_proof import TlogProof, parse_proofs, write_proofs
@@ -27,23 +26,11 @@ from ledger.log.tlog_proof import TlogProof, parse_proofs, write_proofs
 _LAST_SECOND: Final = 253_402_300_799  # of the year 9999
 
 
-class ProvenEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An event that stands in the log, field by field as its entry has it."""
-
-    at: str
-    body: msgspec.Raw
-    ledger: str
-    position: int
-    stream: str
-    type: str
-    version: int
-
-
 class Proven(msgspec.Struct, frozen=True):
     """What a receipt proves."""
 
     checkpoint: Checkpoint
-    events: tuple[ProvenEvent, ...]  # of one stream, versions 1, 2, 3 …
+    events: tuple[Entry, ...]  # of one stream, versions 1, 2, 3 …
     cosigned: Mapping[str, int]  # by which witnesses, and when, in seconds since 1970
 
 
@@ -111,21 +98,23 @@ def _signed(
     return checkpoint, dict(cosigned.values())
 
 
-def _event(proof: TlogProof, checkpoint: Checkpoint) -> ProvenEvent:
+def _event(proof: TlogProof, checkpoint: Checkpoint) -> Entry:
     """Return the event whose entry goes with a proof, which leads to the checkpoint."""
     at = f"The event at index {proof.index}"
     if not verify_inclusion(leaf_hash(proof.extra), proof.index, checkpoint.size, proof.hashes, checkpoint.root):
         raise Tampered(f"{at} is not in the log: it, its place or its proof was changed.")
     try:
-        event = _read(proof.extra)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise Malformed(f"{at} is in the log, and is no event of Intent Ledger: {error}.") from None
+        event = read_entry(proof.extra)
+    except Malformed as error:
+        raise Malformed(f"{at} is in the log, and is no event of Intent Ledger: {error.message}") from error
+    if event.written != proof.extra:  # one reading of its bytes, for everybody
+        raise Malformed(f"{at} is in the log, and is no event of Intent Ledger: it is not written as entries are.")
     if event.position != proof.index + 1:
         raise Tampered(f"{at} says that it is at position {event.position}; the log disagrees with itself.")
     return event
 
 
-def _stream(events: Sequence[ProvenEvent]) -> tuple[ProvenEvent, ...]:
+def _stream(events: Sequence[Entry]) -> tuple[Entry, ...]:
     """Return the events if they are the beginning of one stream. Raises `Tampered` if one is missing or is not its."""
     if len({(event.ledger, event.stream) for event in events}) != 1:
         raise Tampered("Its events are not of one intent.")
@@ -134,20 +123,3 @@ def _stream(events: Sequence[ProvenEvent]) -> tuple[ProvenEvent, ...]:
     if any(later.position <= earlier.position for earlier, later in pairwise(events)):
         raise Tampered("Its events are not in the order in which they happened.")
     return tuple(events)
-
-
-def _read(data: bytes) -> ProvenEvent:
-    """Read an entry, which must be written exactly as entries are: one reading of its bytes, for everybody."""
-    event = msgspec.json.decode(data, type=ProvenEvent)
-    written = entry(
-        event.ledger,
-        event.position,
-        event.stream,
-        event.version,
-        event.type,
-        datetime.fromisoformat(event.at),
-        bytes(event.body),
-    )
-    if written != data:
-        raise ValueError("it is not written as entries are")
-    return event

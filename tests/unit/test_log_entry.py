@@ -2,11 +2,13 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import pytest
 import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.log.entry import entry
+from ledger.errors import Malformed
+from ledger.log.entry import entry, read_entry
 
 AT = datetime(2026, 11, 23, 0, 49, 29, 123456, tzinfo=UTC)
 
@@ -35,6 +37,7 @@ def test_an_entry_is_canonical(ledger, position, stream, version, type_name, at,
     fields = {"at": when, "body": {"value": value}, "ledger": ledger, "position": position}
     whole = rfc8785.dumps({**fields, "stream": stream, "type": type_name, "version": version})
     assert entry(ledger, position, stream, version, type_name, at, rfc8785.dumps({"value": value})) == whole
+    assert read_entry(whole).written == whole
 
 
 def test_the_time_is_that_of_utc_with_six_digits_wherever_it_was_taken():
@@ -50,3 +53,9 @@ def test_what_a_body_pretends_is_another_entry():
 def test_no_time_zone_is_mistaken_for_utc():
     at = datetime(2026, 11, 23, 2, 49, 29, 123456, tzinfo=timezone(timedelta(hours=2, seconds=1)))
     assert b'"2026-11-23T00:49:28.123456Z"' in entry("main", 1, "s", 1, "T", at, b"{}")
+
+
+@pytest.mark.parametrize("at", ["9999-12-31T23:59:59.999999-23:00", "2026-11-23T00:49:29.123456", "yesterday"])
+def test_what_has_no_time_of_utc_is_no_entry(at):
+    with pytest.raises(Malformed):
+        read_entry(entry("main", 1, "s", 1, "T", AT, b"{}").replace(b"2026-11-23T00:49:29.123456Z", at.encode()))
