@@ -195,11 +195,9 @@ async def _viewed(pool: Any, moved: "Moved", show: "Progress") -> None:
     follower = Follower(pool, store, PROJECTIONS)
     await follower.start()
     try:
-        while follower.position < moved.size:
-            if follower.failure is not None:
-                raise Unavailable(f"The ledger is imported, but a view has stopped: {follower.failure}")
-            show(follower.position, moved.size)
-            await asyncio.sleep(_POLL_SECONDS)
+        stopped = await follower.has(moved.size, progress=show)
+        if stopped is not None:
+            raise Unavailable(f"The ledger is imported. {stopped}")
     finally:
         await follower.stop()
         await store.stop()

@@ -29,8 +29,9 @@ from ledger.progress import Progress, unseen
 from ledger.state import IntentState
 from ledger.store import Store
 from projections.acted import acted
-from projections.divergences import diverging
+from projections.divergences import DIVERGENCES, diverging
 from projections.follower import Follower
+from projections.intents import INTENTS
 
 if TYPE_CHECKING:
     from ledger.database import Pool
@@ -39,7 +40,6 @@ _SCHEDULE: Final = sql.query("reconcile.schedule")
 _BEGIN: Final = sql.query("reconcile.begin")
 _KEEP: Final = sql.query("reconcile.keep")
 _END: Final = sql.query("reconcile.end")
-_POLL_SECONDS: Final = 0.02
 _LOOK_SECONDS: Final = 15.0  # between two looks whether a pass is due; what runs one says so as often
 
 log = structlog.get_logger(__name__)
@@ -150,9 +150,8 @@ class Reconciliation:
     async def _views_have(self, position: int) -> None:
         try:
             async with asyncio.timeout(bounds.RECONCILE_VIEW_SECONDS):
-                while self._follower.position < position:
-                    if self._follower.failure is not None:
-                        raise NotReady(f"The views have stopped: {self._follower.failure} Nothing was compared.")
-                    await asyncio.sleep(_POLL_SECONDS)
+                stopped = await self._follower.has(position, INTENTS.name, DIVERGENCES.name)
         except TimeoutError:
             raise NotReady(f"The views did not reach position {position} in time. Compare again later.") from None
+        if stopped is not None:
+            raise NotReady(f"{stopped} Nothing was compared.")

@@ -1,7 +1,8 @@
 """Waiting for the ledger, its log or its views to have reached a position (`?min_position=`), with a bound."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 from gateway.door import Visit
@@ -27,26 +28,27 @@ async def log_covers(visit: Visit, position: int) -> None:
 
 
 async def views_have(visit: Visit, position: int, *views: str) -> None:
-    """Wait until these views have this position: no reader of one waits for another, and one that stopped is told.
+    """Wait until these views have this position.
 
     Raises `NotReady` after VIEW_SECONDS, or at once if one of them has stopped before it.
     """
-    follower = visit.service.follower
-
-    async def reached() -> int:
-        failure = follower.failure_of(*views)
-        if failure is not None and follower.reached(*views) < position:
-            raise NotReady(f"The views have stopped: {failure} Nothing was changed.")
-        return follower.reached(*views)
-
-    await _reached(visit, position, reached)
+    async with _patience(visit, position):
+        stopped = await visit.service.follower.has(position, *views)
+        if stopped is not None:
+            raise NotReady(f"{stopped} Nothing was changed.")
 
 
 async def _reached(visit: Visit, position: int, at: Callable[[], Awaitable[int]]) -> None:
+    async with _patience(visit, position):
+        while await at() < position:  # noqa: ASYNC110 other processes move it on too
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+@asynccontextmanager
+async def _patience(visit: Visit, position: int) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(VIEW_SECONDS) as timeout:
             with visit.door.patience(timeout):
-                while await at() < position:  # noqa: ASYNC110 other processes move it on too
-                    await asyncio.sleep(_POLL_SECONDS)
+                yield
     except TimeoutError:
         raise NotReady(f"Position {position} was not reached within {VIEW_SECONDS:g} seconds.") from None

@@ -26,6 +26,7 @@ from ledger import bounds
 from ledger.database import connection as borrowed
 from ledger.errors import Corrupt, Unavailable
 from ledger.events import Event
+from ledger.progress import Progress, unseen
 from ledger.store import Store
 from projections.digest import out_of_date
 from projections.feed import read_batch
@@ -44,6 +45,7 @@ _LOOK: Final = sql.query("views.checkpoints")
 _MOVE: Final = sql.query("views.move")
 _BEGIN_REBUILD: Final = sql.query("views.begin_rebuild")
 _END_REBUILD: Final = sql.query("views.end_rebuild")
+_POLL_SECONDS: Final = 0.02  # between two looks of who waits for a view
 _UNWRITABLE: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 _log = structlog.get_logger(__name__)
@@ -108,6 +110,19 @@ class Follower:
                 failures[name] = out_of_date(self._tables[name].projection, revision)
         told = [f"{name}: {why}" for name, why in failures.items() if why and (not views or name in views)]
         return " ".join(told) or None
+
+    async def has(self, position: int, *views: str, progress: Progress = unseen) -> str | None:
+        """Wait until these views, all of them for none, have a position; return why not if one of them stops before it.
+
+        Whoever calls says for how long. A view waits for no other, and neither does who reads only that one.
+        """
+        while (reached := self.reached(*views)) < position:
+            failure = self.failure_of(*views)
+            if failure is not None:
+                return f"The views have stopped: {failure}"
+            progress(reached, position)
+            await asyncio.sleep(_POLL_SECONDS)
+        return None
 
     async def start(self) -> None:
         """Begin to follow. Raises `Unavailable`."""
