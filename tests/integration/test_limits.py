@@ -168,7 +168,7 @@ async def parallel(service: Service, agents: Sequence[Principal], times: int, *a
 
 
 async def test_of_200_intents_at_60_percent_of_a_limit_exactly_one_commits(service):
-    bot = await service.grant("bot", limit(10_000, per="day"))
+    bot = await service.grant("bot", limit(10_000))
     assert await parallel(service, [bot], 200, 6_000) == {"committed": 1, "aborted": 199}
     assert service.world.balances == {"a": 6_000}
 
@@ -176,12 +176,12 @@ async def test_of_200_intents_at_60_percent_of_a_limit_exactly_one_commits(servi
 async def test_200_would_overspend_if_the_limit_were_read_before_the_lock(dsn):
     async with AsyncExitStack() as parts:
         service = await served(parts, dsn, planted=True)
-        bot = await service.grant("bot", limit(10_000, per="day"))
+        bot = await service.grant("bot", limit(10_000))
         assert (await parallel(service, [bot], 200, 6_000))["committed"] > 1
 
 
 async def test_exactly_as_many_commit_as_the_count_permits(service):
-    bot = await service.grant("bot", limit(7, measure="count", currency=None, per="hour"))
+    bot = await service.grant("bot", limit(7, measure="count", currency=None))
     assert await parallel(service, [bot], 50, 1) == {"committed": 7, "aborted": 43}
 
 

@@ -220,9 +220,9 @@ async def test_on_a_schedule_one_process_looks_and_no_more_calls_leave_than_may(
     for part in parts:
         part.start()
     try:
-        rows = await eventually(lambda: outside.divergences(standing="true"), 10)
+        rows = await eventually(lambda: outside.divergences(standing="true"))
         assert [row["intent"] for row in rows] == [changed]
-        _, page, _ = await eventually(lambda: _ended(outside.door), 10)
+        _, page, _ = await eventually(lambda: _ended(outside.door))
         assert page["last"]["calls"] == 2
     finally:
         for part in parts:
