@@ -178,6 +178,7 @@ VIEW_RETRY_SECONDS: Final = 1.0  # between attempts of a view that cannot go on
 VIEW_DIGEST_RATIO: Final = 50.0  # a digest stands for that many times the seconds it took: at most 2 % of a core
 REPLAY_BATCH_EVENTS: Final = 10_000
 REPLAY_ROWS_KEPT: Final = 20_000  # of each view, in memory while it is rebuilt: some 30 MB of the widest
+REPLAY_SUBJECTS_OPEN: Final = 1_000  # of a view folded across them, meanwhile: some 20 KB each
 REPLAY_SWAP_SECONDS: Final = 3_600.0  # for one statement over a whole view, in which every row may have changed
 
 # What proofs and witnesses take on.

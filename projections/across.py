@@ -1,6 +1,6 @@
 """Folding a view whose events each touch several subjects: in the order of the ledger, over all subjects at once.
 
-    load the rows of every subject that a batch touches ─► open them ─► fold event by event ─► close ─► save
+    open the rows of every subject that a batch touches ─► fold event by event ─► close them
 
 Where an event is understood only with the earlier ones of its stream (a denial does not name the agent), those are read
 too; they never change, so the same events give the same rows however they fall into batches. `projections/fold.py`
@@ -42,13 +42,12 @@ async def fold_across(source: Source, ledger: str, rows: Rows[R], after: int, ba
             end, failure = one.position - 1, stopped(one.position, error)
             events = events[:place]
             break
-    before = await rows.load(list(touched))
-    known = {subject: across.opened(before.get(subject, ())) for subject in touched}
+    known = await rows.opened(list(touched))
     for count, one in enumerate(events, 1):
         across.apply(known, one, pasts.get(one.position, ()))
         if count % VIEW_SLICE_EVENTS == 0:
             await asyncio.sleep(0)
-    await rows.save(before, {subject: across.closed(subject, state) for subject, state in known.items()})
+    await rows.closed(known)
     return end, failure
 
 

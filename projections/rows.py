@@ -3,16 +3,20 @@
 `Stored` is the follower's: what a batch changed is written with the batch, in one transaction with the checkpoint.
 `Kept` is the rebuild's, whose table nobody reads before it is finished: rows stay in memory until others push them out,
 so that an intent which comes and goes within some thousands of others is written once, and never read back. What is
-pushed out is written while the next events are folded. Its memory is bounded by REPLAY_ROWS_KEPT, however long the
-ledger is.
+pushed out is written while the next events are folded. Its memory is bounded by REPLAY_ROWS_KEPT and
+REPLAY_SUBJECTS_OPEN, however long the ledger is.
+
+A view that is folded across subjects works on what it makes of their rows (`Across.opened`). `Stored` opens and closes
+that with each batch; `Kept` leaves it open, because opening and closing cost as much as the fold itself.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias
 
-from ledger.bounds import REPLAY_ROWS_KEPT
-from projections.projection import Projection, R
+from ledger.bounds import REPLAY_ROWS_KEPT, REPLAY_SUBJECTS_OPEN
+from ledger.errors import InvariantViolation
+from projections.projection import Across, Projection, R
 from projections.table import Changes, Table, changes
 
 if TYPE_CHECKING:
@@ -34,6 +38,12 @@ class Rows(Protocol[R]):
     async def save(self, before: Mapping[str, Sequence[R]], after: Mapping[str, tuple[R, ...]]) -> None:
         """Take the rows of some subjects as they are now; `before` is what `load` returned for them."""
 
+    async def opened(self, subjects: Sequence[str]) -> dict[str, Any]:
+        """Return what was made of the rows of each of these (`Across.opened`), to be changed."""
+
+    async def closed(self, known: Mapping[str, Any]) -> None:
+        """Take back what `opened` gave, changed."""
+
 
 class Stored(Generic[R]):
     """The rows in the table itself. The caller owns the transaction."""
@@ -44,6 +54,7 @@ class Stored(Generic[R]):
         self._connection = connection
         self._ledger = ledger
         self._table = table
+        self._opened: OfSubjects[R] = {}  # as they were read
 
     async def load(self, subjects: Sequence[str]) -> OfSubjects[R]:
         """Read the rows of these subjects."""
@@ -52,6 +63,16 @@ class Stored(Generic[R]):
     async def save(self, before: Mapping[str, Sequence[R]], after: Mapping[str, tuple[R, ...]]) -> None:
         """Write what changed."""
         await self._table.save(self._connection, self._ledger, changes(self.projection, before, after))
+
+    async def opened(self, subjects: Sequence[str]) -> dict[str, Any]:
+        """Read the rows of these subjects and open them."""
+        self._opened, across = await self.load(subjects), _across(self.projection)
+        return {subject: across.opened(self._opened.get(subject, ())) for subject in subjects}
+
+    async def closed(self, known: Mapping[str, Any]) -> None:
+        """Write what changed."""
+        across = _across(self.projection)
+        await self.save(self._opened, {subject: across.closed(subject, state) for subject, state in known.items()})
 
 
 class Kept(Generic[R]):
@@ -67,6 +88,7 @@ class Kept(Generic[R]):
         self._kept: OfSubjects[R] = {}  # the subject that was touched longest ago comes first
         self._written: OfSubjects[R] = {}  # what the table has of them, where it has something
         self._count = 0  # of rows kept
+        self._open: dict[str, Any] = {}  # whose rows are opened, and not in `_kept`; in the same order
         self._writing: asyncio.Task[None] | None = None
 
     async def load(self, subjects: Sequence[str]) -> OfSubjects[R]:
@@ -89,8 +111,32 @@ class Kept(Generic[R]):
         if self._count > REPLAY_ROWS_KEPT:
             await self._push_out(REPLAY_ROWS_KEPT // 2)
 
+    async def opened(self, subjects: Sequence[str]) -> dict[str, Any]:
+        """Return what is open of these subjects, and open the others."""
+        across = _across(self.projection)
+        closed = await self.load([subject for subject in subjects if subject not in self._open])
+        for subject in closed:
+            self._count -= len(self._kept.pop(subject, ()))
+        return {
+            subject: self._open.pop(subject) if subject in self._open else across.opened(closed.get(subject, ()))
+            for subject in subjects
+        }
+
+    async def closed(self, known: Mapping[str, Any]) -> None:
+        """Leave these open, and close those that were touched longest ago if there are too many."""
+        self._open |= known
+        if len(self._open) > REPLAY_SUBJECTS_OPEN:
+            await self._close(REPLAY_SUBJECTS_OPEN // 2)
+
+    async def _close(self, leave: int) -> None:
+        across, longest_ago = _across(self.projection), list(self._open)[: len(self._open) - leave]
+        rows = {subject: across.closed(subject, self._open.pop(subject)) for subject in longest_ago}
+        await self.save({}, rows)
+
     async def flush(self) -> None:
         """Write everything, and keep nothing."""
+        if self._open:
+            await self._close(0)
         await self._push_out(0)
         await self._wait()
 
@@ -119,3 +165,9 @@ class Kept(Generic[R]):
         if self._writing is not None:
             writing, self._writing = self._writing, None
             await writing
+
+
+def _across(projection: Projection[R]) -> Across[R]:
+    if projection.across is None:
+        raise InvariantViolation(f"The view {projection.name} is not folded across subjects.")
+    return projection.across
