@@ -17,7 +17,7 @@ from adapters.contract import Adapter, Call, Operation, Preview, Unknown
 from adapters.registry import Registry
 from coordinator.moves import Invocation
 from coordinator.outcome import Answer, NotSent
-from coordinator.places import AdapterStanding, Places
+from coordinator.places import AdapterStatus, Places
 from coordinator.seals import Seals
 from coordinator.undecided import deadline
 from ledger import bounds
@@ -66,10 +66,10 @@ class Calls:
         self.traced = False  # whether the spans of calls are exported, so that they can be named to the outside
         self._places = {name: Places(name, limits) for name, limits in registry.limits.items()}
 
-    def standings(self) -> Sequence[AdapterStanding]:
+    def statuses(self) -> Sequence[AdapterStatus]:
         """Tell how this process finds each adapter now."""
         now = self._store.now()
-        return [places.standing(now) for places in self._places.values()]
+        return [places.status(now) for places in self._places.values()]
 
     async def seal(self, state: IntentState) -> IntentSeal | None:
         """Return what seals what is said of an intent with personal data; None if it has none. Raises `Unavailable`."""

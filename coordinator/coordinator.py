@@ -18,7 +18,7 @@ from coordinator.backoff import pauses
 from coordinator.calls import Calls
 from coordinator.guards import notable
 from coordinator.intake import Request
-from coordinator.places import AdapterStanding
+from coordinator.places import AdapterStatus
 from coordinator.runner import Runner
 from coordinator.seals import Seals
 from coordinator.submissions import Accepted, Submissions
@@ -95,9 +95,9 @@ class Coordinator:
         """Return how many intents this process is running now."""
         return self._worker.in_flight
 
-    def standings(self) -> Sequence[AdapterStanding]:
+    def statuses(self) -> Sequence[AdapterStatus]:
         """Tell how this process finds each adapter now."""
-        return self.calls.standings()
+        return self.calls.statuses()
 
     def start(self) -> None:
         """Begin to work on what is due, left behind or not."""

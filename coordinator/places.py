@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 _SLOT: Final = timedelta(seconds=1 / bounds.LOOKS_PER_SECOND)
 
 
-class AdapterStanding(msgspec.Struct, frozen=True):
+class AdapterStatus(msgspec.Struct, frozen=True):
     """How this process finds one adapter now."""
 
     adapter: str
@@ -132,9 +132,9 @@ class Places:
                 until=self._circuit.until,
             )
 
-    def standing(self, now: datetime) -> AdapterStanding:
+    def status(self, now: datetime) -> AdapterStatus:
         """Tell how things are."""
-        return AdapterStanding(
+        return AdapterStatus(
             adapter=self._adapter,
             state=self._circuit.state(now),
             since=self._circuit.opened_at,

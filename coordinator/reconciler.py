@@ -39,7 +39,7 @@ from coordinator.outcome import Answer
 from coordinator.touches import Touches
 from ledger import bounds
 from ledger import events as e
-from ledger.divergences import Name, Standing, standing
+from ledger.divergences import Divergences, Name, standing
 from ledger.ids import intent_stream, reconciliation_stream
 from ledger.progress import Progress, unseen
 from ledger.state import IntentState, fold
@@ -65,7 +65,7 @@ class Passed(msgspec.Struct):
     untold: int = 0  # aspects that could not be asked about, or were not answered
     found: list[e.DivergenceFound] = []
     gone: list[e.DivergenceGone] = []
-    stands: dict[str, Standing] = {}  # after it, by intent
+    stands: dict[str, Divergences] = {}  # after it, by intent
 
     @property
     def standing(self) -> list[e.DivergenceFound]:
@@ -230,7 +230,7 @@ class Reconciler:
     async def _state(self, intent: str) -> IntentState | None:
         return fold(await self._store.read(intent_stream(intent)))
 
-    async def _standing(self, intent: str) -> tuple[Standing, int]:
+    async def _standing(self, intent: str) -> tuple[Divergences, int]:
         recorded = await self._store.read(reconciliation_stream(intent))
         return standing(recorded), len(recorded)
 
@@ -249,7 +249,7 @@ def _toucher(state: IntentState, question: Look | Recheck, touches: Touches) -> 
 
 
 def _news(
-    state: IntentState, said: Sequence[Finding], stands: Standing, overtaken: Collection[Name]
+    state: IntentState, said: Sequence[Finding], stands: Divergences, overtaken: Collection[Name]
 ) -> Iterator[e.DivergenceFound | e.DivergenceGone]:
     """Yield the events by which what is said now differs from what stands."""
     for one in said:

@@ -56,7 +56,7 @@ from ledger.postgres_store import PostgresStore
 from ledger.subject_keys import StoredSubjectKeys
 from projections.catalogue import PROJECTIONS
 from projections.custody import Custody
-from projections.digest import Standings
+from projections.digest import ViewStatuses
 from projections.follower import Follower
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ async def open_service(
         authority=authority,
         coordinator=coordinator,
         follower=follower,
-        standings=Standings(pool, ledger, PROJECTIONS),
+        view_statuses=ViewStatuses(pool, ledger, PROJECTIONS),
         custody=Custody(pool, ledger),
         log=Log(pool, ledger),
         subjects=Subjects(store, authority, keys),

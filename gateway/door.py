@@ -59,7 +59,7 @@ from ledger.postgres_store import PostgresStore
 from ledger.sealing import MARK
 from ledger.subject_keys import SubjectKeys
 from projections.custody import Custody
-from projections.digest import Standings
+from projections.digest import ViewStatuses
 from projections.follower import Follower
 
 log = structlog.get_logger(__name__)
@@ -93,7 +93,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     authority: Authority
     coordinator: Coordinator
     follower: Follower
-    standings: Standings
+    view_statuses: ViewStatuses
     custody: Custody
     log: Log
     subjects: Subjects
@@ -267,7 +267,7 @@ class Door:
         self.metrics.watch("requests_in_progress", "Requests being answered now.", lambda: self.in_progress)
         self.metrics.watch("feed_followers", "Clients that follow the feed live.", lambda: self.followers)
         self.metrics.watch("intents_in_flight", "Intents this process runs.", lambda: service.coordinator.in_flight)
-        self.metrics.watch_adapters(service.coordinator.standings)
+        self.metrics.watch_adapters(service.coordinator.statuses)
         self.metrics.watch_appends(service.store.took, service.store.appended)
         self.metrics.watch("views_position", "What every view has reached.", lambda: service.follower.position)
         self.metrics.watch("anomalies_standing", "Anomalies that policy sees now.", lambda: service.watch.standing)

@@ -25,7 +25,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from coordinator.circuit import CircuitState
-from coordinator.places import AdapterStanding
+from coordinator.places import AdapterStatus
 from ledger.events import EVENT_TYPES
 from ledger.tally import BUCKETS, Tally
 
@@ -69,9 +69,9 @@ class Metrics:
         """Add a gauge that is read when Prometheus asks."""
         Gauge(f"intentledger_{name}", what, registry=self._registry).set_function(value)
 
-    def watch_adapters(self, standings: Callable[[], Sequence[AdapterStanding]]) -> None:
+    def watch_adapters(self, statuses: Callable[[], Sequence[AdapterStatus]]) -> None:
         """Add what there is to know of each adapter, read when Prometheus asks."""
-        self._registry.register(_Adapters(standings))
+        self._registry.register(_Adapters(statuses))
 
     def watch_appends(self, took: Tally, events: Mapping[str, int]) -> None:
         """Add what this process has appended: how long each append took, and how many events of each type."""
@@ -108,12 +108,12 @@ class Metrics:
 class _Adapters(Collector):
     """How this process finds each adapter."""
 
-    def __init__(self, standings: Callable[[], Sequence[AdapterStanding]]) -> None:
-        self._standings = standings
+    def __init__(self, statuses: Callable[[], Sequence[AdapterStatus]]) -> None:
+        self._statuses = statuses
 
     def collect(self) -> Iterator[Metric]:
         """Tell it as measures, one line for each adapter."""
-        standings = self._standings()
+        statuses = self._statuses()
         circuit = GaugeMetricFamily(
             "intentledger_circuit", "1 for the state that it is in.", labels=("adapter", "state")
         )
@@ -121,7 +121,7 @@ class _Adapters(Collector):
             "intentledger_calls_in_progress", "Calls under way or waiting.", labels=("adapter", "at")
         )
         calls = CounterMetricFamily("intentledger_calls", "Calls, by what came of them.", labels=("adapter", "outcome"))
-        for one in standings:
+        for one in statuses:
             for state in CircuitState:
                 circuit.add_metric((one.adapter, state), float(one.state is state))
             work.add_metric((one.adapter, "work"), one.at_work)
@@ -131,7 +131,7 @@ class _Adapters(Collector):
         seconds = HistogramMetricFamily(
             "intentledger_call_seconds", "Time of a call that left.", labels=("adapter", "verb")
         )
-        for one in standings:
+        for one in statuses:
             for verb, took in one.took.items():
                 seconds.add_metric((one.adapter, verb), _buckets(took), took.seconds)
         yield from (circuit, work, calls, seconds)

@@ -12,7 +12,7 @@ import msgspec
 
 from adapters.contract import Operation
 from coordinator.circuit import CircuitState
-from coordinator.places import AdapterStanding
+from coordinator.places import AdapterStatus
 from ledger.events import OutcomeContradicted, OutcomeUnknown, OutcomeVerified
 from ledger.intents import JSON, ActionPlan, Guarantee, Mode, Undo
 from ledger.phases import Phase
@@ -268,7 +268,7 @@ def show_intent(state: IntentState) -> ShownIntent:
     )
 
 
-def show_operation(operation: Operation, standing: AdapterStanding | None = None) -> ShownOperation:
+def show_operation(operation: Operation, status: AdapterStatus | None = None) -> ShownOperation:
     """Show an operation as the catalogue does, and how a running service finds its adapter."""
     return ShownOperation(
         operation=operation.name,
@@ -283,7 +283,7 @@ def show_operation(operation: Operation, standing: AdapterStanding | None = None
         money=operation.money or None,
         reads=operation.reads,
         params=operation.params,
-        circuit=None if standing is None else ShownCircuit(standing.state, standing.since, standing.until),
+        circuit=None if status is None else ShownCircuit(status.state, status.since, status.until),
     )
 
 

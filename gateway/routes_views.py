@@ -24,8 +24,8 @@ async def operations(visit: Visit) -> web.Response:
     """Show what the configured adapters offer, and whether they answer."""
     service = visit.service
     offered = service.registry.operations.items()
-    standings = {one.adapter: one for one in service.coordinator.standings()}
-    items = tuple([show_operation(one, standings[name.partition(".")[0]]) for name, one in offered])
+    statuses = {one.adapter: one for one in service.coordinator.statuses()}
+    items = tuple([show_operation(one, statuses[name.partition(".")[0]]) for name, one in offered])
     return visit.answer(OperationPage(items=items, next=None))
 
 
@@ -56,7 +56,7 @@ async def exposure(visit: Visit) -> web.Response:
 
 async def projections(visit: Visit) -> web.Response:
     """Show how far each view has come, and its digest there."""
-    return visit.answer({"items": await visit.service.standings.read(), "next": None})
+    return visit.answer({"items": await visit.service.view_statuses.read(), "next": None})
 
 
 def cursor_of(query: Any) -> str | None:

@@ -29,7 +29,7 @@ from ledger.database import connection
 from ledger.errors import LedgerError, Unavailable
 from ledger.events import AnomalyDetected, GrantIssued, StandingAnomaly
 from ledger.store import Append, Appended, Store, Unknown
-from projections.behaviour.anomalies import Standing, standing_anomalies
+from projections.behaviour.anomalies import standing_anomalies
 from projections.behaviour.odd_words import words
 from projections.behaviour.page import FoundRow, found_after
 from projections.follower import Follower
@@ -67,7 +67,7 @@ class Watch:
         self._notify = notify and settings.webhook
         self._after = 0  # the findings shown up to this position were handled
         self._handled: set[str] = set()
-        self._standing: tuple[Standing, ...] = ()
+        self._standing: tuple[tuple[str, StandingAnomaly], ...] = ()
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -81,11 +81,8 @@ class Watch:
             return ()
         acting = [chain[-1].subject, *(one.subject for one in chain[:-1] if one.subject.kind == "agent")]
         whose = {(one.kind, one.name) for one in acting}
-        found = [one for one in self._standing if (one.whose, one.name) in whose]
-        return tuple(
-            StandingAnomaly(one.anomaly, one.kind, one.name, one.response == "escalate")
-            for one in found[: bounds.DECISION_REASONS]
-        )
+        found = [anomaly for kind, anomaly in self._standing if (kind, anomaly.name) in whose]
+        return tuple(found[: bounds.DECISION_REASONS])
 
     def start(self) -> None:
         """Begin to watch."""

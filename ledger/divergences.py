@@ -10,10 +10,10 @@ from ledger import events as e
 from ledger.errors import IllegalTransition
 
 Name = tuple[str | None, str]  # action, aspect
-Standing = Mapping[Name, e.DivergenceFound]
+Divergences = Mapping[Name, e.DivergenceFound]
 
 
-def standing(recorded: Iterable[e.Recorded], before: Standing | None = None) -> Standing:
+def standing(recorded: Iterable[e.Recorded], before: Divergences | None = None) -> Divergences:
     """Return the divergences that stand after these events, by name. Raises `IllegalTransition`."""
     found = dict(before or {})
     for one in recorded:

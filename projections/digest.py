@@ -62,7 +62,7 @@ def out_of_date(projection: Projection[Any], revision: int) -> str | None:
     return "Its rows are a newer release's, which keeps them; this process does not."
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class ViewStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How a view stands. `lag` counts events; `digest` is true at `digest_position`."""
 
     name: str
@@ -79,7 +79,7 @@ class _Known(msgspec.Struct, frozen=True):
     fresh_until: float
 
 
-class Standings:
+class ViewStatuses:
     """How the views of one ledger stand, with digests that are made when asked for."""
 
     def __init__(self, pool: "Pool", ledger: str, projections: tuple[Projection[Any], ...]) -> None:
@@ -90,12 +90,12 @@ class Standings:
         self._known: dict[str, _Known] = {}
         self._making = asyncio.Lock()  # one at a time: whoever comes meanwhile gets the same digest
 
-    async def read(self) -> list[Standing]:
+    async def read(self) -> list[ViewStatus]:
         """Return how each view stands now. Raises `Unavailable`."""
         async with self._making, borrowed(self._pool) as connection:
             return [await self._standing(connection, table) for table in self._tables]
 
-    async def _standing(self, connection: "Connection", table: Table[R]) -> Standing:
+    async def _standing(self, connection: "Connection", table: Table[R]) -> ViewStatus:
         clock = asyncio.get_running_loop().time
         started = clock()
         name = table.projection.name
@@ -110,7 +110,7 @@ class Standings:
                 digest = await digest_of(table.every(connection, self._ledger))
                 seconds = clock() - started
                 known = self._known[name] = _Known(digest, position, clock() + VIEW_DIGEST_RATIO * seconds)
-        return Standing(
+        return ViewStatus(
             name=name,
             position=position,
             lag=head - position,

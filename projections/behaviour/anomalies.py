@@ -10,7 +10,7 @@ import sql
 from ledger.bounds import BEHAVIOUR_STANDING
 from ledger.canonical import canonical_text
 from ledger.errors import IllegalTransition
-from ledger.events import AnomalyCleared, AnomalyDetected, Recorded
+from ledger.events import AnomalyCleared, AnomalyDetected, Recorded, StandingAnomaly
 from projections.audit.entry import plain
 from projections.projection import EVENTS_OF_BEHAVIOUR, Projection, Row
 from projections.table import as_row
@@ -65,16 +65,6 @@ class AnomalyPage(msgspec.Struct, frozen=True):
 
     items: tuple[AnomalyRow, ...]
     next: int | None
-
-
-class Standing(msgspec.Struct, frozen=True):
-    """An anomaly that policy sees now."""
-
-    anomaly: str
-    kind: str
-    whose: str
-    name: str
-    response: str
 
 
 def apply(rows: tuple[AnomalyRow, ...], recorded: Recorded) -> tuple[AnomalyRow, ...]:
@@ -136,6 +126,11 @@ async def list_anomalies(
     return AnomalyPage(items, items[-1].position if len(records) > limit else None)
 
 
-async def standing_anomalies(connection: "Connection", ledger: str, now: datetime) -> Sequence[Standing]:
-    """Return what stands now, newest first, at most BEHAVIOUR_STANDING of them."""
-    return [Standing(*record) for record in await connection.fetch(_STANDING, ledger, now, BEHAVIOUR_STANDING)]
+async def standing_anomalies(
+    connection: "Connection", ledger: str, now: datetime
+) -> Sequence[tuple[str, StandingAnomaly]]:
+    """Return what policy sees now and whose name it has, newest first, at most BEHAVIOUR_STANDING of them."""
+    return [
+        (one["whose"], StandingAnomaly(one["anomaly"], one["kind"], one["name"], one["response"] == "escalate"))
+        for one in await connection.fetch(_STANDING, ledger, now, BEHAVIOUR_STANDING)
+    ]

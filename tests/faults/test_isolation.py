@@ -77,7 +77,7 @@ def p99(seconds: list[float]) -> float:
 
 
 def standing(door: Doorway) -> Any:
-    return next(one for one in door.service.coordinator.standings() if one.adapter == "hole")
+    return next(one for one in door.service.coordinator.statuses() if one.adapter == "hole")
 
 
 async def committed(door: Doorway, one: str) -> bool:

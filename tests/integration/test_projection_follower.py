@@ -13,7 +13,7 @@ from ledger.ids import intent_of
 from ledger.store import Append, Appended
 from projections import feed
 from projections.catalogue import PROJECTIONS, chosen
-from projections.digest import Standings
+from projections.digest import ViewStatuses
 from projections.follower import Follower
 from projections.table import Table
 
@@ -118,9 +118,9 @@ async def test_an_event_of_an_unknown_type_stops_the_views_and_says_where(pool, 
         assert part in follower.failure
     assert await stored(pool) == folded(events)
     assert await follower.advance() is None, "it should not try again and again"
-    standings = await Standings(pool, "main", PROJECTIONS).read()
-    assert {s.lag for s in standings} == {0}  # the head row was not moved by the forged event
-    assert all("'Hologram'" in s.failure for s in standings)
+    statuses = await ViewStatuses(pool, "main", PROJECTIONS).read()
+    assert {s.lag for s in statuses} == {0}  # the head row was not moved by the forged event
+    assert all("'Hologram'" in s.failure for s in statuses)
 
 
 async def test_one_view_that_cannot_apply_an_event_does_not_stop_the_others(pool, store):
@@ -132,15 +132,15 @@ async def test_one_view_that_cannot_apply_an_event_does_not_stop_the_others(pool
         await connection.execute("update intent_ledger.intents set phase = 'denied'")
     await write(pool, events[100:])
     await everything(follower)
-    standings = {s.name: s for s in await Standings(pool, "main", PROJECTIONS).read()}
-    assert standings["audit"].position == standings["exposure"].position == len(events)
-    assert standings["audit"].failure is None
-    assert 100 <= standings["intents"].position < len(events)
-    stop = standings["intents"].position + 1
-    assert standings["intents"].failure.startswith(f"Stopped before position {stop}: ")
-    assert standings["intents"].lag == len(events) - standings["intents"].position
-    assert follower.position == standings["intents"].position
-    assert follower.failure == f"intents: {standings['intents'].failure}"
+    statuses = {s.name: s for s in await ViewStatuses(pool, "main", PROJECTIONS).read()}
+    assert statuses["audit"].position == statuses["exposure"].position == len(events)
+    assert statuses["audit"].failure is None
+    assert 100 <= statuses["intents"].position < len(events)
+    stop = statuses["intents"].position + 1
+    assert statuses["intents"].failure.startswith(f"Stopped before position {stop}: ")
+    assert statuses["intents"].lag == len(events) - statuses["intents"].position
+    assert follower.position == statuses["intents"].position
+    assert follower.failure == f"intents: {statuses['intents'].failure}"
 
 
 async def test_rows_that_postgresql_refuses_stop_only_their_view(dsn, pool, store):
@@ -152,10 +152,10 @@ async def test_rows_that_postgresql_refuses_stop_only_their_view(dsn, pool, stor
     follower = await make(pool, store)
     await follower.advance()
     await everything(follower)
-    standings = {s.name: s for s in await Standings(pool, "main", PROJECTIONS).read()}
-    assert standings["intents"].position == standings["exposure"].position == len(events)
-    assert standings["audit"].position == 0
-    assert "PostgreSQL refuses its rows" in standings["audit"].failure
+    statuses = {s.name: s for s in await ViewStatuses(pool, "main", PROJECTIONS).read()}
+    assert statuses["intents"].position == statuses["exposure"].position == len(events)
+    assert statuses["audit"].position == 0
+    assert "PostgreSQL refuses its rows" in statuses["audit"].failure
 
 
 async def test_a_view_that_stopped_is_tried_again_by_a_new_process(pool, store, monkeypatch):
@@ -224,12 +224,12 @@ async def test_another_ledger_in_the_same_tables_is_left_alone(pool, store):
 async def test_lag_counts_events_and_a_digest_stands_for_its_position(pool, store, small_batches):
     events = ledger_of(10, 30)
     await write(pool, events)
-    standings = Standings(pool, "main", PROJECTIONS)
+    statuses = ViewStatuses(pool, "main", PROJECTIONS)
     follower = await make(pool, store)
-    empty = {s.name: s for s in await standings.read()}
+    empty = {s.name: s for s in await statuses.read()}
     assert all(s.lag == len(events) and s.position == s.digest_position == 0 for s in empty.values())
     await everything(follower)
-    full = {s.name: s for s in await Standings(pool, "main", PROJECTIONS).read()}
+    full = {s.name: s for s in await ViewStatuses(pool, "main", PROJECTIONS).read()}
     views = await stored(pool)
     assert views["intents"]
     for name, standing in full.items():

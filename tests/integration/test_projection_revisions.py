@@ -15,7 +15,7 @@ from ledger.migrations import migrate
 from ledger.postgres_store import PostgresStore
 from projections import follower as follower_module
 from projections.catalogue import PROJECTIONS
-from projections.digest import Standings
+from projections.digest import ViewStatuses
 
 OLD = "update intent_ledger.projections set revision = 1 where name = any($1::text[])"
 NEW = "update intent_ledger.projections set revision = 99 where name = $1"
@@ -56,7 +56,7 @@ async def test_a_view_of_an_older_release_is_rebuilt_and_then_followed(pool, sto
     await write(pool, events[half:])
     upgraded = await make(pool, store)
     assert (upgraded.rebuilding, upgraded.position) == (("audit",), 0)
-    (waiting,) = [s for s in await Standings(pool, "main", PROJECTIONS).read() if s.failure]
+    (waiting,) = [s for s in await ViewStatuses(pool, "main", PROJECTIONS).read() if s.failure]
     assert (waiting.name, waiting.failure) == ("audit", "Its rows are an older release's and are being rebuilt.")
     assert await upgraded.advance() == half
     assert upgraded.rebuilding == ()

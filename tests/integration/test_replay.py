@@ -14,7 +14,7 @@ from ledger.ids import intent_of
 from projections import rebuild as rebuild_module
 from projections import rows as rows_module
 from projections.catalogue import PROJECTIONS, chosen
-from projections.digest import Standings
+from projections.digest import ViewStatuses
 from projections.exposure import read_exposure
 from projections.follower import Follower
 from projections.intents import IntentFilter, list_intents
@@ -44,6 +44,7 @@ def small_batches(monkeypatch):
     monkeypatch.setattr(bounds, "VIEW_BATCH_EVENTS", 37)
     monkeypatch.setattr(rebuild_module, "REPLAY_BATCH_EVENTS", 101)
     monkeypatch.setattr(rows_module, "REPLAY_ROWS_KEPT", 20)
+    monkeypatch.setattr(rows_module, "REPLAY_SUBJECTS_OPEN", 2)
 
 
 @pytest.fixture
@@ -64,11 +65,11 @@ async def test_a_rebuild_equals_the_live_view_byte_for_byte(pool, store, connect
     await everything(await make(pool, store))
     seen = []
     replayed = await replay(pool, "main", PROJECTIONS, lambda done, whole: seen.append((done, whole)))
-    standings = {s.name: s for s in await Standings(pool, "main", PROJECTIONS).read()}
+    statuses = {s.name: s for s in await ViewStatuses(pool, "main", PROJECTIONS).read()}
     for one in replayed:
         assert one.equal
         assert one.position == len(events)
-        assert one.digest == one.live_digest == standings[one.name].digest
+        assert one.digest == one.live_digest == statuses[one.name].digest
         assert not one.swapped
     assert [r.name for r in replayed] == [projection.name for projection in PROJECTIONS]
     assert seen[-1] == (len(events), len(events))

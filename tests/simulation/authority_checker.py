@@ -297,7 +297,7 @@ class AuthorityChecker:
 
     def _counters(self) -> None:
         """What the store counts is what the events say."""
-        for counter, (window, used) in self.world.database.standing.limits.items():
+        for counter, (window, used) in self.world.database.inline.limits.items():
             if self.used[counter, window] != used:
                 self._blame(f"I11: {counter} counts {used}, and the events say {self.used[counter, window]}")
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from simulation.standing import Standing
+from simulation.inline_tables import InlineTables
 from simulation.store import SimulatedStore
 
 from authority import approvals, policy, tokens
@@ -56,7 +56,7 @@ def sleeps_through_a_revoke(patch):
 
 
 def forgets_the_subtree_on_revoke(patch):
-    real = Standing.change
+    real = InlineTables.change
 
     def change(self, asked):
         if not isinstance(asked, Revoke):
@@ -64,7 +64,7 @@ def forgets_the_subtree_on_revoke(patch):
         self.grants[asked.grant].revoked = True
         return frozenset({asked.grant})
 
-    patch.setattr(Standing, "change", change)
+    patch.setattr(InlineTables, "change", change)
 
 
 def decides_under_a_policy_set_that_was_replaced(patch):

@@ -128,7 +128,7 @@ def _recorded_once(now: float) -> Database:
 def _copy(known: Database, to: Database) -> None:
     to.log, to.written = list(known.log), list(known.written)
     to.streams = {stream: list(recorded) for stream, recorded in known.streams.items()}
-    to.standing.grants = {name: copy(row) for name, row in known.standing.grants.items()}
+    to.inline.grants = {name: copy(row) for name, row in known.inline.grants.items()}
 
 
 def _record_all(database: Database, grants: Iterable[e.GrantIssued]) -> None:

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+from simulation.inline_tables import InlineTables
 from simulation.loop import PROCESS
 from simulation.network import SMOOTH, Fate, Network
-from simulation.standing import Standing
 
 from ledger import bounds
 from ledger.errors import Unavailable
@@ -80,7 +80,7 @@ class Database:
         self.streams: dict[str, list[Recorded]] = {}
         self.keys: dict[tuple[str, str], tuple[str, str]] = {}
         self.in_flight: dict[str, InFlight] = {}
-        self.standing = Standing()
+        self.inline = InlineTables()
         self.written: list[Written] = []
         self.epochs = 0
         self._news = asyncio.Event()
@@ -108,7 +108,7 @@ class Database:
         recorded = tuple(self._write(append, n, event, at) for n, event in enumerate(append.events, 1))
         self.streams.setdefault(append.stream, stream).extend(recorded)
         if append.notify is not None:
-            self.standing.outbox.append(recorded[append.notify].position)
+            self.inline.outbox.append(recorded[append.notify].position)
         grant = next((guard.grant for guard in append.guards if isinstance(guard, GrantAlive)), None)
         epoch = self._work(intent, append.work, grant)
         used = next((g.epoch for g in append.guards if isinstance(g, EpochCurrent)), None)
@@ -125,23 +125,23 @@ class Database:
                 self.counters["append under an old epoch refused"] += 1
                 return GuardFailed(guard)
             case GrantAlive(grant):
-                return None if self.standing.is_alive(grant, at) else GuardFailed(guard)
+                return None if self.inline.is_alive(grant, at) else GuardFailed(guard)
             case KeyUnused(subject, key):
                 used = self.keys.get((subject, key))
                 return None if used is None else GuardFailed(guard, *used)
             case PolicyActive(policy_set):
-                return None if self.standing.policy_set == policy_set else GuardFailed(guard)
+                return None if self.inline.policy_set == policy_set else GuardFailed(guard)
             case Unlike():
-                like = self.standing.like(guard, at)
+                like = self.inline.like(guard, at)
                 return None if like is None else GuardFailed(guard, like)
             case WithinLimits(charges):
-                lacking = self.standing.lacking(charges, at)
+                lacking = self.inline.lacking(charges, at)
                 return None if lacking is None else GuardFailed(guard, limit=lacking[0], used=lacking[1])
 
     def _do_beside(self, append: Append, intent: str, at: datetime) -> None:
         """Change the inline tables of authority as a good append asks; raises before anything is changed."""
         if append.change is not None:
-            dead = self.standing.change(append.change)
+            dead = self.inline.change(append.change)
             for row in self.in_flight.values():
                 if row.grant in dead and row.worker is None:
                     row.due = min(row.due, self.time())
@@ -150,11 +150,11 @@ class Database:
                 case KeyUnused(subject, key, request_digest):
                     self.keys[subject, key] = (intent, request_digest)
                 case Unlike():
-                    self.standing.claim_likeness(guard, intent, at)
+                    self.inline.claim_likeness(guard, intent, at)
                 case WithinLimits(charges):
-                    self.standing.charge(charges, at)
+                    self.inline.charge(charges, at)
         if append.restore is not None:
-            self.standing.restore(append.restore)
+            self.inline.restore(append.restore)
 
     def _write(self, append: Append, number: int, event: Any, at: datetime) -> Recorded:
         body = encode(event)
@@ -208,7 +208,7 @@ class Database:
             if row.worker is not None:
                 self.counters["takeover after lease"] += 1
             self.in_flight[intent] = InFlight(self.time() + lease_seconds, self._next_epoch(), worker, row.grant)
-            alive = row.grant is None or self.standing.is_alive(row.grant, self.now())
+            alive = row.grant is None or self.inline.is_alive(row.grant, self.now())
             taken.append(Claimed(intent, self.epochs, alive))
         return taken
 
@@ -216,7 +216,7 @@ class Database:
         row = self.in_flight.get(intent)
         if row is None or row.epoch != epoch:
             return False
-        if grant is not None and not self.standing.is_alive(grant, self.now()):
+        if grant is not None and not self.inline.is_alive(grant, self.now()):
             self.counters["revocation not overslept"] += 1
             return False
         if version is not None and version != len(self.streams.get(flight_stream(intent), [])):
@@ -236,7 +236,7 @@ class Database:
 
     def in_flight_under(self, grant: str) -> list[str]:
         rows = sorted(self.in_flight.items())
-        return [intent for intent, row in rows if row.grant and self.standing.is_under(row.grant, grant)]
+        return [intent for intent, row in rows if row.grant and self.inline.is_under(row.grant, grant)]
 
     async def news(self) -> None:
         self._news.clear()
@@ -283,16 +283,16 @@ class SimulatedStore:
         return None if used is None else Submission(*used)
 
     async def chain(self, *, grant: str | None = None, token_sha256: str | None = None) -> Sequence[StandingGrant]:
-        return await self._ask("read", lambda: self._database.standing.chain(grant, token_sha256))
+        return await self._ask("read", lambda: self._database.inline.chain(grant, token_sha256))
 
     async def below(self, grant: str, after: str | None, limit: int) -> Sequence[StandingGrant]:
-        return await self._ask("read", lambda: self._database.standing.below(grant, after, limit))
+        return await self._ask("read", lambda: self._database.inline.below(grant, after, limit))
 
     async def in_flight_under(self, grant: str) -> Sequence[str]:
         return await self._ask("read", lambda: self._database.in_flight_under(grant))
 
     async def active_policy(self) -> str | None:
-        return await self._ask("read", lambda: self._database.standing.policy_set)
+        return await self._ask("read", lambda: self._database.inline.policy_set)
 
     async def read_all(self, after_position: int, limit: int) -> Sequence[Recorded]:
         return await self._ask("read", lambda: self._database.log[after_position : after_position + limit])

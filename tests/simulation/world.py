@@ -254,7 +254,7 @@ class World:
     def waits(self, state: IntentState) -> bool:
         """Tell whether only a person can move this intent on."""
         grant = state.submitted.grant
-        if state.phase in UNDECIDED and not self.database.standing.is_alive(grant, self.database.now()):
+        if state.phase in UNDECIDED and not self.database.inline.is_alive(grant, self.database.now()):
             return False  # it must be aborted, whatever was asked
         return state.attention is not None or asks(state)
 

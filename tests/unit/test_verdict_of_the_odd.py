@@ -9,7 +9,6 @@ from authority.verdict import evaluate
 from gateway.behaviour_settings import BehaviourSettings
 from gateway.watch import Watch
 from ledger.events import StandingAnomaly
-from projections.behaviour.anomalies import Standing
 
 CHAIN = descend(person("manager-x"), agent("boss"), agent("refunder", operations=only("payments.*")))
 NOTED, ESCALATING = (StandingAnomaly("7-0", "count", "refunder", escalates=one) for one in (False, True))
@@ -63,6 +62,6 @@ def test_a_policy_about_anomalies_fits_every_catalogue():
 )
 def test_what_is_odd_about_who_acts_or_delegated_is_seen_and_nothing_else(whose, name, seen):
     watch = Watch(None, None, None, None, BehaviourSettings())
-    watch._standing = (Standing("7-0", "count", whose, name, "escalate"),)
+    watch._standing = ((whose, StandingAnomaly("7-0", "count", name, escalates=True)),)
     assert bool(watch.of(CHAIN)) == seen
     assert watch.of(()) == ()

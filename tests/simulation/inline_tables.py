@@ -27,7 +27,7 @@ class Grant(msgspec.Struct):
     expires_at: datetime  # the earliest of its own and those above it
 
 
-class Standing:
+class InlineTables:
     """The inline tables of authority."""
 
     def __init__(self) -> None:
