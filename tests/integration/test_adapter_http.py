@@ -57,11 +57,16 @@ class Oddity:
         self.adapter = await self.open()
 
     async def open(self, **changed: Any) -> HttpAdapter:
-        data = {**copy.deepcopy(PAYMENTS), "url": f"http://127.0.0.1:{self.port}", "timeout_seconds": 0.5, **changed}
+        data = {**copy.deepcopy(PAYMENTS), "url": f"http://127.0.0.1:{self.port}", "timeout_seconds": 8, **changed}
         table = HttpTable.model_validate_json(json.dumps(data))
         adapter = HttpAdapter("payments", table, {"Authorization": lambda: f"Bearer {SECRET}"})
         await adapter.open()
         return adapter
+
+    async def hurry(self) -> None:
+        """Wait for no answer longer than a moment."""
+        await self.adapter.close()
+        self.adapter = await self.open(timeout_seconds=0.5)
 
 
 @pytest.fixture
@@ -225,6 +230,7 @@ async def test_an_answer_after_the_deadline_is_in_doubt(odd: Oddity) -> None:
         return web.json_response({"id": "re_1"})
 
     odd.answer = late
+    await odd.hurry()
     assert await outcome(odd, Verb.COMMIT) is InDoubt
     finished.set()
 
@@ -238,7 +244,8 @@ async def test_an_answer_that_trickles_is_cut_off_at_the_deadline(odd: Oddity) -
             await asyncio.sleep(0.05)
 
     odd.answer = trickle
-    async with asyncio.timeout(3):
+    await odd.hurry()
+    async with asyncio.timeout(10):
         assert await outcome(odd, Verb.COMMIT) is InDoubt
 
 
@@ -334,6 +341,7 @@ async def test_a_look_that_nobody_answers_is_silence(odd: Oddity) -> None:
 
     odd.answer, odd.operation = never, "payments.transfer"
     odd.params = {"account": "a", "amount": 1, "currency": "USD"}
+    await odd.hurry()
     with pytest.raises(Transient, match="changed nothing") as caught:
         await odd.adapter.inquire(call(odd, Verb.INQUIRE))  # type: ignore[arg-type]
     assert caught.value.silent
