@@ -24,7 +24,7 @@ class Past(msgspec.Struct, frozen=True):
     evaluated: PolicyEvaluated | None  # None: what it judged was erased
 
 
-class Difference(msgspec.Struct, frozen=True):
+class OtherVerdict(msgspec.Struct, frozen=True):
     """One intent whose verdict would have been another. `policies` and `reasons` are the candidate's."""
 
     intent: str
@@ -63,7 +63,7 @@ class Report(msgspec.Struct, frozen=True):
     money: tuple[Sum, ...]
     approvals_added: int  # answers of people that would have been needed and were not
     approvals_removed: int
-    differences: tuple[Difference, ...]  # the first `bounds.REHEARSAL_DIFFERENCES`
+    differences: tuple[OtherVerdict, ...]  # the first `bounds.REHEARSAL_DIFFERENCES`
     not_looked_at: int  # verdicts of release 0.1, which do not say when they were given, and on what was erased since
 
 
@@ -71,7 +71,7 @@ def rehearse(candidate: PolicySet, past: Iterable[Past]) -> Report:
     """Judge the past under a candidate. Takes about as long as the decisions did: some tenths of a millisecond each."""
     turns: Counter[tuple[Effect, Effect]] = Counter()
     money: Counter[tuple[Effect, str]] = Counter()
-    differences: list[Difference] = []
+    differences: list[OtherVerdict] = []
     looked_at = differing = added = removed = timeless = 0
     for one in past:
         was = one.evaluated
@@ -113,8 +113,8 @@ def _people(verdict: PolicyEvaluated) -> int:
     return verdict.quorum if verdict.effect == "escalate" else 0
 
 
-def _difference(submitted: IntentSubmitted, was: PolicyEvaluated, found: PolicyEvaluated) -> Difference:
-    return Difference(
+def _difference(submitted: IntentSubmitted, was: PolicyEvaluated, found: PolicyEvaluated) -> OtherVerdict:
+    return OtherVerdict(
         intent=submitted.intent,
         agent=submitted.agent.name,
         task=submitted.task,

@@ -37,7 +37,7 @@ class Wrong(msgspec.Struct, frozen=True):
     sentence: str
 
 
-class Verification:
+class AuthorityWalk:
     """What the events so far say about authority, and what was checked on the way."""
 
     def __init__(self, keys: Mapping[str, DataKey] | None = None) -> None:
@@ -273,8 +273,8 @@ class Verification:
 
 def verify(events: Iterable[e.Recorded]) -> Wrong | None:
     """Check a whole ledger; None if every decision in it was right."""
-    verification = Verification()
-    return next((wrong for one in events if (wrong := verification.take(one)) is not None), None)
+    walk = AuthorityWalk()
+    return next((wrong for one in events if (wrong := walk.take(one)) is not None), None)
 
 
 def _unapproved(state: IntentState, event: e.CommitDecided) -> str | None:

@@ -75,7 +75,7 @@ class Recheck(msgspec.Struct, frozen=True):
 Question = Inquiry | Look | Recheck
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer says about one aspect of one action, or of the intent."""
 
     action: str | None
@@ -142,8 +142,8 @@ def invocation(question: Inquiry | Look) -> Invocation:
     return Invocation(Verb.PREVIEW, question.action)
 
 
-def findings(state: IntentState, question: Question, answer: Answer | Preview) -> Sequence[Finding]:
-    """Say what an answer tells, one finding for each name of its question that it tells anything about."""
+def observations(state: IntentState, question: Question, answer: Answer | Preview) -> Sequence[Observation]:
+    """Say what an answer tells, one observation for each name of its question that it tells anything about."""
     match question:
         case Inquiry():
             return list(_inquired(state.action(question.action), question, answer))
@@ -213,7 +213,7 @@ def _is_sealed(value: object) -> bool:
 # ── what an answer says ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _inquired(action: ActionState, asked: Inquiry, answer: Answer | Preview) -> Iterator[Finding]:
+def _inquired(action: ActionState, asked: Inquiry, answer: Answer | Preview) -> Iterator[Observation]:
     plan = action.plan
     about = {"action": plan.id, "operation": plan.operation}
     expected = {"effect": _effect(asked.about, there=asked.applied)}
@@ -227,7 +227,7 @@ def _inquired(action: ActionState, asked: Inquiry, answer: Answer | Preview) -> 
         case _:
             yield _untold(answer, aspect=STANDING, expected=expected, **about)
             return
-    yield Finding(
+    yield Observation(
         aspect=STANDING,
         verdict="agrees" if agrees else "diverges",
         expected=expected,
@@ -239,12 +239,12 @@ def _inquired(action: ActionState, asked: Inquiry, answer: Answer | Preview) -> 
         yield from _repeated(asked.repeated, answer.result.data, about)
 
 
-def _repeated(recorded: JSON, answered: JSON, about: dict[str, str]) -> Iterator[Finding]:
+def _repeated(recorded: JSON, answered: JSON, about: dict[str, str]) -> Iterator[Observation]:
     """Compare what the result repeated of the parameters; what the answer no longer mentions says nothing."""
     expected = {name: value for name, value in recorded.items() if name in answered}
     found = {name: answered[name] for name in expected}
     if expected:
-        yield Finding(
+        yield Observation(
             action=about["action"],
             aspect=RESULT,
             operation=about["operation"],
@@ -255,16 +255,16 @@ def _repeated(recorded: JSON, answered: JSON, about: dict[str, str]) -> Iterator
         )
 
 
-def _looked(answer: Answer | Preview, shown: JSON | None, *, expected: JSON, **about: Any) -> Finding:
+def _looked(answer: Answer | Preview, shown: JSON | None, *, expected: JSON, **about: Any) -> Observation:
     if isinstance(answer, Erased):
         return _untold(answer, expected=expected, **about)
     if isinstance(answer, Permanent):  # it could be seen once, and certainly cannot now
-        return Finding(verdict="diverges", expected=expected, found=None, reason=_words(answer), **about)
+        return Observation(verdict="diverges", expected=expected, found=None, reason=_words(answer), **about)
     if not isinstance(answer, Preview):
         return _untold(answer, expected=expected, **about)
     found = None if shown is None else {name: shown[name] for name in expected if name in shown}
     agrees = found is not None and canonical(found) == canonical(expected)
-    return Finding(
+    return Observation(
         verdict="agrees" if agrees else "diverges",
         expected=expected,
         found=found,
@@ -273,7 +273,7 @@ def _looked(answer: Answer | Preview, shown: JSON | None, *, expected: JSON, **a
     )
 
 
-def _untold(answer: Answer | Preview, **about: Any) -> Finding:
+def _untold(answer: Answer | Preview, **about: Any) -> Observation:
     match answer:
         case AdapterError():
             reason = _words(answer)
@@ -281,7 +281,7 @@ def _untold(answer: Answer | Preview, **about: Any) -> Finding:
             pass
         case _:
             reason = getattr(answer, "reason", "The adapter answered something else than was asked.")
-    return Finding(verdict="untold", found=None, reason=reason[: bounds.ERROR_LENGTH], **about)
+    return Observation(verdict="untold", found=None, reason=reason[: bounds.ERROR_LENGTH], **about)
 
 
 def _words(error: AdapterError) -> str:

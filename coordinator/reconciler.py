@@ -23,15 +23,15 @@ from adapters.registry import Registry
 from authority.record import record
 from coordinator.agreement import (
     AT_REST,
-    Finding,
     Inquiry,
     Look,
+    Observation,
     Question,
     Recheck,
-    findings,
     invocation,
     is_over,
     names,
+    observations,
     questions,
 )
 from coordinator.calls import Calls, Lease
@@ -72,17 +72,17 @@ class Passed(msgspec.Struct):
         """Return the divergences that stand after it, of the intents that were looked at."""
         return [found for those in self.stands.values() for found in those.values()]
 
-    def count(self, finding: Finding) -> None:
+    def count(self, observation: Observation) -> None:
         """Take note of what one answer said."""
-        self.agreed += finding.verdict == "agrees"
-        self.diverged += finding.verdict == "diverges"
-        self.untold += finding.verdict == "untold"
+        self.agreed += observation.verdict == "agrees"
+        self.diverged += observation.verdict == "diverges"
+        self.untold += observation.verdict == "untold"
 
 
 class _Suspicion(msgspec.Struct, frozen=True):
     state: IntentState
     question: Look | Recheck
-    finding: Finding
+    observation: Observation
 
 
 class Reconciler:
@@ -152,15 +152,15 @@ class Reconciler:
         answers = await self._answers(state, asked, calls_per_second)
         passed.intents += bool(asked)
         passed.calls += len(asked)
-        certain: list[Finding] = []
+        certain: list[Observation] = []
         suspicions: list[_Suspicion] = []
         for question, answer in zip(asked, answers, strict=True):
-            for finding in findings(state, question, answer):
-                passed.count(finding)
-                if finding.verdict == "diverges" and not isinstance(question, Inquiry):
-                    suspicions.append(_Suspicion(state, question, finding))
+            for observation in observations(state, question, answer):
+                passed.count(observation)
+                if observation.verdict == "diverges" and not isinstance(question, Inquiry):
+                    suspicions.append(_Suspicion(state, question, observation))
                 else:
-                    certain.append(finding)
+                    certain.append(observation)
         overtaken = {name for question in possible if question not in asked for name in names(question)}
         await self._record(state, certain, passed, overtaken)
         return suspicions
@@ -200,12 +200,12 @@ class Reconciler:
                 touches.add(state)
         for one in suspicions:
             if _toucher(one.state, one.question, touches) is None:
-                await self._record(one.state, [one.finding], passed)
+                await self._record(one.state, [one.observation], passed)
 
     # ── the record ───────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _record(
-        self, state: IntentState, said: Sequence[Finding], passed: Passed, overtaken: Collection[Name] = ()
+        self, state: IntentState, said: Sequence[Observation], passed: Passed, overtaken: Collection[Name] = ()
     ) -> None:
         """Append what is new: divergences that did not stand, and the end of those that did."""
         for _ in range(_TRIES):
@@ -249,7 +249,7 @@ def _toucher(state: IntentState, question: Look | Recheck, touches: Touches) -> 
 
 
 def _news(
-    state: IntentState, said: Sequence[Finding], stands: Divergences, overtaken: Collection[Name]
+    state: IntentState, said: Sequence[Observation], stands: Divergences, overtaken: Collection[Name]
 ) -> Iterator[e.DivergenceFound | e.DivergenceGone]:
     """Yield the events by which what is said now differs from what stands."""
     for one in said:
@@ -264,17 +264,17 @@ def _news(
             yield _gone(state, name, "overtaken", "The ledger itself has since changed the same thing, or undone it.")
 
 
-def _found(state: IntentState, finding: Finding) -> e.DivergenceFound:
+def _found(state: IntentState, observation: Observation) -> e.DivergenceFound:
     submitted = state.submitted
-    plans = [action.plan for action in state.actions if finding.action in {None, action.plan.id}]
+    plans = [action.plan for action in state.actions if observation.action in {None, action.plan.id}]
     return e.DivergenceFound(
         intent=state.id,
-        action=finding.action,
-        aspect=finding.aspect,
-        operation=finding.operation,
-        expected=finding.expected,
-        found=finding.found,
-        reason=finding.reason,
+        action=observation.action,
+        aspect=observation.aspect,
+        operation=observation.operation,
+        expected=observation.expected,
+        found=observation.found,
+        reason=observation.reason,
         summary=", ".join(plan.summary for plan in plans),
         agent=submitted.agent,
         task=submitted.task,

@@ -159,32 +159,30 @@ async def _decisions(settings: "Settings", *, quiet: bool) -> dict[str, Any]:
     """Read the ledger up to where it is now and check every verdict and decision, until one is wrong."""
     from msgspec.structs import asdict  # noqa: PLC0415
 
-    from authority.verification import Verification  # noqa: PLC0415
+    from authority.verification import AuthorityWalk  # noqa: PLC0415
     from gateway.database import existing_pool  # noqa: PLC0415
     from ledger.bounds import REPLAY_BATCH_EVENTS  # noqa: PLC0415
     from ledger.postgres_store import PostgresStore  # noqa: PLC0415
 
     wrong = None
     async with existing_pool(settings, 1) as pool:
-        verification = Verification(await _subject_keys(settings, pool))
+        walk = AuthorityWalk(await _subject_keys(settings, pool))
         store = PostgresStore(pool, settings.ledger)  # never started: it only reads
         head = await store.head()
         with progress(quiet=quiet) as show:
-            while wrong is None and verification.position < head:
-                limit = min(REPLAY_BATCH_EVENTS, head - verification.position)
-                page = await store.read_all(verification.position, limit)
-                wrong = next(filter(None, map(verification.take, page)), None)
+            while wrong is None and walk.position < head:
+                limit = min(REPLAY_BATCH_EVENTS, head - walk.position)
+                page = await store.read_all(walk.position, limit)
+                wrong = next(filter(None, map(walk.take, page)), None)
                 if not page:
-                    raise Corrupt(
-                        f"The ledger ends at {verification.position}, and its head says {head}. Nothing was done."
-                    )
-                show(verification.position, head)
+                    raise Corrupt(f"The ledger ends at {walk.position}, and its head says {head}. Nothing was done.")
+                show(walk.position, head)
     return {
         "ledger": settings.ledger,
-        "position": verification.position,
-        "verdicts": verification.verdicts,
-        "decisions": verification.decisions,
-        "sealed": verification.sealed,
+        "position": walk.position,
+        "verdicts": walk.verdicts,
+        "decisions": walk.decisions,
+        "sealed": walk.sealed,
         "wrong": None if wrong is None else asdict(wrong),
     }
 

@@ -16,7 +16,7 @@ from ledger.bounds import RETRY_AFTER_SECONDS
 URN: Final = "urn:intent-ledger:problem:"
 
 
-class Row(NamedTuple):
+class Problem(NamedTuple):
     """What a class of error is called outside."""
 
     slug: str
@@ -24,50 +24,50 @@ class Row(NamedTuple):
     title: str
 
 
-PROBLEMS: Final[Mapping[type[e.LedgerError], Row]] = {
-    e.LedgerError: Row("internal", 500, "Something went wrong here"),
+PROBLEMS: Final[Mapping[type[e.LedgerError], Problem]] = {
+    e.LedgerError: Problem("internal", 500, "Something went wrong here"),
     # the caller's request cannot be taken
-    e.Rejected: Row("rejected", 400, "The request cannot be taken"),
-    e.Malformed: Row("malformed", 400, "The request is malformed"),
-    e.KeyMissing: Row("idempotency-key-missing", 400, "An Idempotency-Key is needed"),
-    e.Unauthenticated: Row("unauthenticated", 401, "A live token is needed"),
-    e.Forbidden: Row("forbidden", 403, "The token may not do this"),
-    e.NotEligible: Row("not-eligible", 403, "This person may not answer for it"),
-    e.OAuthRefused: Row("oauth-refused", 400, "The OAuth request cannot be granted"),
-    e.NotFound: Row("not-found", 404, "There is no such thing"),
-    e.NoSuchMethod: Row("method-not-allowed", 405, "The address does not answer that method"),
-    e.TooSlow: Row("too-slow", 408, "The request did not arrive in time"),
-    e.TooLarge: Row("too-large", 413, "The request is too large"),
-    e.UnsupportedMedia: Row("unsupported-media-type", 415, "Only the plain type in UTF-8 is read"),
-    e.Invalid: Row("invalid-intent", 422, "The intent does not follow the contract"),
-    e.InvalidRequest: Row("invalid-request", 422, "The request does not follow the contract"),
-    e.WiderThanParent: Row("wider-than-parent", 422, "The grant would be wider than its issuer's"),
-    e.InvalidPolicy: Row("invalid-policy", 422, "The policy set cannot be used"),
+    e.Rejected: Problem("rejected", 400, "The request cannot be taken"),
+    e.Malformed: Problem("malformed", 400, "The request is malformed"),
+    e.KeyMissing: Problem("idempotency-key-missing", 400, "An Idempotency-Key is needed"),
+    e.Unauthenticated: Problem("unauthenticated", 401, "A live token is needed"),
+    e.Forbidden: Problem("forbidden", 403, "The token may not do this"),
+    e.NotEligible: Problem("not-eligible", 403, "This person may not answer for it"),
+    e.OAuthRefused: Problem("oauth-refused", 400, "The OAuth request cannot be granted"),
+    e.NotFound: Problem("not-found", 404, "There is no such thing"),
+    e.NoSuchMethod: Problem("method-not-allowed", 405, "The address does not answer that method"),
+    e.TooSlow: Problem("too-slow", 408, "The request did not arrive in time"),
+    e.TooLarge: Problem("too-large", 413, "The request is too large"),
+    e.UnsupportedMedia: Problem("unsupported-media-type", 415, "Only the plain type in UTF-8 is read"),
+    e.Invalid: Problem("invalid-intent", 422, "The intent does not follow the contract"),
+    e.InvalidRequest: Problem("invalid-request", 422, "The request does not follow the contract"),
+    e.WiderThanParent: Problem("wider-than-parent", 422, "The grant would be wider than its issuer's"),
+    e.InvalidPolicy: Problem("invalid-policy", 422, "The policy set cannot be used"),
     # the ledger's state forbids it
-    e.Conflict: Row("conflict", 409, "The present state does not allow this"),
-    e.KeyReused: Row("idempotency-key-reused", 422, "The idempotency key belongs to another request"),
-    e.AlreadyDecided: Row("already-decided", 409, "The intent is decided"),
-    e.NotWaiting: Row("not-waiting", 409, "The intent does not wait for that"),
-    e.DigestMismatch: Row("digest-mismatch", 409, "That is not what waits for an answer"),
-    e.PossibleDuplicate: Row("possible-duplicate", 409, "The same was asked for before"),
-    e.NotUndoable: Row("not-undoable", 409, "Not everything can be undone"),
+    e.Conflict: Problem("conflict", 409, "The present state does not allow this"),
+    e.KeyReused: Problem("idempotency-key-reused", 422, "The idempotency key belongs to another request"),
+    e.AlreadyDecided: Problem("already-decided", 409, "The intent is decided"),
+    e.NotWaiting: Problem("not-waiting", 409, "The intent does not wait for that"),
+    e.DigestMismatch: Problem("digest-mismatch", 409, "That is not what waits for an answer"),
+    e.PossibleDuplicate: Problem("possible-duplicate", 409, "The same was asked for before"),
+    e.NotUndoable: Problem("not-undoable", 409, "Not everything can be undone"),
     # we cannot answer now
-    e.Unavailable: Row("unavailable", 503, "The ledger cannot answer now"),
-    e.Overloaded: Row("overloaded", 503, "The service is at its limit"),
-    e.NotReady: Row("not-ready", 503, "What is needed to answer is not there yet"),
+    e.Unavailable: Problem("unavailable", 503, "The ledger cannot answer now"),
+    e.Overloaded: Problem("overloaded", 503, "The service is at its limit"),
+    e.NotReady: Problem("not-ready", 503, "What is needed to answer is not there yet"),
     # what the coordinator turns into facts and never lets out; here so that a leak has a name
-    e.AdapterError: Row("adapter-error", 502, "An outside system did not do what was asked"),
-    e.Transient: Row("adapter-transient", 502, "An outside system could not be used"),
-    e.Permanent: Row("adapter-permanent", 502, "An outside system refused"),
-    e.Erased: Row("personal-data-erased", 502, "The personal data are gone"),
-    e.InDoubt: Row("adapter-in-doubt", 502, "An outside system may or may not have acted"),
+    e.AdapterError: Problem("adapter-error", 502, "An outside system did not do what was asked"),
+    e.Transient: Problem("adapter-transient", 502, "An outside system could not be used"),
+    e.Permanent: Problem("adapter-permanent", 502, "An outside system refused"),
+    e.Erased: Problem("personal-data-erased", 502, "The personal data are gone"),
+    e.InDoubt: Problem("adapter-in-doubt", 502, "An outside system may or may not have acted"),
     # a person must look
-    e.Misconfigured: Row("misconfigured", 500, "The service is misconfigured"),
-    e.Corrupt: Row("corrupt", 500, "The ledger holds what cannot be true"),
-    e.Tampered: Row("tampered", 500, "What was signed was changed"),
-    e.IllegalTransition: Row("illegal-transition", 500, "An event stands where it is not allowed"),
-    e.UnknownEventType: Row("unknown-event-type", 500, "An event has an unknown type"),
-    e.InvariantViolation: Row("invariant-violation", 500, "A law of the protocol would be broken"),
+    e.Misconfigured: Problem("misconfigured", 500, "The service is misconfigured"),
+    e.Corrupt: Problem("corrupt", 500, "The ledger holds what cannot be true"),
+    e.Tampered: Problem("tampered", 500, "What was signed was changed"),
+    e.IllegalTransition: Problem("illegal-transition", 500, "An event stands where it is not allowed"),
+    e.UnknownEventType: Problem("unknown-event-type", 500, "An event has an unknown type"),
+    e.InvariantViolation: Problem("invariant-violation", 500, "A law of the protocol would be broken"),
 }
 
 _SPOKEN: Final = (e.Rejected, e.Overloaded, e.NotReady)
@@ -79,12 +79,12 @@ _UNEXPECTED: Final = (
 )
 
 
-def row_of(error: Exception) -> Row:
+def row_of(error: Exception) -> Problem:
     """Return the row of an error's class or of its nearest parent; a stranger has that of `LedgerError`."""
     return next(PROBLEMS[cls] for cls in (*type(error).__mro__, e.LedgerError) if cls in PROBLEMS)
 
 
-def problem(error: Exception, request_id: str) -> tuple[Row, dict[str, Any]]:
+def problem(error: Exception, request_id: str) -> tuple[Problem, dict[str, Any]]:
     """Return what `application/problem+json` says about an error: its row, and the members of the body."""
     row = row_of(error)
     if isinstance(error, _SPOKEN):
@@ -101,7 +101,7 @@ def problem(error: Exception, request_id: str) -> tuple[Row, dict[str, Any]]:
     }
 
 
-def oauth_problem(error: Exception, row: Row, members: Mapping[str, Any]) -> tuple[int, str, dict[str, Any]]:
+def oauth_problem(error: Exception, row: Problem, members: Mapping[str, Any]) -> tuple[int, str, dict[str, Any]]:
     """Return status, media type and body of an error as OAuth clients read it (RFC 6749 §5.2)."""
     match error:
         case e.OAuthRefused():

@@ -13,7 +13,7 @@ from ledger.intents import JSON
 from ledger.phases import TERMINAL, Phase
 from ledger.state import IntentState
 from ledger.traces import read_traceparent, run_of, trace_of
-from projections.timeline.side_by_side import Comparison, Difference, Pair, Parting, steps_of
+from projections.timeline.side_by_side import Comparison, Pair, Parting, ValueDifference, steps_of
 from projections.timeline.span import Kind, Moment, Span
 from projections.timeline.view import PathGroup, digest_of
 
@@ -97,7 +97,7 @@ class ShownComparison(Shown, frozen=True):
     same_path: bool
     parts_at: Parting | None
     steps: tuple[Pair, ...]
-    differences: tuple[Difference, ...]
+    differences: tuple[ValueDifference, ...]
     more_differences: bool
 
 

@@ -1,7 +1,7 @@
 """Where an operation is tried: its workers, what was learned of it, and what was found.
 
 A bench holds what is true for a whole verification: what one effect, one undo and one hold look like in the outside
-system's records, by which steps each verb goes, how often each law was tried, and every finding.
+system's records, by which steps each verb goes, how often each law was tried, and every objection.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from adapters.laws.faults import Fault, Kind, Step, faults
 from adapters.laws.record import Measure
 from adapters.laws.sampling import Setup
 from adapters.laws.trial import CannotTry, Over, Trial
-from adapters.laws.verdict import Finding, finding
+from adapters.laws.verdict import Objection, objection
 from adapters.laws.worker import Worker, hire
 from ledger.intents import Guarantee, Undo, Verb
 
@@ -40,7 +40,7 @@ class Bench:
         self.now = now
         self.only = only
         self.at_most = None if thorough else setup.table.at_most
-        self.findings: list[Finding] = []
+        self.objections: list[Objection] = []
         self.notes: list[str] = []
         self.trials: Counter[int] = Counter()
         self.fired: Counter[Kind] = Counter()
@@ -89,8 +89,8 @@ class Bench:
         return list(faults(self.steps.get(verb, ()), kinds, self.at_most))
 
     def find(self, law: int, sentence: str, **more: Any) -> None:
-        """Keep a finding."""
-        self.findings.append(finding(law, sentence, **more))
+        """Keep an objection."""
+        self.objections.append(objection(law, sentence, **more))
 
     def run(self, laws: tuple[int, ...], experiment: Callable[..., object], *arguments: Any) -> None:
         """Make one trial of these laws. What could not be tried counts as untried, for the first of them."""

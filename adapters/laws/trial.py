@@ -176,7 +176,7 @@ class Trial:
         return Record(shows, counts, holds)
 
     def find(self, law: int, sentence: str, **more: Any) -> None:
-        """Keep a finding, with what the records show of the effect."""
+        """Keep an objection, with what the records show of the effect."""
         shown = words(change(self.before.effects, self.look().effects))
         self.bench.find(law, f"{sentence} The records show: {shown}.", **more)
 
@@ -196,7 +196,7 @@ class Trial:
         With an operation that was found to break a law there is little patience left: it will not be kept anyway.
         """
         found = count()
-        waits = found is not None and not self.bench.findings  # nonsense does not come to rest as something sensible
+        waits = found is not None and not self.bench.objections  # nonsense does not come to rest as something sensible
         patience = _PATIENCE if waits else _LITTLE_PATIENCE
         for _ in range(patience if expected is not None else 0):
             if found == expected:

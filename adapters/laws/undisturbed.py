@@ -122,7 +122,7 @@ def _settled(trial: Trial) -> Change:
 
 
 def _judge_undo(bench: Bench, courses: list[Course]) -> None:
-    if not bench.undoes or any(one.law == 8 for one in bench.findings):
+    if not bench.undoes or any(one.law == 8 for one in bench.objections):
         return
     bench.trials[8] += len(courses)
     if not bench.undo.seen:

@@ -1,9 +1,10 @@
 """What a verification comes to: each law kept or broken, and the guarantee that was earned. Pure.
 
-The laws are those of `adapters/contract.py`, by their numbers. What speaks against an operation is a `Finding`: the law
-it breaks, in a sentence that says what was done and what the outside system's own records showed, and what it costs.
+The laws are those of `adapters/contract.py`, by their numbers. What speaks against an operation is an `Objection`: the
+law it breaks, in a sentence that says what was done and what the outside system's own records showed, and what that
+costs.
 
-What a finding costs is the weakest guarantee that can no longer be had: a second effect of a repeated commit costs
+What an objection costs is the weakest guarantee that can no longer be had: a second effect of a repeated commit costs
 `idempotent` and with it `atomic`; a `Transient` after an effect costs `blind`, and so every guarantee there is. What
 was earned is the strongest that nothing has cost, and never more than was declared: more was not tried. A law that
 could not be tried is not kept, and costs what its breach would.
@@ -32,7 +33,7 @@ LAWS: Final = {
     12: "Nothing leaks",
 }
 _WEAKEST_FIRST: Final = (Guarantee.BLIND, Guarantee.VERIFIABLE, Guarantee.IDEMPOTENT, Guarantee.ATOMIC)
-_COSTS: Final = {  # of a breach, where the finding does not say otherwise; the other laws cost no guarantee
+_COSTS: Final = {  # of a breach, where the objection does not say otherwise; the other laws cost no guarantee
     2: Guarantee.ATOMIC,
     3: Guarantee.ATOMIC,
     4: Guarantee.BLIND,
@@ -57,7 +58,7 @@ class Outcome(StrEnum):
 _GOOD: Final = frozenset({Outcome.KEPT, Outcome.NOT_ASKED})
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Objection(msgspec.Struct, frozen=True):
     """What speaks against an operation. `untried`: nothing was broken, but nothing could be seen either."""
 
     law: int
@@ -99,16 +100,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return promised and all(one.outcome in _GOOD for one in self.laws)
 
 
-def finding(
+def objection(
     law: int,
     sentence: str,
     *,
     costs: Guarantee | None = None,
     undo: Undo | None = None,
     untried: bool = False,
-) -> Finding:
-    """Return a finding with the usual cost of a breach of its law, or another one; one about undo costs only that."""
-    return Finding(law, sentence, costs or (_COSTS.get(law) if undo is None else None), undo, untried)
+) -> Objection:
+    """Return an objection with the usual cost of a breach of its law, or another; one about undo costs only that."""
+    return Objection(law, sentence, costs or (_COSTS.get(law) if undo is None else None), undo, untried)
 
 
 def asked(law: int, guarantee: Guarantee, undo: Undo) -> bool:
@@ -118,9 +119,9 @@ def asked(law: int, guarantee: Guarantee, undo: Undo) -> bool:
     return law != 8 or undo is not Undo.NONE
 
 
-def earned(declared: Guarantee, findings: Iterable[Finding]) -> Guarantee | None:
-    """Return the strongest guarantee, up to the declared one, that no finding has cost."""
-    lost = {one.costs for one in findings}
+def earned(declared: Guarantee, objections: Iterable[Objection]) -> Guarantee | None:
+    """Return the strongest guarantee, up to the declared one, that no objection has cost."""
+    lost = {one.costs for one in objections}
     left: Guarantee | None = None
     for guarantee in _WEAKEST_FIRST[: _WEAKEST_FIRST.index(declared) + 1]:
         if guarantee in lost:
@@ -129,26 +130,26 @@ def earned(declared: Guarantee, findings: Iterable[Finding]) -> Guarantee | None
     return left
 
 
-def earned_undo(declared: Undo, findings: Iterable[Finding]) -> Undo:
-    """Return the strongest undo, up to the declared one, that the findings leave."""
+def earned_undo(declared: Undo, objections: Iterable[Objection]) -> Undo:
+    """Return the strongest undo, up to the declared one, that the objections leave."""
     weakest_first = (Undo.NONE, Undo.SEMANTIC, Undo.EXACT)
-    left = [one.undo for one in findings if one.undo is not None]
+    left = [one.undo for one in objections if one.undo is not None]
     return min([declared, *left], key=weakest_first.index)
 
 
-def lines(guarantee: Guarantee, undo: Undo, trials: dict[int, int], findings: Sequence[Finding]) -> tuple[Law, ...]:
+def lines(guarantee: Guarantee, undo: Undo, trials: dict[int, int], objections: Sequence[Objection]) -> tuple[Law, ...]:
     """Return the table: every law with what became of it. A law that was asked and never tried is untried."""
     return tuple(
-        _line(number, trials.get(number, 0), [one for one in findings if one.law == number])
+        _line(number, trials.get(number, 0), [one for one in objections if one.law == number])
         if asked(number, guarantee, undo)
         else Law(number, name, Outcome.NOT_ASKED, 0)
         for number, name in LAWS.items()
     )
 
 
-def _line(number: int, trials: int, findings: Sequence[Finding]) -> Law:
-    if any(not one.untried for one in findings):
+def _line(number: int, trials: int, objections: Sequence[Objection]) -> Law:
+    if any(not one.untried for one in objections):
         outcome = Outcome.BROKEN
     else:
-        outcome = Outcome.UNTRIED if findings or not trials else Outcome.KEPT
-    return Law(number, LAWS[number], outcome, trials, tuple(dict.fromkeys(one.sentence for one in findings)))
+        outcome = Outcome.UNTRIED if objections or not trials else Outcome.KEPT
+    return Law(number, LAWS[number], outcome, trials, tuple(dict.fromkeys(one.sentence for one in objections)))

@@ -68,10 +68,10 @@ def _expect_faults(bench: Bench) -> None:
 
 
 def _report(bench: Bench) -> Report:
-    operation, findings = bench.operation, bench.findings
+    operation, objections = bench.operation, bench.objections
     bench.trials[12] += sum(bench.trials.values())  # every answer is judged by it
-    table = lines(operation.guarantee, operation.undo, bench.trials, findings)
-    costly = [one for one in findings if asked(one.law, operation.guarantee, operation.undo)]
+    table = lines(operation.guarantee, operation.undo, bench.trials, objections)
+    costly = [one for one in objections if asked(one.law, operation.guarantee, operation.undo)]
     guarantee = earned(operation.guarantee, costly)
     if guarantee is Guarantee.VERIFIABLE and not bench.tells:
         guarantee = Guarantee.BLIND
@@ -82,7 +82,7 @@ def _report(bench: Bench) -> Report:
         declared=operation.guarantee,
         earned=guarantee,
         declared_undo=operation.undo,
-        earned_undo=earned_undo(operation.undo, findings),
+        earned_undo=earned_undo(operation.undo, objections),
         laws=table,
         faults={str(kind): bench.fired[kind] for kind in Kind},
         notes=tuple(dict.fromkeys(bench.notes)),

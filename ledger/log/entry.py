@@ -21,7 +21,7 @@ _encode = msgspec.json.Encoder().encode  # of a string the same bytes as RFC 878
 _TIME_BYTES: Final = len('"2026-11-23T00:49:29.123456Z"')
 
 
-Row = Iterable[Any]  # position, stream, version, type, time, canonical body as stored
+Columns = Iterable[Any]  # position, stream, version, type, time, canonical body as stored
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -62,7 +62,7 @@ def entry(  # noqa: PLR0917  the columns of an event
     return entries(ledger, [(position, stream, version, type_name, at, body)])[0]
 
 
-def entries(ledger: str, rows: Iterable[Row]) -> list[bytes]:
+def entries(ledger: str, rows: Iterable[Columns]) -> list[bytes]:
     """Return the entries of recorded events, in their order; a microsecond each."""
     written: list[bytes] = []
     between = b',"ledger":%b,"position":' % _encode(ledger)

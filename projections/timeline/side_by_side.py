@@ -18,7 +18,7 @@ from ledger.ids import intent_of
 from projections.timeline.path import arranged, began, milestone
 
 
-class Step(msgspec.Struct, frozen=True):
+class Milestone(msgspec.Struct, frozen=True):
     """One milestone of a run: after how many seconds of the run, and how long after the one before."""
 
     words: str
@@ -34,8 +34,8 @@ class Pair(msgspec.Struct, frozen=True):
     """Two steps beside each other; one of them may be missing."""
 
     same: bool
-    left: Step | None
-    right: Step | None
+    left: Milestone | None
+    right: Milestone | None
 
 
 class Parting(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ class Parting(msgspec.Struct, frozen=True):
     sentence: str
 
 
-class Difference(msgspec.Struct, frozen=True):
+class ValueDifference(msgspec.Struct, frozen=True):
     """A value that differs in what was asked for: a JSON pointer into `IntentSubmitted` of the run's n-th intent."""
 
     path: str
@@ -61,7 +61,7 @@ class Comparison(msgspec.Struct, frozen=True):
     same_path: bool
     parts_at: Parting | None
     steps: tuple[Pair, ...]
-    differences: tuple[Difference, ...]
+    differences: tuple[ValueDifference, ...]
     more_differences: bool
 
 
@@ -82,7 +82,7 @@ def compare(left: Run, right: Run) -> Comparison:
     )
 
 
-def steps_of(run: Run) -> list[Step]:
+def steps_of(run: Run) -> list[Milestone]:
     """Return the milestones of a run, as its path has them."""
     found: list[tuple[str, e.Recorded]] = []
     for stream in run:
@@ -93,7 +93,7 @@ def steps_of(run: Run) -> list[Step]:
     before = begun
     for words, one in found:
         steps.append(
-            Step(
+            Milestone(
                 words=words,
                 intent=intent_of(one.stream) or "",
                 position=one.position,
@@ -131,7 +131,7 @@ def _detail(event: e.Event) -> str | None:
             return getattr(event, "reason", None)
 
 
-def _aligned(left: Sequence[Step], right: Sequence[Step]) -> Iterator[Pair]:
+def _aligned(left: Sequence[Milestone], right: Sequence[Milestone]) -> Iterator[Pair]:
     matcher = SequenceMatcher(None, [one.words for one in left], [one.words for one in right], autojunk=False)
     for tag, i, to_i, j, to_j in matcher.get_opcodes():
         for one, other in zip_longest(left[i:to_i], right[j:to_j]):
@@ -147,7 +147,7 @@ def _parting(place: int, pairs: Sequence[Pair]) -> Parting:
     return Parting(place, left.words if left else None, right.words if right else None, sentence)
 
 
-def _said(run: str, step: Step | None) -> str:
+def _said(run: str, step: Milestone | None) -> str:
     if step is None:
         return f"{run} has no such step"
     return f"{run} went on with {step.words!r}" + (f" ({step.detail.rstrip('.')})" if step.detail else "")
@@ -170,7 +170,7 @@ def _asked(run: Run) -> list[Any]:
 _MISSING: Final = object()
 
 
-def _differences(left: Any, right: Any, path: str) -> Iterator[Difference]:
+def _differences(left: Any, right: Any, path: str) -> Iterator[ValueDifference]:
     if isinstance(left, dict) and isinstance(right, dict):
         for name in sorted({*left, *right}):
             pointer = f"{path}/{name.replace('~', '~0').replace('/', '~1')}"
@@ -179,4 +179,4 @@ def _differences(left: Any, right: Any, path: str) -> Iterator[Difference]:
         for place, (one, other) in enumerate(zip_longest(left, right, fillvalue=_MISSING)):
             yield from _differences(one, other, f"{path}/{place}")
     elif left != right or type(left) is not type(right):
-        yield Difference(path, None if left is _MISSING else left, None if right is _MISSING else right)
+        yield ValueDifference(path, None if left is _MISSING else left, None if right is _MISSING else right)

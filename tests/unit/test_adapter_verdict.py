@@ -5,7 +5,7 @@ import pytest
 from adapters.laws.faults import AFTER, BEFORE, Kind, Step, faults
 from adapters.laws.record import change, measure, words
 from adapters.laws.sampling import render
-from adapters.laws.verdict import LAWS, Outcome, Report, asked, earned, earned_undo, finding, lines
+from adapters.laws.verdict import LAWS, Outcome, Report, asked, earned, earned_undo, lines, objection
 from ledger.errors import Misconfigured
 from ledger.intents import Guarantee, Undo
 
@@ -56,7 +56,7 @@ def test_where_there_are_too_many_steps_the_ends_are_among_those_that_are_tried(
     [(6, Guarantee.IDEMPOTENT), (5, Guarantee.VERIFIABLE), (9, Guarantee.BLIND), (10, None), (12, Guarantee.ATOMIC)],
 )
 def test_a_breach_leaves_the_strongest_guarantee_that_it_does_not_touch(law, left):
-    assert earned(Guarantee.ATOMIC, [finding(law, "It broke.")]) == left
+    assert earned(Guarantee.ATOMIC, [objection(law, "It broke.")]) == left
 
 
 def test_nothing_is_earned_beyond_what_was_declared():
@@ -65,7 +65,7 @@ def test_nothing_is_earned_beyond_what_was_declared():
 
 
 def test_a_lie_about_undo_costs_the_undo_and_not_the_guarantee():
-    lie = finding(8, "It was not undone.", undo=Undo.NONE)
+    lie = objection(8, "It was not undone.", undo=Undo.NONE)
     assert earned(Guarantee.ATOMIC, [lie]) == Guarantee.ATOMIC
     assert earned_undo(Undo.EXACT, [lie]) == Undo.NONE
 
@@ -91,7 +91,7 @@ def test_a_law_that_was_asked_and_never_tried_is_not_kept():
 
 
 def test_what_could_not_be_seen_is_not_earned():
-    unseen = finding(5, "A second effect could not be seen.", untried=True)
+    unseen = objection(5, "A second effect could not be seen.", untried=True)
     assert report(dict.fromkeys(LAWS, 1), unseen).earned == Guarantee.VERIFIABLE
 
 

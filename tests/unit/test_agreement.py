@@ -7,7 +7,7 @@ import pytest
 from given import at, decided, given, moment, plan, prepared, verdict
 
 from adapters.contract import Absent, Applied, Held, Operation, Preview, Result, Unknown
-from coordinator.agreement import Inquiry, Look, Recheck, findings, is_over, questions
+from coordinator.agreement import Inquiry, Look, Recheck, is_over, observations, questions
 from coordinator.outcome import NotSent
 from coordinator.touches import Touches
 from ledger import events as e
@@ -52,7 +52,7 @@ def asked(state: IntentState, when: Any = LATER) -> tuple[Any, ...]:
 
 def said(state: IntentState, answer: Any) -> list[tuple[str, str]]:
     (question, *_) = asked(state)
-    return [(one.aspect, one.verdict) for one in findings(state, question, answer)]
+    return [(one.aspect, one.verdict) for one in observations(state, question, answer)]
 
 
 # ── what is asked ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -124,8 +124,8 @@ def test_what_a_task_calls_success_is_looked_at_again_once_it_was_verified():
     )
     again = asked(verified)[-1]
     assert again == Recheck(1, CRITERION, (b"1",))
-    (finding,) = findings(verified, again, Preview(facts={"status": "open", "other": 1}))
-    assert (finding.action, finding.aspect, finding.verdict, finding.found) == (
+    (observation,) = observations(verified, again, Preview(facts={"status": "open", "other": 1}))
+    assert (observation.action, observation.aspect, observation.verdict, observation.found) == (
         None,
         "criterion-1",
         "diverges",
@@ -166,8 +166,8 @@ def test_an_effect_that_is_not_there_diverges_and_so_does_one_that_says_somethin
 )
 def test_what_is_shown_now_is_compared_field_by_field(answer, verdict_, found):
     state = done(vote=seen({"status": "active"}, {"status": "refunded"}))
-    (finding,) = findings(state, asked(state)[1], answer)
-    assert (finding.aspect, finding.verdict, finding.found) == ("shown", verdict_, found)
+    (observation,) = observations(state, asked(state)[1], answer)
+    assert (observation.aspect, observation.verdict, observation.found) == ("shown", verdict_, found)
 
 
 def test_a_divergence_is_over_once_the_ledger_has_undone_the_action():

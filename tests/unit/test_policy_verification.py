@@ -9,7 +9,7 @@ from chains import action, agent, descend, intent, limit, only, person, refund
 
 from authority.policy import DEFAULT, parse
 from authority.verdict import evaluate
-from authority.verification import Verification, verify
+from authority.verification import AuthorityWalk, verify
 from ledger import events as e
 from ledger.grants import Charge
 from ledger.intents import ActionPlan
@@ -133,9 +133,9 @@ def found(told: list[e.Recorded]) -> tuple[int, str]:
 
 
 def test_an_honest_ledger_is_right():
-    verification = Verification()
-    assert [wrong for one in story().recorded if (wrong := verification.take(one)) is not None] == []
-    assert (verification.position, verification.verdicts, verification.decisions) == (len(story().recorded), 5, 4)
+    walk = AuthorityWalk()
+    assert [wrong for one in story().recorded if (wrong := walk.take(one)) is not None] == []
+    assert (walk.position, walk.verdicts, walk.decisions) == (len(story().recorded), 5, 4)
 
 
 def test_a_ledger_of_release_0_1_is_right():
