@@ -194,9 +194,11 @@ def _shown(one: "Replayed") -> dict[str, Any]:
 
 
 def _words(one: "Replayed", *, elsewhere: bool) -> str:
-    place = f"position {one.position:,}"
+    place = f"position {one.position:,}" + (f", {one.behind:,} before the ledger's end" if one.behind else "")
     if one.failure is not None:
         return f"{one.name}: STOPPED, {one.failure}"
+    if one.stopped is not None:
+        return f"{one.name}: STOPPED, {_stopped(one, elsewhere=elsewhere)}"
     if one.difference is not None:
         done = "; the rebuilt rows are in its place now" if one.swapped else ""
         return f"{one.name}: DIFFERS at {place}, first in {_told(one.difference)}{done}"
@@ -206,6 +208,21 @@ def _words(one: "Replayed", *, elsewhere: bool) -> str:
     done = "; in place there" if elsewhere and one.swapped else ""  # here, what is equal was left as it is
     what = "is" if one.live_digest is None else "equal"
     return f"{one.name}: {what} at {place}, {one.digest} ({one.rows:,} rows{rate}){done}"
+
+
+def _stopped(one: "Replayed", *, elsewhere: bool) -> str:
+    """Say of a live view that stands still how far it is right, and that nothing is said of what comes then."""
+    if one.difference is None:
+        found = f"It is equal up to position {one.position:,}"
+    else:
+        found = f"It DIFFERS at position {one.position:,}, first in {_told(one.difference)}"
+    if one.behind:
+        found += f"; the {one.behind:,} events after it are not in it"
+    then = "It is tried again by the next process that serves, and after --swap."
+    if one.swapped:
+        where = "there" if elsewhere else "in its place now, and whoever serves tries to go on"
+        then = f"The rebuilt rows are {where}."
+    return f"{str(one.stopped).rstrip('.')}. {found}. {then}"
 
 
 def _told(difference: "Difference") -> str:

@@ -80,7 +80,7 @@ class Rebuild(Generic[R]):
         False, and nothing changed, if the rebuild could not come as far as the live view.
         """
         async with self.connection.transaction():
-            position = await checkpoint(self.connection, self._ledger, self.projection, _HOLD)
+            position = (await checkpoint(self.connection, self._ledger, self.projection, _HOLD)).position
             await self.connection.execute(UNBOUNDED)
             await self.bring_to(position)
             if self.reached.position != position:
@@ -143,7 +143,7 @@ async def fold_together(source: Source, ledger: str, rebuilding: Sequence[Rebuil
     return folded
 
 
-async def checkpoint(connection: "Connection", ledger: str, projection: Projection[Any], query: str = _LOOK) -> int:
-    """Return where the live view of a server stands."""
+async def checkpoint(connection: "Connection", ledger: str, projection: Projection[Any], query: str = _LOOK) -> Reached:
+    """Return where the live view of a server stands, and why it stands still if it does."""
     record = await connection.fetchrow(query, ledger, [projection.name])
-    return record["position"] if record is not None else 0
+    return Reached(record["position"], record["failure"]) if record is not None else Reached(0)

@@ -56,11 +56,13 @@ class Replayed(msgspec.Struct, frozen=True, kw_only=True):
     difference: Difference | None
     swapped: bool  # or, on another server, in place there
     failure: str | None  # why the rebuild stopped before the position asked for, if it did
+    stopped: str | None = None  # why the live view stands still at `position`, if it does
+    behind: int = 0  # how many events of the ledger the live view had not read: nothing is said about those
 
     @property
     def equal(self) -> bool:
-        """Tell whether the live view, if there is one, was byte for byte what the events say."""
-        return self.difference is None and self.failure is None
+        """Tell whether the live view, if there is one, was byte for byte what the events say, and goes on being it."""
+        return self.difference is None and self.failure is None and self.stopped is None
 
 
 class _Folded(msgspec.Struct, frozen=True):
@@ -68,6 +70,14 @@ class _Folded(msgspec.Struct, frozen=True):
 
     events: int
     seconds: float
+
+
+class _Live(msgspec.Struct, frozen=True):
+    """The live view at the moment when it was compared."""
+
+    compared: Compared
+    stopped: str | None
+    behind: int
 
 
 class _Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,45 +144,55 @@ async def _aim(reader: "Connection", ledger: str, rebuilding: Sequence[Rebuild[A
     if at is not None and at > head:
         raise NotFound(f"The ledger {ledger!r} ends at position {head}; there is no state at {at} yet.")
     for rebuild in rebuilding:
-        rebuild.until = await checkpoint(reader, ledger, rebuild.projection) if at is None else at
+        rebuild.until = (await checkpoint(reader, ledger, rebuild.projection)).position if at is None else at
 
 
 async def _finish(reader: "Connection", ledger: str, rebuild: Rebuild[Any], order: _Order, folded: _Folded) -> Replayed:
     """Compare with the live view, show what is there, and put it where it was ordered."""
+    live = None
     if order.at is None:
-        compared = await _compare(reader, ledger, rebuild)
+        live = await _compare(reader, ledger, rebuild)
     else:
         await rebuild.bring_to(order.at)
-        compared = None
-    digest, rows = await _read(ledger, rebuild, order.show) if compared is None or order.show else ("", 0)
-    swapped = False
-    if order.into is not None:
-        swapped = rebuild.reached.failure is None and await _place(ledger, rebuild)
-    replayed = Replayed(
+    if live is None or order.show is not None:
+        digest, rows = await _read(ledger, rebuild, order.show)
+    else:
+        digest, rows = live.compared.digest, live.compared.rows
+    position, failure = rebuild.reached.position, rebuild.reached.failure
+    swapped = await _put(ledger, rebuild, order)  # which may bring the rebuild further
+    return Replayed(
         name=rebuild.projection.name,
-        position=rebuild.reached.position,
+        position=position,
         events=folded.events,
         seconds=folded.seconds,
-        rows=rows if compared is None else compared.rows,
-        digest=digest if compared is None else compared.digest,
-        live_digest=None if compared is None else compared.live_digest,
-        difference=None if compared is None else compared.difference,
+        rows=rows,
+        digest=digest,
+        live_digest=None if live is None else live.compared.live_digest,
+        difference=None if live is None else live.compared.difference,
         swapped=swapped,
-        failure=rebuild.reached.failure,
+        failure=failure,
+        stopped=None if live is None else live.stopped,
+        behind=0 if live is None else live.behind,
     )
-    if order.swap and order.into is None:
-        replayed = msgspec.structs.replace(replayed, swapped=await rebuild.swap())
-    return replayed
 
 
-async def _compare(reader: "Connection", ledger: str, rebuild: Rebuild[Any]) -> Compared:
+async def _compare(reader: "Connection", ledger: str, rebuild: Rebuild[Any]) -> _Live:
     """Bring the shadow to where the live view stands, and compare the two of one moment."""
     async with reader.transaction(isolation="repeatable_read"), rebuild.connection.transaction():
         for connection in (reader, rebuild.connection):
             await connection.execute(UNBOUNDED)
-        await rebuild.bring_to(await checkpoint(reader, ledger, rebuild.projection))
-        live = rebuild.live.every(reader, ledger)
-        return await compare(live, rebuild.shadow.every(rebuild.connection, ledger), rebuild.projection.key)
+        reached = await checkpoint(reader, ledger, rebuild.projection)
+        head = await reader.fetchval(_HEAD, ledger) or 0
+        await rebuild.bring_to(reached.position)
+        rows = rebuild.live.every(reader, ledger), rebuild.shadow.every(rebuild.connection, ledger)
+        return _Live(await compare(*rows, rebuild.projection.key), reached.failure, head - reached.position)
+
+
+async def _put(ledger: str, rebuild: Rebuild[Any], order: _Order) -> bool:
+    """Put the rebuilt rows where it was ordered; tell whether they are there."""
+    if order.into is not None:
+        return rebuild.reached.failure is None and await _place(ledger, rebuild)
+    return order.swap and await rebuild.swap()
 
 
 async def _read(ledger: str, rebuild: Rebuild[Any], show: Show | None) -> tuple[str, int]:
