@@ -33,7 +33,15 @@ from authority.tokens import Tokens
 from authority.turns import Turns
 from authority.verdict import evaluate, foregone
 from ledger import bounds
-from ledger.errors import Forbidden, InvalidPolicy, InvalidRequest, InvariantViolation, NotFound, WiderThanParent
+from ledger.errors import (
+    Forbidden,
+    InvalidPolicy,
+    InvalidRequest,
+    InvariantViolation,
+    NotFound,
+    Unauthenticated,
+    WiderThanParent,
+)
 from ledger.events import (
     GrantIssued,
     GrantResumed,
@@ -44,7 +52,7 @@ from ledger.events import (
     StandingAnomaly,
 )
 from ledger.intents import JSON
-from ledger.store import Append, Appended, GrantAlive, Issue, Revoke, StandingGrant, Store
+from ledger.store import Append, Appended, GrantAlive, Issue, Revoke, StandingGrant, Store, VersionConflict
 from ledger.tasks import TaskContract
 
 _GRANT_ID_BYTES: Final = 10  # not a secret: a grant is only named by it
@@ -112,6 +120,17 @@ class Authority:
         """Answer no more from memory for a grant whose guard did not hold, or for those below it."""
         self._tokens.forget(grant)
 
+    async def record(self, principal: Principal, append: Append, what: str) -> Appended | VersionConflict:
+        """Append what a principal says under their living grant; tell that it is durable, or that the stream moved on.
+
+        `what` names it ("your answer was recorded"). Raises `Unauthenticated`, and `Unavailable` if it is not known.
+        """
+        try:
+            return await record(self._store, append, what)
+        except Unauthenticated:
+            self.dead(principal.grant)
+            raise
+
     # ── what is the verdict? ─────────────────────────────────────────────────────────────────────────────────────
 
     async def verdict(self, submitted: IntentSubmitted, facts: Mapping[str, JSON], at: datetime) -> PolicyEvaluated:
@@ -172,7 +191,7 @@ class Authority:
             guards=(GrantAlive(principal.grant),),
             change=Issue(child),
         )
-        if not isinstance(await record(self._store, append, f"grant {name} was issued"), Appended):
+        if not isinstance(await self.record(principal, append, f"grant {name} was issued"), Appended):
             raise InvariantViolation(f"The new id {name} was already in use.")
         return child, token
 
@@ -198,7 +217,7 @@ class Authority:
                 guards=(GrantAlive(principal.grant),),
                 change=Revoke(grant),
             )
-            await record(self._store, append, f"grant {grant} was revoked")
+            await self.record(principal, append, f"grant {grant} was revoked")
         return await self._stopped(grant)
 
     async def suspend(self, principal: Principal, grant: str, reason: str) -> Revoked:

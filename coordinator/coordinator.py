@@ -5,7 +5,7 @@ Thin: every decision is made by the pure functions of `intake`, `people` and `de
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Literal, assert_never
+from typing import Final, Literal
 
 import structlog
 
@@ -26,28 +26,13 @@ from coordinator.undo_plans import UndoPlans
 from coordinator.undo_runner import UndoRunner
 from coordinator.worker import Worker
 from ledger import bounds
-from ledger.errors import (
-    Conflict,
-    Corrupt,
-    NotFound,
-    Unauthenticated,
-    Unavailable,
-)
+from ledger.errors import Conflict, Corrupt, NotFound
 from ledger.events import Event, GrantIssued, Recorded
 from ledger.ids import intent_stream
 from ledger.intent_seal import IntentSeal
 from ledger.phases import TERMINAL, UNDECIDED, Phase
 from ledger.state import IntentState, fold
-from ledger.store import (
-    Append,
-    Appended,
-    Due,
-    GrantAlive,
-    GuardFailed,
-    Store,
-    Unknown,
-    VersionConflict,
-)
+from ledger.store import Append, Appended, Due, GrantAlive, Store
 from ledger.subject_keys import SubjectKeys
 
 log = structlog.get_logger(__name__)
@@ -249,29 +234,18 @@ class Coordinator:
             seal = await self.seal_of(state)
             if seal is not None:  # what people write may name whom it is about
                 event = seal.sealed(event)
-            verdict = await self._store.append(
-                Append(
-                    stream=intent_stream(intent),
-                    expected_version=state.version,
-                    events=(event,),
-                    guards=(GrantAlive(principal.grant),),
-                    work=Due(),
-                    notify=notable((event,)) if self._notify else None,
-                )
+            append = Append(
+                stream=intent_stream(intent),
+                expected_version=state.version,
+                events=(event,),
+                guards=(GrantAlive(principal.grant),),
+                work=Due(),
+                notify=notable((event,)) if self._notify else None,
             )
-            match verdict:
-                case Appended(recorded, _):
-                    self._worker.wake()
-                    return fold(recorded, state) or state
-                case Unknown(reason):
-                    raise Unavailable(f"Whether your answer was recorded is not known: {reason} Look at the intent.")
-                case GuardFailed(GrantAlive(grant)):
-                    self._authority.dead(grant)
-                    raise Unauthenticated("This token is not alive. Nothing was recorded.")
-                case VersionConflict() | GuardFailed():
-                    continue
-                case _:
-                    assert_never(verdict)
+            verdict = await self._authority.record(principal, append, "your answer was recorded")
+            if isinstance(verdict, Appended):
+                self._worker.wake()
+                return fold(verdict.recorded, state) or state
         raise Conflict("The intent kept moving while you answered. Nothing was changed; look at it and try again.")
 
     async def _legible(self, intent: str) -> IntentState | None:

@@ -9,7 +9,7 @@ that is undone, exactly as for one intent; the approver's grant must be alive wh
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Final, TypeAlias, assert_never
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -29,23 +29,10 @@ from ledger.errors import (
     InvariantViolation,
     NotFound,
     NotWaiting,
-    Unauthenticated,
-    Unavailable,
 )
 from ledger.ids import intent_id, intent_stream, undo_plan_stream
 from ledger.state import IntentState, fold
-from ledger.store import (
-    Append,
-    Appended,
-    Due,
-    Finished,
-    GrantAlive,
-    GuardFailed,
-    Store,
-    Unknown,
-    VersionConflict,
-    Work,
-)
+from ledger.store import Append, Appended, Due, Finished, GrantAlive, Store, Work
 from ledger.undo_plans import PlannedUndo, Selection, content_digest, count, in_order
 from ledger.undo_state import PlanPhase, PlanState, fold_plan
 
@@ -105,27 +92,16 @@ class UndoPlans:
         )
         size = bounds.UNDO_LISTED
         pages = [e.UndoListed(items=tuple(items[n : n + size])) for n in range(0, len(items), size)]
-        verdict = await self._store.append(
-            Append(
-                stream=undo_plan_stream(plan),
-                expected_version=0,
-                events=(first, *pages),
-                guards=(GrantAlive(principal.grant),),
-            )
+        append = Append(
+            stream=undo_plan_stream(plan),
+            expected_version=0,
+            events=(first, *pages),
+            guards=(GrantAlive(principal.grant),),
         )
-        match verdict:
-            case Appended(recorded, _):
-                return _folded(recorded)
-            case GuardFailed():
-                raise self._dead(principal)
-            case Unknown(reason):
-                raise Unavailable(
-                    f"Whether the plan was recorded is not known: {reason} Nothing is undone; plan again."
-                )
-            case VersionConflict():
-                raise InvariantViolation(f"The new id {plan} was already in use.")
-            case _:
-                assert_never(verdict)
+        verdict = await self._authority.record(principal, append, "the plan was recorded, by which nothing is undone,")
+        if not isinstance(verdict, Appended):
+            raise InvariantViolation(f"The new id {plan} was already in use.")
+        return _folded(verdict.recorded)
 
     async def _planned(self, principal: Principal, wanted: Wanted, found: Found, now: datetime) -> list[PlannedUndo]:
         """Tell what can be undone of each intent; of the intents themselves, which may be large, few are kept."""
@@ -195,27 +171,17 @@ class UndoPlans:
         """Append what a person said at the version they saw; look again if the plan has moved on."""
         for _ in range(_TRIES):
             state = await self.get(plan)
-            verdict = await self._store.append(
-                Append(
-                    stream=undo_plan_stream(plan),
-                    expected_version=state.version,
-                    events=(await word(state),),
-                    guards=(GrantAlive(principal.grant),),
-                    work=work,
-                )
+            append = Append(
+                stream=undo_plan_stream(plan),
+                expected_version=state.version,
+                events=(await word(state),),
+                guards=(GrantAlive(principal.grant),),
+                work=work,
             )
-            match verdict:
-                case Appended(recorded, _):
-                    self._wake()
-                    return _folded(recorded, state)
-                case GuardFailed():
-                    raise self._dead(principal)
-                case Unknown(reason):
-                    raise Unavailable(f"Whether your word was recorded is not known: {reason} Look at the plan.")
-                case VersionConflict():
-                    continue
-                case _:
-                    assert_never(verdict)
+            verdict = await self._authority.record(principal, append, "your answer was recorded")
+            if isinstance(verdict, Appended):
+                self._wake()
+                return _folded(verdict.recorded, state)
         raise Conflict("The plan kept moving while you answered. Nothing was changed; look at it and try again.")
 
     async def _check_reach(self, plan: PlanState, principal: Principal) -> None:
@@ -227,10 +193,6 @@ class UndoPlans:
             if state is None:
                 raise Corrupt(f"The plan names {item.intent}, which is not in this ledger. Nothing was undone.")
             permitted(state, principal)
-
-    def _dead(self, principal: Principal) -> Unauthenticated:
-        self._authority.dead(principal.grant)
-        return Unauthenticated("This token is not alive. Nothing was recorded.")
 
 
 def _may_be_approved(plan: PlanState, digest: str) -> None:
