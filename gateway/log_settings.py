@@ -46,7 +46,7 @@ class WitnessTable(Table):
 class LogTable(Table):
     """`[log]`."""
 
-    origin: Annotated[str, Field(pattern=r"^[^\s+]{1,200}$")] | None = None
+    origin: Annotated[str, Field(pattern=r"^[^\s+\x00-\x1f]{1,200}$")] | None = None
     keys: Path | None = None
     directory: Path | None = None
     objects: ObjectsPlace | None = None

@@ -188,7 +188,7 @@ RECEIPT_EVENTS: Final = 2_000  # some 5 MB, made in a second; an intent that has
 RECEIPT_CHECKPOINTS: Final = 120  # among which the best signed is looked for: about two minutes of them
 RECEIPT_BYTES: Final = 32 * 1024 * 1024
 PROOF_HASHES: Final = 63  # C2SP tlog-witness; a tree of 2^63 leaves needs no more
-WITNESS_BODY_BYTES: Final = 64 * 1024  # 63 hashes and a checkpoint with more signatures than anybody needs
+WITNESS_BODY_BYTES: Final = 144 * 1024  # 63 hashes and the longest checkpoint that is read
 WITNESS_BODY_SECONDS: Final = 10.0  # a log sends it in one piece
 WITNESS_TEXT_BYTES: Final = 16 * 1024  # of a checkpoint; what is kept needs room for signatures below it
 

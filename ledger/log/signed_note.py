@@ -26,13 +26,14 @@ from ledger.errors import Malformed, Tampered
 
 PLAIN: Final = 1
 COSIGNATURE: Final = 4
-NOTE_BYTES: Final = 64 * 1024  # some hundred signatures
+NOTE_BYTES: Final = 128 * 1024  # as many signatures, or sixteen of the longest that there are (5 kB, post-quantum)
 SIGNATURES: Final = 64
 SEED_BYTES: Final = 32
 
 _KEY_ID_BYTES: Final = 4
 _TIME_BYTES: Final = 8
-_NAME = re.compile(r"[^\s+]+")
+_LAST_SECOND: Final = 253_402_300_799  # of the year 9999; the specification has room for more
+_NAME = re.compile(r"[^\s+\x00-\x1f]+")
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _LINE = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
 
@@ -76,11 +77,13 @@ class VerifierKey(msgspec.Struct, frozen=True):
         return (signature.name, signature.key_id) == (self.name, self.key_id)
 
     def verifies(self, text: str, signature: Signature) -> bool:
-        """Tell whether the signature is by this key and over this text."""
+        """Tell whether the signature is by this key and over this text; a cosignature says when, too."""
         if not self.signed(signature):
             return False
         signed, message = signature.signature, text.encode()
         if self.algorithm == COSIGNATURE:
+            if not 0 < signature.timestamp <= _LAST_SECOND:
+                return False
             signed, message = signed[_TIME_BYTES:], _cosigned(text, signature.timestamp)
         try:
             Ed25519PublicKey.from_public_bytes(self.public).verify(signed, message)

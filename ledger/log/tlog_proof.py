@@ -45,10 +45,12 @@ def write_proofs(proofs: Iterable[TlogProof]) -> str:
 def parse_proofs(text: str) -> tuple[TlogProof, ...]:
     """Read a text of one proof or more. Raises `Malformed` if it is none; no proof is verified yet."""
     places = [match.start() for match in _BEGINNING.finditer(text)]
+    if "\r" in text:
+        raise Malformed("Its lines end with a carriage return: something on its way has changed it. Fetch it again.")
     if not places or places[0] != 0:
         raise Malformed(f"It does not begin with the line {_FIRST.strip()}.")
     *earlier, last = [text[begin:end] for begin, end in zip(places, [*places[1:], len(text)], strict=True)]
-    return tuple([_parse(part) for part in (*map(_without_gap, earlier), last)])
+    return tuple([_parse(_without_gap(part)) for part in earlier] + [_parse(_at_the_end(last))])
 
 
 def _write(proof: TlogProof) -> str:
@@ -69,7 +71,15 @@ def _parse(text: str) -> TlogProof:
 def _without_gap(part: str) -> str:
     if not part.endswith("\n\n"):
         raise Malformed("There is no empty line between two proofs.")
+    if part.endswith("\n\n\n"):
+        raise Malformed("There is more than one empty line between two proofs.")
     return part[:-1]
+
+
+def _at_the_end(part: str) -> str:
+    if part.endswith("\n\n"):
+        raise Malformed("There is an empty line behind its last proof, where it ends.")
+    return part
 
 
 def _bytes(text: str) -> bytes:

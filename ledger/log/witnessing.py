@@ -74,8 +74,6 @@ def judge(asked: Asked, last: Checkpoint | None) -> Refused | None:
     new = asked.checkpoint
     if asked.old_size != old.size:
         return Refused(OTHER_SIZE, f"The checkpoint that was cosigned last is one of {old.size}.", old.size)
-    if last is not None and new.size == last.size and new.root != last.root:
-        return Refused(OTHER_SIZE, f"Another checkpoint of {old.size} was cosigned: events before it were changed.")
     empty = new.size > 0 or new.root == EMPTY_ROOT
     if not empty or not verify_consistency(old.size, new.size, old.root, new.root, asked.proof):
         return Refused(

@@ -49,6 +49,7 @@ def test_everything_can_be_said(configured):
     [
         ('[log]\norigin = "with spaces"', "origin"),
         ('[log]\norigin = "a+b"', "origin"),
+        ('[log]\norigin = "a\\u0001b"', "origin"),
         ("[log]\nwitness = 3", "witness"),
         ("log = 3", "log"),
         ("[log]\nsince = 2026-01-01", r"\[log\]"),

@@ -82,7 +82,9 @@ def test_no_changed_character_proves_anything_else():
         (LOG.receipt(STREAM).replace(LOG.note(SIZE), str(signed(SIZE, b"x" * 32, KEY, origin="else/where"))), "else"),
         ("", "does not begin"),
         ("hello", "does not begin"),
-        (RECEIPT + "\n", "different checkpoints"),
+        (RECEIPT + "\n", "empty line behind its last proof"),
+        (RECEIPT.replace("\n\nc2sp", "\n\n\nc2sp", 1), "more than one empty line between two proofs"),
+        (RECEIPT.replace("\n", "\r\n"), "carriage return"),
         (RECEIPT.replace("\n\nc2sp", "\nc2sp", 1), "empty line between"),
         (RECEIPT.replace("index", "place", 1), "index"),
         (RECEIPT[: len(RECEIPT) // 2], "."),
@@ -124,7 +126,7 @@ def test_one_key_under_two_names_is_one_witness():
 def test_a_cosignature_of_no_time_that_there_is_proves_nothing():
     false = WITNESS.cosign(parse_note(LOG.note(SIZE)).text, 2**63).line
     line = next(line for line in RECEIPT.split("\n") if line.startswith("— witness"))
-    with pytest.raises(Tampered, match="a time that there is not"):
+    with pytest.raises(Tampered, match="does not fit"):
         verify_receipt(RECEIPT.replace(line, false), OURS, [WITNESS.verifier])
 
 

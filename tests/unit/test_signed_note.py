@@ -9,6 +9,7 @@ from ledger.log.checkpoint import Checkpoint, parse_checkpoint
 from ledger.log.signed_note import (
     COSIGNATURE,
     Note,
+    Signature,
     SigningKey,
     parse_note,
     parse_signature,
@@ -93,6 +94,32 @@ def test_a_cosignature_says_when_and_is_no_plain_signature():
     assert not key(7, "witness.example/w1").verifier.signed(signature)
 
 
+@pytest.mark.parametrize("time", [0, 253_402_300_800, 2**63, 2**64 - 1])
+def test_a_cosignature_of_no_time_that_there_is_says_nothing(time):
+    witness = key(7, "witness.example/w1", COSIGNATURE)
+    assert not witness.verifier.verifies(TEXT, witness.cosign(TEXT, time))
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 63, 71, 73])
+def test_a_signature_of_another_length_is_wrong_and_nothing_worse(length):
+    for algorithm in (1, COSIGNATURE):
+        one = key(7, "witness.example/w1", algorithm).verifier
+        assert not one.verifies(TEXT, Signature(one.name, one.key_id, bytes(length)))
+
+
+def test_sixteen_signatures_of_the_longest_kind_are_read():
+    """As many must be, says the specification, and those that no quantum computer forges have nearly 5 kB."""
+    long = tuple(Signature(f"witness.example/{nth}", b"long", bytes(5_000)) for nth in range(15))
+    note = Note(TEXT, (*signed(key()).signatures, *long))
+    assert verify_note(parse_note(str(note)), [key().verifier])
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a+b", "a\u00a0b", "a\u3000b", "a\x00b", "a\x08", "a\x1fb", "a\nb"])
+def test_a_key_has_no_name_that_a_note_could_not_carry(name):
+    with pytest.raises(Malformed):
+        key(name=name)
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -107,7 +134,7 @@ def test_a_cosignature_says_when_and_is_no_plain_signature():
         "control\x07\n\n— a AAAAAAAA\n",
         "return\r\n\n— a AAAAAAAA\n",
         "long\n\n" + "— a AAAAAAAA\n" * 65,
-        "x" * 70_000 + "\n\n— a AAAAAAAA\n",
+        "x" * 140_000 + "\n\n— a AAAAAAAA\n",
     ],
 )
 def test_what_is_no_note_is_malformed(raw):
