@@ -20,7 +20,7 @@ from adapters.contract import Adapter
 from adapters.credentials import credential
 from adapters.kinds import kind, names
 from adapters.registry import Registry
-from adapters.tables import CallLimits, Table
+from adapters.tables import CallLimits, MarksTable, Table
 from adapters.toml_lines import line_of
 from ledger.canonical import digest
 from ledger.errors import LedgerError, Misconfigured
@@ -59,15 +59,17 @@ def load_sound(path: Path, environment: Mapping[str, str]) -> Registry:
         raise Misconfigured(f"{path}, line {line_of(text, ['adapters'])}: adapters must be tables, [adapters.<name>].")
     sound: dict[str, Adapter] = {}
     limits: dict[str, CallLimits] = {}
+    marks: dict[str, dict[str, MarksTable]] = {}
     faults: dict[str, tuple[str, ...]] = {}
     for name, table in adapters.items():
         try:
             sound[name], limits[name] = _adapter(name, table, environment)
-            Registry([sound[name]])
+            marks[name] = _marks(name, table)
+            Registry([sound[name]], marks=marks)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one must not keep the others away
             sound.pop(name, None)
             faults[name] = tuple([f"{path}, line {_line(text, name, one)}, {one}" for one in _words(name, error)])
-    return Registry(sound.values(), limits, faults, _sections(tables))
+    return Registry(sound.values(), limits, faults, _sections(tables), marks)
 
 
 def _sections(tables: dict[str, Any]) -> dict[str, str]:
@@ -109,12 +111,19 @@ def _adapter(name: str, table: Any, environment: Mapping[str, str]) -> tuple[Ada
         raise Misconfigured(f"{where}: {error.message}") from error
     if found is None:
         raise Misconfigured(f"{where}: type is missing or unknown; it is one of {', '.join(names())}.")
-    own = {key: value for key, value in table.items() if key != "calls"}
+    own = {key: value for key, value in table.items() if key not in {"calls", "marks"}}
     parsed = _checked(found.table, own, name)
     limits = _checked(CallLimits, table.get("calls", {}), name, "calls")
     if limits.at_once is None:
         limits = limits.model_copy(update={"at_once": getattr(parsed, "connections", None)})
     return found.build(name, parsed, partial(credential, where, environment)), limits
+
+
+def _marks(name: str, table: dict[str, Any]) -> dict[str, MarksTable]:
+    marks = table.get("marks", {})
+    if not isinstance(marks, dict):
+        raise Misconfigured(f"[adapters.{name}]: marks must be tables, [adapters.{name}.marks.<verb>].")
+    return {verb: _checked(MarksTable, one, name, "marks", verb) for verb, one in marks.items()}
 
 
 def _checked(shape: type[Shape], table: Any, *place: str) -> Shape:
@@ -143,7 +152,7 @@ def _line(text: str, name: str, sentence: str) -> int:
         parts: list[str | int] = [int(part) if part.isdecimal() else part for part in table[1].split(".")]
         places = [[*parts, table[2]], parts, parts[:-1]]
     elif operation is not None:
-        places = [["adapters", name, verbs, operation[1]] for verbs in ("operations", "reads")]
+        places = [["adapters", name, verbs, operation[1]] for verbs in ("marks", "operations", "reads")]
     places.append(["adapters", name])
     return next(line for place in places if (line := line_of(text, place)) is not None)
 

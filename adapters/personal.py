@@ -9,6 +9,9 @@
 The mark may stand at any property, and at the items of an array. Where it could be overlooked (behind `$ref`, `anyOf`
 and the like) an operation is refused, and so is one whose marked data are nobody's: what is said to be personal is
 sealed, or not offered.
+
+Where the parameters are the adapter's own, and it cannot know which of them are about a person, the operator says so
+beside it ([adapters.<name>.marks.<verb>]); `marked` writes the marks into its schema.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from adapters.contract import Operation
+from adapters.tables import MarksTable
 from ledger import bounds
 from ledger.canonical import canonical
 from ledger.errors import Misconfigured
@@ -86,6 +90,31 @@ def personal_data(operation: Operation) -> PersonalData | None:
     if operation.money and {operation.money, "currency"} & {place[0] for place in places}:
         raise Misconfigured(f"Operation {name}: limits count what it moves, so amount and currency are not personal.")
     return PersonalData(subject, places, operation.personal_fields)
+
+
+def marked(operation: Operation, marks: MarksTable) -> Operation:
+    """Return an operation with what its operator marks. Raises `Misconfigured` where that cannot be meant.
+
+    The parameter that names the person becomes as short as an address can be in which somebody is erased.
+    """
+    name = operation.name
+    if operation.data_subject is not None or operation.personal_fields or _marks(operation.params):
+        raise Misconfigured(f"Operation {name} says itself what of it is personal; it cannot be marked once more.")
+    properties = dict(operation.params.get("properties", {}))
+    for parameter in marks.personal:
+        if parameter not in properties:
+            offered = ", ".join(sorted(properties))
+            raise Misconfigured(f"Operation {name} has no parameter {parameter!r} to mark; it has {offered}.")
+        schema = {**properties[parameter], KEYWORD: True}
+        if f"/{parameter}" == marks.data_subject and schema.get("type") == "string":
+            schema["maxLength"] = min(schema.get("maxLength", bounds.SUBJECT_LENGTH), bounds.SUBJECT_LENGTH)
+        properties[parameter] = schema
+    return msgspec.structs.replace(
+        operation,
+        params={**operation.params, "properties": properties},
+        data_subject=marks.data_subject,
+        personal_fields=marks.personal_fields,
+    )
 
 
 def _check_subject(operation: Operation, subject: Place, marked: Mapping[Place, Any]) -> None:

@@ -18,10 +18,10 @@ import msgspec
 
 from adapters.contract import Adapter, Operation
 from adapters.money import money_of, money_parameter
-from adapters.personal import PersonalData, personal_data
+from adapters.personal import PersonalData, marked, personal_data
 from adapters.reading import Reader
 from adapters.summary import Summarise, Veil, compile_template
-from adapters.tables import CallLimits
+from adapters.tables import CallLimits, MarksTable
 from ledger.bounds import ERROR_LENGTH, PARAM_FAULTS
 from ledger.errors import LedgerError, Misconfigured
 from ledger.intents import JSON, Guarantee, Undo
@@ -48,15 +48,17 @@ class Registry:
         limits: Mapping[str, CallLimits] | None = None,
         faults: Mapping[str, Sequence[str]] | None = None,
         sections: Mapping[str, str] | None = None,
+        marks: Mapping[str, Mapping[str, MarksTable]] | None = None,
     ) -> None:
         """Check and compile what the adapters offer; raises `Misconfigured` with the first thing that is wrong.
 
         By the name of an adapter: `limits`, what calls to it are bounded by where it is not the usual; `faults`, what
-        is wrong with one that is configured and could not be made. `sections`: the tables of the file from which all
-        of it was read, by name, each as a digest.
+        is wrong with one that is configured and could not be made; `marks`, what of its operations is personal as its
+        operator says, by verb. `sections`: the tables of the file from which all of it was read, each as a digest.
         """
         self.sections: Mapping[str, str] = dict(sections or {})
         self.faults: dict[str, Sequence[str]] = dict(faults or {})
+        self.marks: Mapping[str, Mapping[str, MarksTable]] = dict(marks or {})
         self.adapters = tuple(adapters)  # the first is opened first
         self.limits: Mapping[str, CallLimits] = {
             adapter.name: (limits or {}).get(adapter.name, CallLimits()) for adapter in self.adapters
@@ -67,13 +69,16 @@ class Registry:
             if adapter.name in names:
                 raise Misconfigured(f"Two adapters are named {adapter.name!r}; give one of them another name.")
             names.add(adapter.name)
+            own = dict(self.marks.get(adapter.name, {}))
             for key, operation in adapter.operations.items():
-                self._add(adapter, key, operation)
+                self._add(adapter, key, operation, own.pop(key.rpartition(".")[2], None))
+            if own:
+                raise Misconfigured(f"[adapters.{adapter.name}.marks]: {min(own)}: no such operation is offered.")
         self._operations = {name: offer.operation for name, offer in self._offers.items()}
         self.operations: Mapping[str, Operation] = MappingProxyType(self._operations)
         self._open = AsyncExitStack()
 
-    def _add(self, adapter: Adapter, key: str, operation: Operation) -> None:
+    def _add(self, adapter: Adapter, key: str, operation: Operation, marks: MarksTable | None) -> None:
         if key in self._offers:
             raise Misconfigured(f"The operation {key} is offered twice; operation names are unique.")
         if key != operation.name or not _NAME(key) or not key.startswith(f"{adapter.name}."):
@@ -82,6 +87,8 @@ class Registry:
                 f"'{adapter.name}.' and a word of small letters, digits and underscores."
             )
         _check_promises(operation)
+        if marks is not None:
+            operation = marked(operation, marks)
         validator = _compile_schema(operation)
         summarise = compile_template(key, operation.summary, operation.params)
         money = money_parameter(key, operation.money, operation.params)

@@ -68,6 +68,15 @@ class PersonalTable(Table):
     personal_fields: tuple[Annotated[str, Field(min_length=1, max_length=128)], ...] = ()
 
 
+class MarksTable(Table):
+    """`[adapters.<name>.marks.<verb>]`, for every type: what is personal of an operation that does not say so."""
+
+    data_subject: Pointer
+    personal: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=128)], ...], Field(min_length=1)]
+    """Parameters, by name; the one that names the person among them."""
+    personal_fields: tuple[Annotated[str, Field(min_length=1, max_length=128)], ...] = ()
+
+
 class ReadingTable(PersonalTable):
     """What every configured operation says that only reads; the adapter adds how."""
 

@@ -7,8 +7,9 @@ three errors of the contract, and whatever takes too long, is in doubt: it may h
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import assert_never
+from typing import Final, assert_never
 
 import msgspec
 import structlog
@@ -21,7 +22,7 @@ from coordinator.places import AdapterStatus, Places
 from coordinator.seals import Seals
 from coordinator.undecided import deadline
 from ledger import bounds
-from ledger.errors import AdapterError, Erased, InDoubt, Unavailable
+from ledger.errors import AdapterError, Erased, InDoubt, Permanent, Transient, Unavailable
 from ledger.ids import action_key
 from ledger.intent_seal import IntentSeal, is_personal
 from ledger.intents import JSON, Guarantee, Verb
@@ -32,6 +33,8 @@ from ledger.tasks import Criterion
 from ledger.traces import outgoing
 
 log = structlog.get_logger(__name__)
+
+_UNSAID: Final = "The outside system did not let it go. What it said is not kept, because personal data were erased."
 
 
 class Lease(msgspec.Struct):
@@ -300,23 +303,34 @@ def _opened(action: ActionState, seal: IntentSeal | None) -> tuple[ActionState, 
         params, receipt, result = seal.opened((plan.params, action.receipt, action.result))
     except Erased as error:
         left = msgspec.structs.replace(plan, params=seal.left(plan.params))
-        return msgspec.structs.replace(action, plan=left, receipt=None, result=None), error
+        return msgspec.structs.replace(action, plan=left, receipt=_receipt_left(action, seal), result=None), error
     plan = msgspec.structs.replace(plan, params=params)
     return msgspec.structs.replace(action, plan=plan, receipt=receipt, result=result), None
+
+
+def _receipt_left(action: ActionState, seal: IntentSeal) -> JSON | None:
+    """Return the handle of a hold if nothing in it was erased: by it, too, a hold can be let go."""
+    with suppress(Erased):
+        return seal.opened(action.receipt)
+    return None
 
 
 async def _dispatch(
     adapter: Adapter, invocation: Invocation, action: ActionState, call: Call, erased: Erased | None
 ) -> Answer | Preview:
-    """Call the verb. Of an action whose personal data are gone only the abort is called, which needs the key alone."""
+    """Call the verb. Of an action whose personal data are gone only the abort is called, which needs the key alone.
+
+    What the outside system says of it then is not kept: nothing is left to find in it what was erased.
+    """
     if erased is None:
         return await _called(adapter, invocation, action, call)
     if invocation.verb is not Verb.ABORT:
         raise erased
     try:
         return await _called(adapter, invocation, action, call)
-    except AdapterError:
-        raise
+    except AdapterError as error:
+        said = next(one for one in (Transient, Permanent, InDoubt) if isinstance(error, one))
+        raise said(_UNSAID, silent=error.silent) from None
     except Exception:  # noqa: BLE001 - it did need more
         raise erased from None
 

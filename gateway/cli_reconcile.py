@@ -106,7 +106,9 @@ def _asked(config: Path) -> "Registry":
     if elsewhere:
         names = ", ".join(elsewhere)
         sys.stderr.write(f"Not asked, because they live in the memory of the process that serves: {names}.\n")
-    return Registry([one for one in sound.adapters if one.name not in elsewhere], sound.limits, sound.faults)
+    return Registry(
+        [one for one in sound.adapters if one.name not in elsewhere], sound.limits, sound.faults, marks=sound.marks
+    )
 
 
 def _words(passed: "Passed") -> str:

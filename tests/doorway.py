@@ -15,7 +15,7 @@ import aiohttp
 from adapters.contract import Adapter, Call, Result, Vote
 from adapters.reference import ReferenceAdapter, World
 from adapters.registry import Registry
-from adapters.tables import CallLimits
+from adapters.tables import CallLimits, MarksTable
 from authority.grants import token_of
 from gateway.app import new_door, open_service
 from gateway.behaviour_settings import BehaviourSettings
@@ -155,11 +155,12 @@ async def doorway(
     calls: Mapping[str, CallLimits] | None = None,
     keyring: KeyringFile | None = None,
     behaviour: BehaviourSettings | None = None,
+    marks: Mapping[str, Mapping[str, MarksTable]] | None = None,
 ) -> AsyncIterator[Doorway]:
     """Serve a migrated database on a free port of this machine, over a bank, a mail and `more` participants."""
     bank, mail = Bank("bank", World()), Mail("mail", World(), Guarantee.BLIND)
     async with AsyncExitStack() as parts:
-        registry = Registry([bank, mail, *more], calls)
+        registry = Registry([bank, mail, *more], calls, marks=marks)
         service = await open_service(parts, dsn, ledger, registry, keyring=keyring, behaviour=behaviour)
         await service.authority.ensure_operator(token)
         service.watch.start()

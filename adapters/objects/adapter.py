@@ -138,8 +138,12 @@ class ObjectsAdapter:
     async def abort(self, call: Call, receipt: JSON | None) -> None:
         """Leave a record that a late prepare runs into, then end the upload (law 6)."""
         del receipt  # it may be that of nobody; the record finds the upload that stands
+        kept = await self._records.read(call.key)
+        if kept is not None and "object" not in call.params:  # its name was erased; the record has it
+            named = kept.record.object.removeprefix(self._table.prefix)
+            call = msgspec.structs.replace(call, params={**call.params, "object": named})
         asked = request(self._table, call)
-        kept = await self._records.read(call.key) or await self._end(call, asked, None)
+        kept = kept or await self._end(call, asked, None)
         if kept.record.state is State.BEGUN:
             kept = await self._records.write(call.key, msgspec.structs.replace(kept.record, state=State.ENDED), kept)
         if kept.record.state is State.APPLIED:

@@ -173,13 +173,14 @@ class Account:
 
     async def authorise(self, call: Call) -> Seen | Denied:
         """Hold the amount on a card, without its owner being there (docs.stripe.com/payments/capture-later)."""
+        customer, card = call.params["customer"], call.params["payment_method"]  # missing here, and no answer's fault
         return await self._ask(
             lambda o: self._stripe.payment_intents.create_async(
                 {
                     "amount": call.params["amount"],
                     "currency": call.params["currency"].lower(),
-                    "customer": call.params["customer"],
-                    "payment_method": call.params["payment_method"],
+                    "customer": customer,
+                    "payment_method": card,
                     "allowed_payment_method_types": ["card"],
                     "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
                     "capture_method": "manual",
@@ -196,12 +197,13 @@ class Account:
 
     async def bury(self, call: Call) -> Seen | Denied:
         """Use up the key of a payment for one without a card: a tombstone, unless it was used before."""
+        customer = call.params["customer"]  # as above
         return await self._ask(
             lambda o: self._stripe.payment_intents.create_async(
                 {
                     "amount": call.params["amount"],
                     "currency": call.params["currency"].lower(),
-                    "customer": call.params["customer"],
+                    "customer": customer,
                     "allowed_payment_method_types": ["card"],
                     "capture_method": "manual",
                     "description": "A payment that was called off before it was made.",

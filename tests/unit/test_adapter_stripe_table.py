@@ -75,3 +75,41 @@ def test_what_cannot_be_meant_is_refused_at_start(tmp_path, more, said) -> None:
 
 def test_a_stand_in_of_ones_own_is_allowed_where_it_is_meant(tmp_path) -> None:
     assert offered(tmp_path, 'url = "http://127.0.0.1:8420"\nallow_private = true').operations
+
+
+MARKS = """
+[adapters.till.marks.pay]
+data_subject = "/customer"
+personal = ["customer", "payment_method"]
+personal_fields = ["card"]
+[adapters.till.marks.refund]
+data_subject = "/payment"
+personal = ["payment"]
+personal_fields = ["customer"]
+"""
+
+
+def test_the_operator_says_which_parameters_are_personal(tmp_path) -> None:
+    registry = offered(tmp_path, 'operations = ["pay", "refund"]' + MARKS)
+    paid = {"customer": "cus_1", "payment_method": "pm_1", "amount": 4200, "currency": "USD"}
+    data = registry.personal("till.pay")
+    assert data is not None
+    assert data.sealed(paid, lambda _: "*") == {**paid, "customer": "*", "payment_method": "*"}
+    assert registry.operations["till.refund"].data_subject == "/payment"
+    assert registry.personal("till.customer") is None  # what is not marked is not personal
+
+
+@pytest.mark.parametrize(
+    ("marks", "said"),
+    [
+        ('[adapters.till.marks.pay]\ndata_subject = "/customer"\npersonal = ["customer"]', "no such operation"),
+        ('[adapters.till.marks.refund]\ndata_subject = "/payment"\npersonal = ["mail"]', "no parameter 'mail'"),
+        ('[adapters.till.marks.refund]\ndata_subject = "/payment"\npersonal = []', "personal"),
+        ('[adapters.till.marks.refund]\npersonal = ["payment"]', "data_subject is missing"),
+        ('[adapters.till.marks.refund]\ndata_subject = "/payment"\npersonal = ["payment", "amount"]', "not personal"),
+        ("marks = 3", "marks must be tables"),
+    ],
+)
+def test_marks_that_fit_nothing_are_refused_at_start(tmp_path, marks, said) -> None:
+    with pytest.raises(Misconfigured, match=said):
+        offered(tmp_path, f'operations = ["refund"]\n{marks}')

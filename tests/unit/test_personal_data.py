@@ -3,7 +3,8 @@
 import pytest
 
 from adapters.contract import Operation
-from adapters.personal import personal_data
+from adapters.personal import marked, personal_data
+from adapters.tables import MarksTable
 from ledger.errors import Misconfigured
 from ledger.intents import Guarantee, Undo
 
@@ -64,4 +65,41 @@ def test_a_subject_may_stand_within_an_object_that_is_marked_as_a_whole():
 def test_what_is_unclear_is_not_offered(made, sentence):
     with pytest.raises(Misconfigured) as refusal:
         personal_data(made)
+    assert sentence in refusal.value.message
+
+
+def marks(**more):
+    return MarksTable(**{"data_subject": "/customer", "personal": ("customer",), **more})
+
+
+PLAIN_CUSTOMER = {"customer": {"type": "string", "maxLength": 512}, "mail": {"type": "string"}}
+
+
+def test_an_operator_marks_what_an_adapter_cannot_know_to_be_personal():
+    plain = operation(PLAIN_CUSTOMER, None)
+    made = marked(plain, marks(personal=("customer", "mail"), personal_fields=("card",)))
+    data = personal_data(made)
+    assert (data.subject, data.parameters, data.fields) == (("customer",), {"customer", "mail"}, ("card",))
+    assert made.params["properties"]["customer"]["maxLength"] == 256  # so that it fits where somebody is erased
+    assert "personal" not in plain.params["properties"]["mail"]
+
+
+@pytest.mark.parametrize(
+    ("made", "said", "sentence"),
+    [
+        (operation({"customer": CUSTOMER}), marks(), "says itself"),
+        (operation({"customer": CUSTOMER}, None), marks(), "says itself"),
+        (operation(PLAIN_CUSTOMER, None), marks(personal=("customer", "phone")), "no parameter 'phone' to mark"),
+        (operation(PLAIN_CUSTOMER, None), marks(personal=("mail",)), "is itself personal"),
+        (operation(PLAIN_CUSTOMER, None), marks(data_subject="/client"), "is no required parameter"),
+        (
+            operation({**PLAIN_CUSTOMER, "amount": {}}, None, money="amount"),
+            marks(personal=("customer", "amount")),
+            "not personal",
+        ),
+    ],
+)
+def test_marks_that_cannot_be_meant_are_refused(made, said, sentence):
+    with pytest.raises(Misconfigured) as refusal:
+        personal_data(marked(made, said))
     assert sentence in refusal.value.message
