@@ -5,20 +5,17 @@ however many scrape. What was counted is shown until the next count; while the d
 shown, because a number that stands still looks like one that is fine.
 """
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
 import msgspec
-import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 import sql
+from ledger.background import Background
 from ledger.bounds import CENSUS_SECONDS
 from ledger.database import connection
-from ledger.errors import Unavailable
 
 if TYPE_CHECKING:
     from ledger.database import Pool
@@ -31,8 +28,6 @@ _VIEWS: Final = sql.query("census.views")
 _EXPORTS: Final = sql.query("census.exports")
 _OUTBOX: Final = sql.query("census.outbox")
 _DIVERGENCES: Final = sql.query("census.divergences")
-
-_log = structlog.get_logger(__name__)
 
 
 class Counted(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,17 +52,15 @@ class Census(Collector):
         self._pool = pool
         self._ledger = ledger
         self._counted: Counted | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._part = Background(f"census of {ledger}", self._turn, retry_seconds=CENSUS_SECONDS)
 
     def start(self) -> None:
         """Begin to count."""
-        self._task = asyncio.create_task(self._keep_counting(), name=f"census of {self._ledger}")
+        self._part.start()
 
     async def stop(self) -> None:
         """Count no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await self._part.stop()
 
     async def count(self) -> None:
         """Count once. Raises `Unavailable`."""
@@ -90,14 +83,13 @@ class Census(Collector):
                 divergences=await reader.fetchval(_DIVERGENCES, self._ledger),
             )
 
-    async def _keep_counting(self) -> None:
-        while True:
-            try:
-                await self.count()
-            except (Unavailable, asyncpg.PostgresError) as error:
-                self._counted = None
-                _log.warning("census_postponed", ledger=self._ledger, error=type(error).__name__)
-            await asyncio.sleep(CENSUS_SECONDS)
+    async def _turn(self) -> float:
+        try:
+            await self.count()
+        except Exception:
+            self._counted = None
+            raise
+        return CENSUS_SECONDS
 
     # ── as Prometheus reads it ───────────────────────────────────────────────────────────────────────────────────
 

@@ -12,10 +12,10 @@ the ledger rests on that schedule; two passes at once would only ask twice.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
-import structlog
 from pydantic import Field, PositiveInt
 
 import sql
@@ -23,8 +23,9 @@ from adapters.tables import Table
 from coordinator.reconciler import Passed, Reconciler
 from gateway.config_section import section
 from ledger import bounds
+from ledger.background import Background
 from ledger.database import connection
-from ledger.errors import NotReady, Unavailable
+from ledger.errors import NotReady
 from ledger.progress import Progress, unseen
 from ledger.state import IntentState
 from ledger.store import Store
@@ -41,8 +42,6 @@ _BEGIN: Final = sql.query("reconcile.begin")
 _KEEP: Final = sql.query("reconcile.keep")
 _END: Final = sql.query("reconcile.end")
 _LOOK_SECONDS: Final = 15.0  # between two looks whether a pass is due; what runs one says so as often
-
-log = structlog.get_logger(__name__)
 
 
 class ReconcileTable(Table):
@@ -75,18 +74,20 @@ class Reconciliation:
         self._follower = follower
         self._reconciler = reconciler(self._moved)
         self._table = table
-        self._task: asyncio.Task[None] | None = None
+        self._part: Background | None = None
 
     def start(self) -> None:
         """Begin to look whether a pass is due, if the configuration says how often."""
-        if self._table.every_seconds is not None:
-            self._task = asyncio.create_task(self._run(self._table.every_seconds), name="reconciliation")
+        every = self._table.every_seconds
+        if every is not None:
+            turn, seconds = partial(self._turn, every), min(every, _LOOK_SECONDS)
+            self._part = Background("reconciliation", turn, retry_seconds=seconds)
+            self._part.start()
 
     async def stop(self) -> None:
         """Let go. What a pass has recorded stays; the next one begins anew."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        if self._part is not None:
+            await self._part.stop()
 
     async def now(
         self,
@@ -100,29 +101,26 @@ class Reconciliation:
             await writer.fetchval(_BEGIN, self._store.ledger, self._table.every_seconds or 0, True)
         return await self._passed(since, calls_per_second, progress)
 
-    async def _run(self, every: int) -> None:
-        while True:
+    async def _turn(self, every: int) -> float:
+        """Run a pass if one is due."""
+        async with connection(self._pool) as writer:
+            await writer.execute(_SCHEDULE, self._store.ledger)
+            is_due = await writer.fetchval(_BEGIN, self._store.ledger, every, False)
+        if is_due:
+            keeping = Background("lease of reconciliation", partial(self._keep, every), retry_seconds=_LOOK_SECONDS)
+            keeping.start()
             try:
-                async with connection(self._pool) as writer:
-                    await writer.execute(_SCHEDULE, self._store.ledger)
-                    is_due = await writer.fetchval(_BEGIN, self._store.ledger, every, False)
-                if is_due:
-                    async with asyncio.TaskGroup() as tasks:
-                        keeping = tasks.create_task(self._keep(every))
-                        await self._passed(None, None)
-                        keeping.cancel()
-            except* Unavailable as group:
-                log.warning("reconciliation_interrupted", reason=str(group.exceptions[0]))
-            except* Exception:
-                log.exception("reconciliation_failed")
-            await asyncio.sleep(min(every, _LOOK_SECONDS))
+                await self._passed(None, None)
+            finally:
+                await keeping.stop()
+        return min(every, _LOOK_SECONDS)
 
-    async def _keep(self, every: int) -> None:
-        """Say that a pass is being run here, so that no other process begins one."""
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            async with connection(self._pool) as writer:
-                await writer.execute(_KEEP, self._store.ledger, max(every, 2 * _LOOK_SECONDS))
+    async def _keep(self, every: int) -> float:
+        """Say, some time after it was begun, that a pass is still being run here: no other process is to begin one."""
+        await asyncio.sleep(_LOOK_SECONDS)
+        async with connection(self._pool) as writer:
+            await writer.execute(_KEEP, self._store.ledger, max(every, 2 * _LOOK_SECONDS))
+        return 0.0
 
     async def _passed(
         self,

@@ -28,6 +28,7 @@ from gateway.collector import Collector
 from gateway.span_export import Told, encoded, rejected, resource_of, sampled, spans_to_export
 from ledger import bounds
 from ledger import events as e
+from ledger.background import Background
 from ledger.database import connection
 from ledger.errors import Corrupt, Unavailable
 from ledger.ids import intent_of, notes_stream
@@ -88,18 +89,16 @@ class SpanExporter:
         self._counted = counted
         self._resource: Resource = resource_of(self._ledger, importlib.metadata.version("intentledger"))
         self._session: aiohttp.ClientSession | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._part = Background(f"spans of {self._ledger}", self._turn, retry_seconds=bounds.EXPORT_RETRY_SECONDS)
         self._opened = False
 
     def start(self) -> None:
         """Begin to export: what ends from now on, or where an earlier process was."""
-        self._task = asyncio.create_task(self._export_on(), name=f"spans of {self._ledger}")
+        self._part.start()
 
     async def stop(self) -> None:
         """Let go; what was not taken is exported by whoever is next."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await self._part.stop()
         if self._session is not None:
             await self._session.close()
         try:
@@ -188,24 +187,16 @@ class SpanExporter:
             trust_env=False,
         )
 
-    async def _export_on(self) -> None:
+    async def _turn(self) -> float:
         clock = asyncio.get_running_loop().time
-        while True:
-            began = clock()
-            try:
-                count = await self.advance()
-            except NotNow as error:
-                _log.warning("spans_postponed", ledger=self._ledger, reason=str(error))
-                await asyncio.sleep(bounds.EXPORT_RETRY_SECONDS)
-            except Unavailable as error:
-                _log.debug("spans_wait_for_the_database", ledger=self._ledger, detail=error.message)
-                await asyncio.sleep(bounds.EXPORT_RETRY_SECONDS)
-            except Exception:  # noqa: BLE001  a defect of ours, or an event of a newer release, which must not end the process
-                _log.exception("spans_failed", ledger=self._ledger)
-                await asyncio.sleep(bounds.EXPORT_RETRY_SECONDS)
-            else:
-                behind = count == bounds.EXPORT_BATCH_EVENTS
-                await asyncio.sleep(clock() - began if behind else bounds.EXPORT_PAUSE_SECONDS)
+        began = clock()
+        try:
+            count = await self.advance()
+        except NotNow as error:
+            _log.warning("spans_postponed", ledger=self._ledger, reason=str(error))
+            return bounds.EXPORT_RETRY_SECONDS
+        behind = count == bounds.EXPORT_BATCH_EVENTS
+        return clock() - began if behind else bounds.EXPORT_PAUSE_SECONDS
 
 
 def _part(stream: Sequence[e.Recorded], notes: Sequence[e.Recorded], first_end: int) -> Told:

@@ -24,9 +24,9 @@ import sql
 from authority.authority import Authority
 from gateway.behaviour_settings import BehaviourSettings
 from ledger import bounds
+from ledger.background import Background
 from ledger.behaviour_events import anomaly_stream
 from ledger.database import connection
-from ledger.errors import LedgerError, Unavailable
 from ledger.events import AnomalyDetected, GrantIssued, StandingAnomaly
 from ledger.store import Append, Appended, Store, Unknown
 from projections.behaviour.anomalies import standing_anomalies
@@ -68,7 +68,8 @@ class Watch:
         self._after = 0  # the findings shown up to this position were handled
         self._handled: set[str] = set()
         self._standing: tuple[tuple[str, StandingAnomaly], ...] = ()
-        self._watching: asyncio.Task[None] | None = None
+        self._seen, self._looked = -1, float("-inf")  # where the views were at the last look, and when that was
+        self._part = Background(f"watch over {store.ledger}", self._turn, retry_seconds=bounds.BEHAVIOUR_WATCH_SECONDS)
 
     @property
     def standing(self) -> int:
@@ -86,13 +87,11 @@ class Watch:
 
     def start(self) -> None:
         """Begin to watch."""
-        self._watching = asyncio.create_task(self._watch(), name=f"watch over {self._store.ledger}")
+        self._part.start()
 
     async def stop(self) -> None:
         """Let go; what was found and not told is told by the next start."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait([self._watching])
+        await self._part.stop()
 
     async def look(self) -> None:
         """Tell what was found and not told yet, and learn what stands. Raises `Unavailable`."""
@@ -166,17 +165,10 @@ class Watch:
             response = "escalate"
         return ("note" if found.whose == "approver" else response), ()
 
-    async def _watch(self) -> None:
-        clock = asyncio.get_running_loop().time
-        position, looked = -1, float("-inf")
-        while True:
-            if self._follower.position != position or clock() - looked > _LOOK_SECONDS:
-                position, looked = self._follower.position, clock()
-                try:
-                    await self.look()
-                except Unavailable as error:
-                    log.debug("watch_waits_for_the_database", reason=error.message)
-                    position = -1
-                except LedgerError:
-                    log.exception("watch_failed")
-            await asyncio.sleep(bounds.BEHAVIOUR_WATCH_SECONDS)
+    async def _turn(self) -> float:
+        """Look if there may be something new to see."""
+        position, now = self._follower.position, asyncio.get_running_loop().time()
+        if position != self._seen or now - self._looked > _LOOK_SECONDS:
+            await self.look()
+            self._seen, self._looked = position, now
+        return bounds.BEHAVIOUR_WATCH_SECONDS

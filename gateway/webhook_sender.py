@@ -15,7 +15,6 @@ Rules of this file:
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -27,6 +26,7 @@ from coordinator.backoff import spread
 from gateway import webhook_message as message
 from gateway.webhook_receiver import Receiver
 from ledger import bounds
+from ledger.background import Background
 from ledger.errors import Corrupt, LedgerError, Unavailable
 from ledger.outbox import Waiting
 from ledger.store import Store
@@ -68,51 +68,42 @@ class Sender:
         self._store = store
         self._receiver = receiver
         self._told = told
-        self._stopping = asyncio.Event()
         self._session: aiohttp.ClientSession | None = None
-        self._sending: asyncio.Task[None] | None = None
+        self._part: Background | None = None
 
     def start(self) -> None:
         """Begin to send what is due, left behind or not."""
-        self._session = aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=bounds.WEBHOOKS_AT_ONCE, force_close=True),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(),  # one clock, below
             auto_decompress=False,
             trust_env=False,
         )
-        self._sending = asyncio.create_task(self._send_on(self._session))
+        self._session = session
+        self._part = Background(
+            f"webhooks of {self._store.ledger}",
+            lambda: self._round(session),
+            retry_seconds=bounds.WEBHOOK_POLL_SECONDS,
+            drain_seconds=bounds.WEBHOOK_DRAIN_SECONDS,
+        )
+        self._part.start()
 
     async def stop(self) -> None:
         """Claim nothing more, give what is under way WEBHOOK_DRAIN_SECONDS, and close."""
-        self._stopping.set()
-        if self._sending is not None:
-            await asyncio.wait([self._sending], timeout=bounds.WEBHOOK_DRAIN_SECONDS)
-            self._sending.cancel()
-            await asyncio.wait([self._sending])
+        if self._part is not None:
+            await self._part.stop()
         if self._session is not None:
             await self._session.close()
 
-    async def _send_on(self, session: aiohttp.ClientSession) -> None:
-        while not self._stopping.is_set():
-            claimed = 0
-            try:
-                claimed = await self._round(session)
-            except Unavailable as error:
-                log.debug("webhooks_wait_for_the_database", detail=error.message)
-            except Exception:  # a defect of ours, which must not end all sending
-                log.exception("webhooks_failed")
-            if claimed < bounds.WEBHOOKS_AT_ONCE:
-                await self._pause()
-
-    async def _round(self, session: aiohttp.ClientSession) -> int:
-        """Send what is due now, at most WEBHOOKS_AT_ONCE messages; return how many there were."""
+    async def _round(self, session: aiohttp.ClientSession) -> float:
+        """Send what is due now, at most WEBHOOKS_AT_ONCE messages; return how long to rest then."""
         due = await self._outbox.claim_due(bounds.WEBHOOKS_AT_ONCE, bounds.WEBHOOK_LEASE_SECONDS)
         answers = await asyncio.gather(*(self._tell(session, one) for one in due), return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
-        return len(due)
+        return bounds.WEBHOOK_POLL_SECONDS if len(due) < bounds.WEBHOOKS_AT_ONCE else 0.0
 
     async def _tell(self, session: aiohttp.ClientSession, waiting: Waiting) -> None:
         status, why = await self._attempt(session, waiting)
@@ -166,11 +157,6 @@ class Sender:
         if message.kind(told.event) is None:
             raise Corrupt(f"The outbox names position {position}, and nothing is said about a {told.type}.")
         return message.body(await self._store.read(told.stream), told)
-
-    async def _pause(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(bounds.WEBHOOK_POLL_SECONDS):
-                await self._stopping.wait()
 
 
 def _judge(status: int | None, age_seconds: float) -> Sent:
