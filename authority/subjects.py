@@ -13,6 +13,7 @@ import msgspec
 from authority.authority import Authority
 from authority.grants import Principal
 from authority.record import record
+from ledger.echoes import Echoes
 from ledger.errors import Corrupt, NotFound
 from ledger.events import SubjectErased
 from ledger.sealing import ERASED
@@ -75,5 +76,10 @@ class Subjects:
 
 
 def _without(subject: str, reason: str) -> str:
-    """Return a reason without the name of whom it is about: it is kept for ever."""
-    return re.sub(rf"(?<!\w){re.escape(subject)}(?!\w)", ERASED, reason, flags=re.IGNORECASE)
+    """Return a reason without the name of whom it is about, however it is spelled there: it is kept for ever."""
+    reason = re.sub(rf"(?<!\w){re.escape(subject)}(?!\w)", ERASED, reason, flags=re.IGNORECASE)
+    echoes = Echoes()
+    echoes.learn(subject, ERASED)
+    for start, end, _ in reversed(list(echoes.found(reason))):
+        reason = reason[:start] + ERASED + reason[end:]
+    return reason

@@ -131,6 +131,14 @@ async def test_erasing_again_answers_the_same_and_an_unknown_subject_is_none(doo
     assert entries[0]["sentence"].startswith(f"Operator erased what is personal of the data subject {first['key']}")
 
 
+async def test_the_reason_of_an_erasure_does_not_name_the_subject_however_it_is_spelled(door):
+    subject = "\u00c4nn+88/b@example.com"
+    await door.submit(update(params={"customer": subject}))
+    spelled = f"{subject}, {subject.lower()}, {quote(subject, safe='')} and {json.dumps(subject)} asked"
+    _, done, _ = await erase(door, subject, reason=spelled)
+    assert done["reason"] == f'{ERASED}, {ERASED}, {ERASED} and "{ERASED}" asked'
+
+
 async def _erasures(door):
     return [one for one in (await door.get("/v1/audit"))[1]["items"] if one["kind"] == "erase"]
 
