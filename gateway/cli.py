@@ -40,6 +40,7 @@ from gateway.command import (
     UNAVAILABLE,
     Flags,
     Json,
+    OutputEnded,
     Yes,
     answer,
     run,
@@ -181,6 +182,7 @@ def demo(*, keep: Yes = False) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
+    _open_what_was_closed()
     sys.exit(_code(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -196,10 +198,29 @@ def _code(arguments: Sequence[str]) -> int:
         return next((code for kind, code in _CODES.items() if isinstance(error, kind)), FOUND_WRONG)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read our answer has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OK
+    except (OSError, OutputEnded) as error:
+        return _ended(error)
     return code if isinstance(code, int) else OK
+
+
+def _ended(error: Exception) -> int:
+    """Say what the system refused; nothing where whoever read our answer has read enough."""
+    cause = error.__cause__ if isinstance(error, OutputEnded) else error
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains once more at its end
+    if isinstance(cause, BrokenPipeError):
+        return OK
+    sys.stderr.write(f"The answer could not be written, or a file not used: {cause}. What you have is not the whole.\n")
+    return UNAVAILABLE
+
+
+def _open_what_was_closed() -> None:
+    """Give back what a shell has closed (`>&-`): its number would be taken by a file or a connection of ours."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w"))
 
 
 def _fault(fault: Any) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from gateway.command import NO_FLAGS, OK, Flags, progress, run, settings_of
+from gateway.command import NO_FLAGS, OK, Flags, progress, run, settings_of, write_part
 from ledger.errors import InvalidRequest, Misconfigured
 
 if TYPE_CHECKING:
@@ -95,8 +95,7 @@ def _wanted(filters: Filters) -> "AuditFilter":
 def _written_to(output: Path | None) -> "Iterator[Write]":
     """Yield a function that writes to standard output, or to a file that takes its name once all of it is there."""
     if output is None:
-        yield sys.stdout.buffer.write
-        sys.stdout.buffer.flush()
+        yield write_part
         return
     part = output.with_name(output.name + ".part")
     try:

@@ -40,7 +40,8 @@ def keys(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
 def rotate(flags: Flags = NO_FLAGS, *, known: str | None = None, json: Json = False) -> int:
     """Make a new key. From now on it signs every checkpoint, beside those that sign already.
 
-    Hand its verifier key to whoever verifies, witnesses too; when they have it, retire the old one.
+    The first key of a log is made by `serve` or `init`. Hand the new one's verifier key to whoever verifies, witnesses
+    too; when they have it, retire the old one.
 
     Parameters
     ----------
@@ -50,18 +51,24 @@ def rotate(flags: Flags = NO_FLAGS, *, known: str | None = None, json: Json = Fa
     import os  # noqa: PLC0415
 
     from gateway.data_directory import claim  # noqa: PLC0415
-    from ledger.log.keys import read_keys, write_keys  # noqa: PLC0415
+    from ledger.log.keys import changing, read_keys, write_keys  # noqa: PLC0415
     from ledger.log.signed_note import SEED_BYTES, SigningKey  # noqa: PLC0415
 
     claim(settings_of(flags).data)
     settings = _settings(flags)
-    before = read_keys(settings.keys)
-    if known is not None:
-        (lost,) = verifier_keys("--known", [known], "Nothing was changed.")
-        before = before.knowing(lost)
+    lost = verifier_keys("--known", [known] if known is not None else [], "Nothing was changed.")
     made = SigningKey(settings.origin, os.urandom(SEED_BYTES))
-    after = before.with_new(made)
-    write_keys(settings.keys, after)
+    if known is None and not read_keys(settings.keys).verifiers:
+        raise Misconfigured(
+            f"There are no keys of the log in {settings.keys}. Nothing was made; put the file back where it was, or "
+            "name the key that is lost with --known. `serve` or `init` makes the first key of a log that has none."
+        )
+    with changing(settings.keys):
+        before = read_keys(settings.keys)
+        for key in lost:
+            before = before.knowing(key)
+        after = before.with_new(made).of(settings.origin, settings.keys)
+        write_keys(settings.keys, after)
     words = [f"Made the key {made.verifier.key_id.hex()}. Its verifier key:", f"  {made.verifier}"]
     words += [f"It signs beside {_ids(before)}, until you retire that." if before.signing else "It signs alone."]
     answer(
@@ -79,11 +86,13 @@ def retire(key: str, flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
     key
         Its id, as `log keys` shows it.
     """
-    from ledger.log.keys import read_keys, write_keys  # noqa: PLC0415
+    from ledger.log.keys import changing, read_keys, write_keys  # noqa: PLC0415
 
     settings = _settings(flags)
-    after = read_keys(settings.keys).without(key)
-    write_keys(settings.keys, after)
+    read_keys(settings.keys).without(key)
+    with changing(settings.keys):
+        after = read_keys(settings.keys).without(key)
+        write_keys(settings.keys, after)
     words = f"Retired the key {key}; {_ids(after)} signs. Copies of the file {settings.keys} may still hold it."
     answer({"origin": settings.origin, "retired": key, "keys": _shown(after)}, words, json)
     return OK
@@ -129,14 +138,17 @@ def end(origin: str, flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
     origin
         The origin of the log that ends, as `log checkpoint` shows it.
     """
+    from ledger.log.keys import changing  # noqa: PLC0415
+
     settings = _settings(flags)
     if settings.origin == origin:
         raise Misconfigured(
             f"The next log would be called {origin!r} too, and pass for the one that ends. Nothing was changed; set "
             "another origin in [log] first."
         )
-    run(_ended(settings_of(flags), settings, origin))
-    kept = _put_aside(settings)
+    with changing(settings.keys):
+        run(_ended(settings_of(flags), settings, origin))
+        kept = _put_aside(settings)
     words = f"The log {origin!r} has ended; the next `serve` begins {settings.origin!r}."
     evidence = "\n".join(f"Kept: {file}" for file in kept)
     answer({"ended": origin, "begins": settings.origin, "kept": kept}, f"{words}\n{evidence}", json)
@@ -146,7 +158,7 @@ def end(origin: str, flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
 async def _ended(settings: "Settings", log_settings: "LogSettings", origin: str) -> None:
     """Take the log out of the database, as the owner of its tables. Raises `Misconfigured` where there is another."""
     from gateway.database import database  # noqa: PLC0415
-    from ledger.database import connect  # noqa: PLC0415
+    from ledger.database import answering, connect  # noqa: PLC0415
     from ledger.log.checkpoint import parse_checkpoint  # noqa: PLC0415
     from ledger.log.directory import Directory  # noqa: PLC0415
     from ledger.log.tree import end as end_log  # noqa: PLC0415
@@ -158,7 +170,8 @@ async def _ended(settings: "Settings", log_settings: "LogSettings", origin: str)
     async with database(settings, shared=True, existing=True) as dsn:
         connection = await connect(dsn)
         try:
-            found = await end_log(connection, settings.ledger, origin)
+            with answering():
+                found = await end_log(connection, settings.ledger, origin)
         finally:
             await connection.close()
     if found not in {None, origin}:
@@ -168,12 +181,20 @@ async def _ended(settings: "Settings", log_settings: "LogSettings", origin: str)
 def _put_aside(settings: "LogSettings") -> list[str]:
     """Rename what belongs to the log that ended, so that nothing takes it for the next one's."""
     from ledger.log.directory import CHECKPOINT  # noqa: PLC0415
+    from ledger.whole_file import sync_directory  # noqa: PLC0415
 
     kept = []
     for file in (settings.directory / CHECKPOINT, settings.keys):
-        if file.exists():
-            aside = next(one for n in count(1) if not (one := file.with_name(f"{file.name}.ended-{n}")).exists())
-            kept.append(str(file.rename(aside)))
+        try:
+            if file.exists():
+                aside = next(one for n in count(1) if not (one := file.with_name(f"{file.name}.ended-{n}")).exists())
+                kept.append(str(file.rename(aside)))
+                sync_directory(file.parent)
+        except OSError as error:
+            raise Misconfigured(
+                f"The log has ended in the database, and {file} cannot be put aside: {error.strerror}. Give the "
+                "command again when it can."
+            ) from error
     return kept
 
 

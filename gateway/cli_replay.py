@@ -80,7 +80,7 @@ def replay(
 
 def _moment(at: str | None) -> "int | datetime | None":
     """Read a position or a time. Raises `Misconfigured`."""
-    from datetime import datetime  # noqa: PLC0415
+    from datetime import UTC, datetime  # noqa: PLC0415
 
     if at is None:
         return None
@@ -94,6 +94,8 @@ def _moment(at: str | None) -> "int | datetime | None":
         raise Misconfigured(
             f"--at {at!r} is neither a position nor a time with its zone, such as 2026-11-23T08:00Z. Nothing was done."
         )
+    if moment > datetime.now(UTC):
+        raise NotFound(f"--at {at!r} is yet to come; there is no state of then. Nothing was done.")
     return moment
 
 

@@ -149,6 +149,19 @@ def answer(value: Any, words: str, as_json: bool) -> None:
     sys.stdout.flush()
 
 
+class OutputEnded(Exception):
+    """Standard output takes no more; its cause says why. No `OSError`, which whoever reads a database takes for its."""
+
+
+def write_part(part: bytes) -> None:
+    """Write a part of a long answer to standard output. Raises `OutputEnded`."""
+    try:
+        sys.stdout.buffer.write(part)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise OutputEnded from error
+
+
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, to_stderr: bool = False) -> None:
     """Answer with a table, or show it beside an answer."""
     from rich.console import Console  # noqa: PLC0415

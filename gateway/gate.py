@@ -22,11 +22,10 @@ from ledger.errors import Malformed, TooLarge, TooSlow, UnsupportedMedia
 from ledger.strict_json import NotStrictJSON, reader, refuse_beyond
 
 _NOTHING: Final = "Nothing was recorded."
-_JSON_TYPE: Final = re.compile(r'application/json(?:\s*;\s*charset\s*=\s*"?utf-8"?)?\s*', re.IGNORECASE).fullmatch
+_UTF_8: Final = r'(?:\s*;(?:\s*charset\s*=\s*"?utf-8"?)?)*\s*'  # a parameter may be empty (RFC 9110 §5.6.6)
+_JSON_TYPE: Final = re.compile("application/json" + _UTF_8, re.IGNORECASE).fullmatch
 _read_json: Final = reader(refuse_beyond)
-_FORM_TYPE: Final = re.compile(
-    r'application/x-www-form-urlencoded(?:\s*;\s*charset\s*=\s*"?utf-8"?)?\s*', re.IGNORECASE
-).fullmatch
+_FORM_TYPE: Final = re.compile("application/x-www-form-urlencoded" + _UTF_8, re.IGNORECASE).fullmatch
 
 
 def parse(body: bytes) -> Any:

@@ -28,7 +28,7 @@ class Body(BaseModel):
 Name = Annotated[str, Field(min_length=1, max_length=bounds.NAME_LENGTH)]
 Reason = Annotated[str, Field(min_length=1, max_length=bounds.REASON_LENGTH, description="A person will read it.")]
 Digest = Annotated[str, Field(min_length=1, max_length=bounds.NAME_LENGTH, description="As the intent shows it.")]
-IntentId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+IntentId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]  # as every intent shows it
 JSONObject = dict[str, Any]
 
 
@@ -145,17 +145,20 @@ def _not_before_since(until: datetime, info: ValidationInfo) -> datetime:
 
 
 def _position_or_moment(text: object) -> object:
-    if isinstance(text, str) and text.isascii() and text.isdigit():
-        position = _number(text)
-        if isinstance(position, int) and position > bounds.INTEGER_MAX:
+    if isinstance(text, str) and not _DIGITS(text) and not _TIME(text):
+        raise ValueError("Input should be a position, or a time as RFC 3339 writes it, such as 2026-01-31T12:00:00Z")
+    if isinstance(text, str) and text.isdigit():
+        if int(text) > bounds.INTEGER_MAX:
             raise ValueError(f"Input should be less than or equal to {bounds.INTEGER_MAX}")
-        return position
+        return int(text)
     return _moment(text)
 
 
 def _no_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("Input should not contain the character NUL")
+    if "\N{REPLACEMENT CHARACTER}" in text:  # what stands for bytes that are no UTF-8
+        raise ValueError("Input should be UTF-8")
     return text
 
 
@@ -237,6 +240,14 @@ class AuditQuery(Query):
     min_position: Position | None = Field(default=None, description="Wait until the view has this position.")
 
 
+_OBJECT: Final = "Input should be a JSON object."
+_IN_OUR_WORDS: Final = {
+    "extra_forbidden": "This field is not known here.",
+    "model_type": _OBJECT,
+    "dict_type": _OBJECT,
+    "list_type": "Input should be a JSON array.",
+    "string_pattern_mismatch": "Input does not have the form that /openapi.json shows.",
+}
 _PLACES_MAX: Final = 50  # whoever has more to mend will ask again
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -305,9 +316,9 @@ def _placed(place: tuple[int | str, ...], value: object) -> tuple[int | str, ...
 
 
 def _sentence(kind: str, message: str) -> str:
-    if kind == "extra_forbidden":
-        return "This field is not known here."
-    return message.removeprefix("Value error, ") + "."
+    if kind in _IN_OUR_WORDS:
+        return _IN_OUR_WORDS[kind]
+    return message.removeprefix("Value error, ").replace(" after validation", "") + "."
 
 
 def _pointer(place: tuple[int | str, ...]) -> str:

@@ -4,8 +4,9 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from gateway.cursors import position_in
 from gateway.door import Route, Visit
-from gateway.models import AuditQuery, no_next
+from gateway.models import AuditQuery
 from gateway.routes_feed import form_of, stream
 from gateway.shapes_views import AuditPage
 from gateway.waiting import views_have
@@ -24,7 +25,7 @@ async def audit(visit: Visit) -> web.StreamResponse:
     """Show who did what to whom, by what authority; a page of it, or all of it as a stream."""
     query: AuditQuery = visit.query or AuditQuery()
     wanted = wanted_by(query)
-    after = None if query.after is None else await _cursor(visit, query.after)
+    after = None if query.after is None else await position_in(visit, query.after)
     if query.min_position:
         await views_have(visit, query.min_position, AUDIT.name)
     media = form_of(visit.request, _OFFERED)
@@ -47,15 +48,6 @@ def wanted_by(query: AuditQuery) -> AuditFilter:
     """Return the filter that a query asks for."""
     given: dict[str, Any] = {name: getattr(query, name) for name in AuditFilter.__struct_fields__}
     return AuditFilter(**given)
-
-
-async def _cursor(visit: Visit, cursor: str) -> int:
-    """Return the position that a cursor is. Raises `InvalidRequest` for what is no `next` of a page."""
-    if cursor.isascii() and cursor.isdigit() and len(cursor) <= 15 and not cursor.startswith("0"):
-        position = int(cursor)
-        if position <= visit.service.follower.position or position <= await visit.service.store.head():
-            return position
-    raise no_next()
 
 
 AUDIT_ROUTES: Final = (

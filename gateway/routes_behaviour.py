@@ -5,6 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from authority.anomalies import clear
+from gateway.cursors import position_in
 from gateway.door import Route, Visit
 from gateway.models import no_next
 from gateway.models_behaviour import AnomaliesQuery, BehaviourQuery, ClearAnomaly
@@ -36,7 +37,7 @@ async def behaviour(visit: Visit) -> web.Response:
 async def anomalies(visit: Visit) -> web.Response:
     """List anomalies, newest first."""
     query: AnomaliesQuery = visit.query or AnomaliesQuery()
-    after = None if query.after is None else _position(query.after)
+    after = None if query.after is None else await position_in(visit, query.after)
     if query.min_position:
         await views_have(visit, query.min_position, ANOMALIES.name)
     store = visit.service.store
@@ -67,12 +68,6 @@ def _shown(visit: Visit, stream: list[Recorded]) -> web.Response:
     for recorded in stream:
         rows = ANOMALIES.apply(rows, recorded)
     return visit.answer(show_anomaly(rows[0], visit.service.store.now()))
-
-
-def _position(cursor: str) -> int:
-    if not cursor.isascii() or not cursor.isdigit() or len(cursor) > 15:
-        raise no_next()
-    return int(cursor)
 
 
 BEHAVIOUR_ROUTES: Final = (

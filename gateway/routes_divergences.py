@@ -11,8 +11,9 @@ from aiohttp import web
 from pydantic import Field
 
 import sql
+from gateway.cursors import position_in
 from gateway.door import Route, Visit
-from gateway.models import IntentId, Limit, Position, Query, Truth, Word
+from gateway.models import Cursor, IntentId, Limit, Position, Query, Truth, Word
 from gateway.render import Shown, ShownAgent
 from gateway.waiting import views_have
 from ledger import bounds
@@ -34,7 +35,7 @@ class DivergencesQuery(Query):
     operation: Word | None = None
     intent: IntentId | None = None
     standing: Truth | None = Field(default=None, description="Only those that stand, or only those that are gone.")
-    after: Position | None = Field(default=None, description="The `next` of the page before.")
+    after: Cursor | None = Field(default=None, description="The `next` of the page before.")
     limit: Limit = bounds.PAGE_LIMIT_DEFAULT
     min_position: Position | None = Field(default=None, description="Wait until the view has this position.")
 
@@ -85,12 +86,13 @@ class DivergencePage(Shown, frozen=True):
 async def divergences(visit: Visit) -> web.Response:
     """Show where the outside differs from the ledger, or did."""
     query: DivergencesQuery = visit.query or DivergencesQuery()
+    after = None if query.after is None else await position_in(visit, query.after)
     if query.min_position:
         await views_have(visit, query.min_position, DIVERGENCES.name)
     service = visit.service
     wanted = DivergenceFilter(query.agent, query.task, query.operation, query.intent, query.standing)
     async with connection(service.pool) as reader:
-        page = await list_divergences(reader, service.store.ledger, wanted, query.after, query.limit)
+        page = await list_divergences(reader, service.store.ledger, wanted, after, query.limit)
         last = await _last(reader, service.store.ledger)
     following = None if page.next is None else str(page.next)
     return visit.answer(DivergencePage(tuple([_shown(row) for row in page.items]), following, last))

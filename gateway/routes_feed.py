@@ -21,6 +21,7 @@ import structlog
 from aiohttp import web
 from aiohttp.web import BaseRequest
 
+from gateway.cursors import check_reached
 from gateway.door import Door, Route, Service, Visit, bearer
 from gateway.models import FeedQuery
 from gateway.render import EventPage, encode
@@ -34,6 +35,7 @@ _JSON: Final = "application/json"
 _NDJSON: Final = "application/x-ndjson"
 _SSE: Final = "text/event-stream"
 _BATCH: Final = 100  # events that a stream holds at a time
+_WEIGHT: Final = re.compile(r"\bq\s*=\s*([01](?:\.\d{0,3})?)").search
 _POSITION: Final = re.compile(r"[0-9]{1,15}").fullmatch
 
 
@@ -41,6 +43,8 @@ async def feed(visit: Visit) -> web.StreamResponse:
     """Answer with the feed in the form that was asked for."""
     query: FeedQuery = visit.query or FeedQuery()
     form = form_of(visit.request, (_JSON, _NDJSON, _SSE))
+    if query.after:
+        await check_reached(visit, query.after)
     if form == _JSON:
         return await _page(visit, query)
     store = visit.service.store
@@ -49,20 +53,26 @@ async def feed(visit: Visit) -> web.StreamResponse:
         return web.Response(headers=visit.headers(form))
     if form == _NDJSON:
         return await stream(visit, form, _lines(visit.service, query.after or 0, head, query.limit))
-    after = _resume(visit.request, query.after)
+    after = await _resume(visit, query.after)
     with _place(visit.door):
         return await stream(visit, form, _live(visit, after, query.limit), live=True)
 
 
 def form_of(request: BaseRequest, offered: Sequence[str]) -> str:
-    """Choose among the offered media types what `Accept` likes best (RFC 9110 §12.5.1); the first if it names none."""
-    best, best_weight = offered[0], 0.0
-    for wanted in ",".join(request.headers.getall("Accept", ())).split(","):
+    """Choose among the offered media types what `Accept` likes best (RFC 9110 §12.5.1); the first if it names none.
+
+    Of what it likes equally, the one that is named most exactly, and then the first.
+    """
+    best, best_liking = offered[0], (0.0, 0)
+    for wanted in ",".join(request.headers.getall("Accept", ())).lower().split(","):
         media, _, parameters = wanted.partition(";")
-        weight = re.search(r"q\s*=\s*([01](?:\.\d{0,3})?)", parameters)
-        value = float(weight[1]) if weight else 1.0
-        if media.strip().lower() in offered and value > best_weight:
-            best, best_weight = media.strip().lower(), value
+        weight = _WEIGHT(parameters)
+        exactness = 2 - media.count("*")
+        liking = (float(weight[1]) if weight else 1.0, exactness)
+        kind = media.strip().removesuffix("*").removesuffix("*/")
+        meant = (one for one in offered if one == kind or (exactness < 2 and one.startswith(kind)))
+        if liking[0] and liking > best_liking and (found := next(meant, None)) is not None:
+            best, best_liking = found, liking
     return best
 
 
@@ -159,14 +169,15 @@ def _message(line: dict[str, Any]) -> bytes:
     return b"id: %d\nevent: %s\ndata: %s\n\n" % (line["position"], line["type"].encode(), encode(line))
 
 
-def _resume(request: BaseRequest, after: int | None) -> int:
+async def _resume(visit: Visit, after: int | None) -> int:
     """Return where to begin: `Last-Event-ID` if the reader has been here before, else `after`."""
-    last = request.headers.get("Last-Event-ID")
+    last = visit.request.headers.get("Last-Event-ID")
     if not last:
         return after or 0
     if not _POSITION(last):
         place = {"path": "/Last-Event-ID", "message": "This header should be a position."}
         raise InvalidRequest("Last-Event-ID is not a position of this ledger. Nothing was changed.", errors=[place])
+    await check_reached(visit, int(last), "/Last-Event-ID")
     return int(last)
 
 

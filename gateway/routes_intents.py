@@ -53,7 +53,7 @@ _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-
 _PRINTABLE: Final = re.compile(r"[\x20-\x7e]*").fullmatch
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])*)"').fullmatch
 _ESCAPED: Final = re.compile(r'\\(["\\])').sub
-_WAIT: Final = re.compile(r"(?:^|,)\s*wait\s*=\s*([0-9]{1,9})\s*(?:[,;]|$)", re.IGNORECASE).search
+_WAIT: Final = re.compile(r'(?:^|,)\s*wait\s*=\s*("?)([0-9]{1,9})\1\s*(?:[,;]|$)', re.IGNORECASE).search
 _TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 
 
@@ -92,6 +92,8 @@ async def look(visit: Visit) -> web.Response:
     if state is None or query.at is not None:
         at = query.at
         if isinstance(at, datetime):
+            if at > visit.service.store.now():
+                raise wrong_query("/at", "This time is yet to come; what will be then is not known.")
             at = await position_at(visit.service.pool, visit.service.store.ledger, at)
         elif at is not None and at > (head := await visit.service.store.head()):
             raise wrong_query("/at", f"The ledger ends at position {head}; what comes after it is not known.")
@@ -221,7 +223,7 @@ def _wait_seconds(request: BaseRequest) -> int | None:
     for preferences in request.headers.getall("Prefer", ()):
         match = _WAIT(preferences)
         if match:
-            return min(int(match[1]), WAIT_SECONDS_MAX)
+            return min(int(match[2]), WAIT_SECONDS_MAX)
     return None
 
 

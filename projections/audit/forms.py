@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -132,7 +133,7 @@ def csv_row(entry: AuditRow) -> tuple[object, ...]:
     """Return the cells of an entry, in the order of `COLUMNS`."""
     return (
         entry.position,
-        entry.at.isoformat(),
+        _time(entry.at),
         entry.kind.value,
         sentence(entry),
         entry.by if entry.by is not None else entry.agent,
@@ -160,11 +161,15 @@ def csv_row(entry: AuditRow) -> tuple[object, ...]:
         entry.confirmed,
         entry.decision_position,
         entry.outcome_position,
-        entry.outcome_at.isoformat(),
+        _time(entry.outcome_at),
         entry.attention,
         entry.failure_mode,
         entry.detail,
     )
+
+
+def _time(at: datetime) -> str:
+    return at.isoformat().replace("+00:00", "Z")  # as JSON has it
 
 
 def _cell(value: object) -> str:

@@ -6,9 +6,10 @@ import asyncio
 import csv
 import io
 import json
+import os
 
 import pytest
-from commands import Person
+from commands import COMMAND, Person, environment
 from doorway import TOKEN, doorway, intent
 from pydantic import SecretStr
 
@@ -114,6 +115,44 @@ async def test_the_command_writes_a_whole_file_and_says_of_which_moment(door, ds
     assert (later.code, later.out) == (0, "")
     backwards = await person.run("audit", "export", "--since", "1h", "--until", "2h", **settings)
     assert (backwards.code, "/until: This time is before `since`." in backwards.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("shell", "code", "said"),
+    [
+        (">/dev/full", 3, "No space left on device"),
+        (">&-", 0, ""),  # nobody wanted to hear
+    ],
+)
+async def test_an_output_that_takes_no_more_is_not_taken_for_a_database_that_does_not_answer(
+    door, dsn, tmp_path, shell, code, said
+):
+    await committed(door)
+    process = await asyncio.create_subprocess_shell(
+        f"{COMMAND} audit export {shell}",
+        env=environment({"INTENTLEDGER_DSN": dsn, "INTENTLEDGER_DATA": str(tmp_path)}),
+        cwd=tmp_path,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, err = await asyncio.wait_for(process.communicate(), 30)
+    assert (process.returncode, said in err.decode(), "PostgreSQL" in err.decode()) == (code, True, False), err
+
+
+async def test_a_reader_of_the_audit_who_has_read_enough_is_no_error(door, dsn, tmp_path):
+    await committed(door)
+    closed, output = os.pipe()
+    os.close(closed)
+    process = await asyncio.create_subprocess_exec(
+        COMMAND,
+        *("audit", "export"),
+        env=environment({"INTENTLEDGER_DSN": dsn, "INTENTLEDGER_DATA": str(tmp_path)}),
+        cwd=tmp_path,
+        stdout=output,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    os.close(output)
+    _, err = await asyncio.wait_for(process.communicate(), 30)
+    assert (process.returncode, err) == (0, b"")
 
 
 async def began(dsn, directory, text):

@@ -224,8 +224,19 @@ async def test_what_breaks_the_contract_is_422_and_names_the_place(door, change,
     assert all(error["message"] for error in body["errors"])
 
 
-async def test_a_body_that_is_no_object_is_422(door):
-    await refused(door, 422, "invalid-intent", data=b"[1]")
+@pytest.mark.parametrize(
+    ("sent", "path", "message"),
+    [
+        ([1], "", "Input should be a JSON object."),
+        ({**FINE, "actions": {}}, "/actions", "Input should be a JSON array."),
+        ({**FINE, "actions": [7]}, "/actions/0", "Input should be a JSON object."),
+        ({**FINE, "actions": []}, "/actions", "List should have at least 1 item, not 0."),
+        ({**FINE, "follows": "7"}, "/follows", "Input does not have the form that /openapi.json shows."),
+    ],
+)
+async def test_a_body_of_another_shape_is_422_in_words_that_know_no_python(door, sent, path, message):
+    body = await refused(door, 422, "invalid-intent", data=json.dumps(sent).encode())
+    assert body["errors"] == [{"path": path, "message": message}]
 
 
 async def test_every_fault_is_named_at_once_and_no_value_is_echoed(door):
@@ -256,9 +267,16 @@ async def test_a_number_of_faults_beyond_reason_is_not_listed(door):
         ("/v1/intents?agent=a%00b", "/agent"),
         ("/v1/events?after=-1", "/after"),
         ("/v1/events?after=9007199254740993", "/after"),
+        ("/v1/events?after=1000000", "/after"),  # nobody was told of that position here
+        ("/v1/intents?agent=a%FFb", "/agent"),
         ("/v1/audit?since=yesterday", "/since"),
         ("/v1/audit?outcome=great", "/outcome"),
         ("/v1/audit?after=abc", "/after"),
+        ("/v1/audit?after=1000000", "/after"),
+        ("/v1/anomalies?after=abc", "/after"),
+        ("/v1/anomalies?after=1000000", "/after"),
+        ("/v1/divergences?after=abc", "/after"),
+        ("/v1/divergences?after=1000000", "/after"),
         ("/v1/operations?limit=1", "/limit"),
         ("/v1/intents/01930000-0000-7000-8000-000000000001?at=x", "/at"),
     ],
@@ -269,8 +287,8 @@ async def test_a_query_parameter_that_is_unknown_repeated_or_odd_is_422(door, pa
     assert [error["path"] for error in body["errors"]] == [name]
 
 
-@pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 16])
-async def test_a_last_event_id_that_is_no_position_is_422(door, last):
+@pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 16, "1000000"])
+async def test_a_last_event_id_that_is_no_position_here_is_422(door, last):
     _, body, response = await door.get("/v1/events", **{"Accept": "text/event-stream", "Last-Event-ID": last})
     assert_problem(response, body, 422, "invalid-request")
 
