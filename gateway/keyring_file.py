@@ -5,17 +5,15 @@ never replaced, for nothing that was sealed under it would open again. It is rea
 a rotation needs no restart.
 """
 
-import fcntl
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.data_directory import claim, keyring_file
 from ledger.errors import Misconfigured, NotReady
 from ledger.master_keys import Keyring, new_keyring, parse_keyring
-from ledger.whole_file import write_first, write_whole
+from ledger.whole_file import alone, write_first, write_whole
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -79,15 +77,14 @@ class KeyringFile:
 
         Of two rotations at once one's master key would be lost, and with it all that is wrapped under it by then.
         """
-        handle = os.open(self.path.with_name(f"{self.path.name}.lock"), os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise NotReady(f"Somebody else is changing the keyring {self.path}. Nothing was changed; retry.") from None
-        else:
+        with ExitStack() as changing:
+            try:
+                changing.enter_context(alone(self.path))
+            except BlockingIOError:
+                raise NotReady(
+                    f"Somebody else is changing the keyring {self.path}. Nothing was changed; retry."
+                ) from None
             yield
-        finally:
-            os.close(handle)
 
     def replace(self, keyring: Keyring) -> None:
         """Write another keyring in its place, whole and on disk or not at all; within `changing`."""

@@ -79,7 +79,10 @@ class Shelf:
 def shelf(directory: Path, name: str, random_bytes: Callable[[int], bytes]) -> Iterator[Shelf]:
     """Open a witness's directory, with a new key in a new one. Raises `Misconfigured` if it cannot be used."""
     directory = claim(directory)
-    lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Misconfigured(f"{directory} cannot be used: {error.strerror}. Nothing was started.") from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,6 +3,9 @@
 -- name: keep
 select pg_catalog.pg_try_advisory_lock(pg_catalog.hashtextextended('log of ' || $1, 0));
 
+-- name: keep_away
+select pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('log of ' || $1, 0));
+
 -- name: let_go
 select pg_catalog.pg_advisory_unlock(pg_catalog.hashtextextended('log of ' || $1, 0));
 
@@ -75,8 +78,7 @@ set note = note || $3
 where
     ledger = $1
     and size = $2
-    and pg_catalog.strpos(note, $3) = 0
-returning note;
+    and pg_catalog.strpos(note, $4) = 0;
 
 -- name: end_tiles
 delete from intent_ledger.log_tiles

@@ -12,7 +12,7 @@ from typing import Final
 from ledger.errors import Corrupt, Malformed, Misconfigured, Unavailable
 from ledger.log.signed_note import NOTE_BYTES, Note, Signature, parse_note
 from ledger.log.tree import Signed
-from ledger.whole_file import write_whole
+from ledger.whole_file import make_directory, write_whole
 
 CHECKPOINT: Final = "checkpoint"
 
@@ -55,7 +55,7 @@ class Directory:
 
     def _write(self, note: str) -> None:
         try:
-            self._directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            make_directory(self._directory, 0o755)
             write_whole(self.file, note, 0o644)
         except OSError as error:
             raise Unavailable(f"The checkpoint cannot be written to {self.file}: {error.strerror}.") from error

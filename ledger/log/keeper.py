@@ -13,7 +13,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +21,7 @@ import structlog
 
 import sql
 from ledger import bounds
-from ledger.database import connection
+from ledger.database import DRIVER_ERRORS, connection
 from ledger.errors import Corrupt, LedgerError, Misconfigured, Unavailable
 from ledger.log import tree as log_tree
 from ledger.log.check import check, shorter, signed_by
@@ -115,31 +115,52 @@ class Keeper:
                     _log.warning("log_waits", ledger=self._ledger, reason=error.message)
                     opened.set()
                     await self._rest(bounds.LOG_RETRY_SECONDS)
+                except LedgerError:
+                    raise
+                except Exception:  # noqa: BLE001 - a defect of ours or a library's; only a disagreement ends the log
+                    _log.exception("log_failed", ledger=self._ledger, consequence="it is taken up again")
+                    opened.set()
+                    await self._rest(bounds.LOG_RETRY_CAP_SECONDS)
         finally:
             opened.set()
 
     async def _keep(self, opened: asyncio.Event) -> None:
         """Keep the log for as long as the connection lasts; watch it if another process keeps it."""
-        async with connection(self._pool) as held, AsyncExitStack() as letting_go:
-            if not self._may_sign(await log_tree.newest(held, self._ledger)) or not await held.fetchval(
-                _KEEP, self._ledger
-            ):
+        async with connection(self._pool) as held:
+            if not await self._may_sign(held):
                 await self._watch(held)
                 return
-            letting_go.push_async_callback(self._let_go, held)
-            known = await self._known()
-            await check(held, self._ledger, self._origin, self._keys, known)
-            await self._take_over(held)
-            _log.info("log_kept_here", ledger=self._ledger, size=self._tree.size)
-            await self._step(held)
-            opened.set()
-            while not self._stopping.is_set():
-                await self._turn(held)
-            await self._step(held)
+            kept: bool | None = None  # nobody can tell until the answer is here
+            try:
+                kept = await held.fetchval(_KEEP, self._ledger)
+                if kept:
+                    await self._keep_with(held, opened)
+                else:
+                    await self._watch(held)
+            finally:
+                if kept is not False:
+                    await self._let_go(held)
 
-    def _may_sign(self, newest: Signed | None) -> bool:
+    async def _keep_with(self, held: "Connection", opened: asyncio.Event) -> None:
+        """Keep the log on the connection that holds it."""
+        known = await self._known()
+        await check(held, self._ledger, self._origin, self._keys, known)
+        await self._take_over(held)
+        _log.info("log_kept_here", ledger=self._ledger, size=self._tree.size)
+        await self._step(held)
+        opened.set()
+        while not self._stopping.is_set():
+            await self._turn(held)
+        await self._step(held)
+
+    async def _may_sign(self, reader: "Connection") -> bool:
         """Tell whether the log is ours to go on with."""
-        self._read_keys()
+        newest = await log_tree.newest(reader, self._ledger)
+        try:
+            self._read_keys()
+        except Misconfigured:
+            await self._watch(reader)  # so that it is known how much waits for them
+            raise
         return bool(self._keys.signing) and (newest is None or signed_by(self._keys, newest.note))
 
     async def _take_over(self, held: "Connection") -> None:
@@ -150,8 +171,14 @@ class Keeper:
             self._offer(self._newest)
 
     async def _let_go(self, held: "Connection") -> None:
-        if not held.is_closed():
-            await held.execute(_LET_GO, self._ledger)
+        """Let another process keep it: the connection goes back to the pool, and must not take the log with it."""
+        try:
+            if not held.is_closed():
+                await held.execute(_LET_GO, self._ledger)
+        except BaseException as error:
+            held.terminate()
+            if not isinstance(error, DRIVER_ERRORS):
+                raise
 
     async def _watch(self, reader: "Connection") -> None:
         """See how far behind the log is, whoever keeps it."""
@@ -256,7 +283,7 @@ class Keeper:
 
     def _read_keys(self) -> None:
         self._stamp = stamp(self._keys_file)
-        self._keys = read_keys(self._keys_file)
+        self._keys = read_keys(self._keys_file).of(self._origin, self._keys_file)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or (error := task.exception()) is None:

@@ -8,7 +8,8 @@ new one from a note that both have signed. The file is written whole and on disk
 where a log was already signed by other keys: `ledger/log/keeper.py` knows that, and this file does not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +18,7 @@ import msgspec
 from ledger.bounds import LOG_KEYS
 from ledger.errors import Malformed, Misconfigured
 from ledger.log.signed_note import SigningKey, VerifierKey, parse_signing_key, parse_verifier_key
-from ledger.whole_file import write_first, write_whole
+from ledger.whole_file import alone, make_directory, write_first, write_whole
 
 _FILE_BYTES: Final = 64 * 1024
 
@@ -27,6 +28,17 @@ class Keyring(msgspec.Struct, frozen=True):
 
     signing: tuple[SigningKey, ...] = ()
     retired: tuple[VerifierKey, ...] = ()
+
+    def of(self, origin: str, file: Path) -> "Keyring":
+        """Return these keys of a file if all of them are this log's. Raises `Misconfigured`."""
+        other = next((key.name for key in self.verifiers if key.name != origin), None)
+        if other is not None:
+            raise Misconfigured(
+                f"A key in {file} is of the log {other!r}, and this one is {origin!r}: nobody could verify what it "
+                "signs. Nothing was started or changed; give each log a file of its own, and end the one before with "
+                "`intentledger log end`."
+            )
+        return self
 
     @property
     def verifiers(self) -> tuple[VerifierKey, ...]:
@@ -77,23 +89,45 @@ def read_keys(file: Path) -> Keyring:
         raise Misconfigured(f"The log's keys in {file} cannot be used: {error.message} Nothing was started.") from None
 
 
+@contextmanager
+def changing(file: Path) -> Iterator[None]:
+    """Let nobody else change the keys meanwhile, and make their directory. Raises `Misconfigured`.
+
+    Of two changes at once one would be lost: a key is handed on and never signs, or one that was retired goes on.
+    """
+    with ExitStack() as changing:
+        try:
+            make_directory(file.parent, 0o700)
+            changing.enter_context(alone(file))
+        except BlockingIOError:
+            raise Misconfigured(f"Somebody else is changing {file} now. Nothing was changed; try again.") from None
+        except OSError as error:
+            raise Misconfigured(f"{file} cannot be changed: {error.strerror}. Nothing was changed.") from error
+        yield
+
+
 def write_keys(file: Path, keys: Keyring) -> None:
-    """Replace the file, whole and on disk or not at all, and make its directory. Raises `Misconfigured`."""
+    """Replace the file, whole and on disk or not at all, within `changing` it. Raises `Misconfigured`."""
     lines = [*(str(key) for key in keys.retired), *(key.secret for key in keys.signing)]
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(file.parent, 0o700)
         write_whole(file, "".join(f"{line}\n" for line in lines), 0o600)
     except OSError as error:
-        raise Misconfigured(f"The log's keys cannot be written to {file}: {error}. Nothing was started.") from error
+        raise Misconfigured(
+            f"The log's keys cannot be written to {file}, or not brought to disk: {error.strerror}. `intentledger log "
+            "keys` shows which they are now."
+        ) from error
 
 
 def write_first_key(file: Path, key: SigningKey) -> None:
     """Make the file with its first key, unless there is one by then. Raises `Misconfigured`."""
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(file.parent, 0o700)
         write_first(file, f"{key.secret}\n", 0o600)
     except OSError as error:
-        raise Misconfigured(f"The log's keys cannot be written to {file}: {error}. Nothing was started.") from error
+        raise Misconfigured(
+            f"The log's keys cannot be written to {file}: {error.strerror}. Nothing was started."
+        ) from error
 
 
 def stamp(file: Path) -> tuple[int, int] | None:

@@ -14,7 +14,7 @@ import msgspec
 import sql
 from ledger.bounds import RECEIPT_CHECKPOINTS
 from ledger.database import connection
-from ledger.errors import Corrupt, Malformed, Tampered
+from ledger.errors import Corrupt, Malformed, Misconfigured, Tampered
 from ledger.log import merkle
 from ledger.log.checkpoint import Checkpoint, parse_checkpoint
 from ledger.log.entry import entries
@@ -31,8 +31,10 @@ _TILES = sql.query("log.tiles")
 _ENTRIES = sql.query("log.entries")
 _EXTEND = sql.query("log.extend")
 _COSIGN = sql.query("log.cosign")
+_KEEP_AWAY = sql.query("log.keep_away")
 _END_TILES = sql.query("log.end_tiles")
 _END_CHECKPOINTS = sql.query("log.end_checkpoints")
+_KEY_CHARACTERS = 5  # of a signature's base64, which are those of its key's id alone
 
 
 class Signed(msgspec.Struct, frozen=True):
@@ -96,10 +98,12 @@ class Log:
         return (await self._hashes([(position - 1, position)]))[0]
 
     async def cosigned(self, size: int, cosignature: Signature) -> Signed | None:
-        """Add a witness's cosignature to a checkpoint; None if it stands there already."""
+        """Add a witness's cosignature to a checkpoint that has none of it, and return the newest checkpoint."""
+        line = f"{cosignature.line}\n"
+        by_its_key = line[: line.index(" ", 2) + 1 + _KEY_CHARACTERS]
         async with connection(self._pool) as writer:
-            note = await writer.fetchval(_COSIGN, self.ledger, size, f"{cosignature.line}\n")
-        return None if note is None else await self.newest()
+            await writer.execute(_COSIGN, self.ledger, size, line, by_its_key)
+            return await newest(writer, self.ledger)
 
     async def _hashes(self, ranges: Sequence[Range]) -> list[bytes]:
         async with connection(self._pool) as reader:
@@ -118,9 +122,15 @@ async def newest(reader: "Connection", ledger: str) -> Signed | None:
 async def end(owner: "Connection", ledger: str, origin: str) -> str | None:
     """Forget the log of this origin, so that another can begin, and return which log there was; None: none.
 
-    Nothing is changed where it is another. On a connection of the tables' owner.
+    Nothing is changed where it is another. On a connection of the tables' owner. Raises `Misconfigured` while a process
+    keeps the log.
     """
     async with owner.transaction():
+        if not await owner.fetchval(_KEEP_AWAY, ledger):
+            raise Misconfigured(
+                f"A process keeps the log of the ledger {ledger!r} now. Nothing was changed; stop every process that "
+                "serves or works on this ledger first."
+            )
         stored = await newest(owner, ledger)
         found = stored.checkpoint.origin if stored is not None else None
         if found == origin:

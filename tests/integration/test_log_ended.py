@@ -7,6 +7,7 @@ import pytest
 from commands import Person
 from logged import KEY, ORIGIN, logged
 
+import sql
 from ledger import events as e
 from ledger.errors import Corrupt
 from ledger.log.directory import Directory
@@ -41,6 +42,11 @@ async def test_a_ledger_restored_from_an_older_backup_goes_on_under_another_log(
     config.write_text(config.read_text().replace(ORIGIN, NEXT))
     other = await person.run("log", "end", "intent-ledger/other", **settings)
     assert (other.code, "Nothing was changed" in other.err) == (2, True)
+    async with pool.acquire() as elsewhere:
+        await elsewhere.fetchval(sql.query("log.keep"), "main")
+        running = await person.run("log", "end", ORIGIN, **settings)
+        await elsewhere.fetchval(sql.query("log.let_go"), "main")
+    assert (running.code, "A process keeps the log" in running.err) == (2, True), "it would go on in the middle"
     assert read_keys(keys).signing, "what was refused has moved nothing"
     ended = await person.run("log", "end", ORIGIN, **settings)
     assert (ended.code, ended.err) == (0, "")

@@ -3,21 +3,24 @@
 import asyncio
 import os
 from itertools import count
+from shutil import copy
 
 import asyncpg
 import pytest
 from doorway import eventually
 
+import sql
 from ledger import bounds
 from ledger import events as e
 from ledger.errors import Corrupt, Misconfigured, Tampered, Unavailable
 from ledger.log import keeper as log_keeper
 from ledger.log import merkle
+from ledger.log import tree as log_tree
 from ledger.log.checkpoint import parse_checkpoint
 from ledger.log.directory import Directory
 from ledger.log.entry import entry
 from ledger.log.keeper import Keeper
-from ledger.log.keys import read_keys, write_first_key, write_keys
+from ledger.log.keys import Keyring, read_keys, write_first_key, write_keys
 from ledger.log.merkle import Tree, leaf_hash
 from ledger.log.signed_note import SigningKey, verify_note
 from ledger.log.tree import Log
@@ -343,6 +346,72 @@ async def test_keys_that_are_gone_for_a_while_stop_the_log_for_as_long(kept):
     await eventually(late)
     assert kept.keeper.failure is None, "the ledger and the log agree"
     kept.keys.chmod(0o600)
+    await kept.published(2)
+
+
+async def test_keys_that_cannot_be_used_do_not_hide_what_waits_for_them(kept):
+    await kept.begin()
+    await kept.append(1)
+    await kept.published(1)
+    await kept.keeper.stop()
+    kept.keeper = kept.new_keeper()
+    await kept.keeper.open(None)
+    kept.keys.chmod(0o640)
+    await kept.keeper.start()
+    await kept.append(2)
+
+    async def noticed():
+        return kept.keeper.uncovered == 2
+
+    await eventually(noticed)
+
+
+async def test_the_keys_of_another_log_are_refused(kept):
+    """What they sign, nobody could verify: a log's keys have its name."""
+    write_keys(kept.keys, Keyring((SigningKey("example.com/another", b"k" * 32),)))
+    with pytest.raises(Misconfigured, match=r"is of the log 'example\.com/another'"):
+        await kept.keeper.open(os.urandom)
+
+
+async def test_an_answer_that_is_lost_leaves_the_log_to_others(kept, monkeypatch, tmp_path):
+    """The lock is a session's, and the session goes back to the pool: it must not hold the log for nobody."""
+    await kept.append(1)
+    await kept.keeper.open(os.urandom)
+    other = Kept(kept.dsn, kept.pool, kept.store, tmp_path / "other")
+    other.keys.parent.mkdir()
+    copy(kept.keys, other.keys)
+    real, asked = asyncpg.Connection.fetchval, asyncio.Event()
+
+    async def late(self, query, *given, **more):
+        found = await real(self, query, *given, **more)
+        if query == sql.query("log.keep") and not asked.is_set():
+            asked.set()
+            kept.keys.unlink()  # so that it does not ask again
+            raise TimeoutError
+        return found
+
+    monkeypatch.setattr(asyncpg.Connection, "fetchval", late)
+    await kept.keeper.start()
+    async with kept.pool.acquire() as one, kept.pool.acquire(), kept.pool.acquire():
+        assert one  # so that the other process has a connection of its own
+        await other.begin()
+        await other.published(1)
+        await other.keeper.stop()
+
+
+async def test_only_a_disagreement_ends_the_log(kept, monkeypatch):
+    await kept.begin()
+    await kept.append(1)
+    await kept.published(1)
+    extend = log_tree.extend
+
+    async def fails_once(*given):
+        monkeypatch.setattr(log_tree, "extend", extend)
+        raise asyncpg.InternalServerError("something that nobody has thought of")
+
+    monkeypatch.setattr(bounds, "LOG_RETRY_CAP_SECONDS", 0.02)
+    monkeypatch.setattr(log_tree, "extend", fails_once)
+    await kept.append(1)
     await kept.published(2)
 
 

@@ -9,11 +9,12 @@ from gateway.log_settings import log_settings
 from gateway.settings import load
 from ledger import bounds
 from ledger.errors import Misconfigured
-from ledger.log.keys import read_keys
+from ledger.log.keys import changing, read_keys, write_first_key
 from ledger.log.signed_note import COSIGNATURE, SigningKey
 
 WITNESS = str(SigningKey("witness.example/w1", b"w" * 32, COSIGNATURE).verifier)
 LOG = str(SigningKey("some.example/log", b"l" * 32).verifier)
+FIRST = SigningKey("intent-ledger/main", b"1" * 32)
 
 
 @pytest.fixture
@@ -71,25 +72,31 @@ def command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("gateway.logs.configure", lambda *_: None)  # it would outlive the standard error of this test
 
     def run(*arguments):
-        code = cli._code(["log", *arguments, "--json"])
+        code = cli._code(["log", *map(str, arguments), "--json"])
         said = capsys.readouterr()
         return code, json.loads(said.out) if said.out else said.err
 
     return run
 
 
+def begun(tmp_path):
+    """Make the first key, as `serve` does."""
+    file = tmp_path / "data" / "log" / "main.key"
+    write_first_key(file, FIRST)
+    return file
+
+
 def test_keys_are_made_listed_and_retired(command, tmp_path):
     assert command("keys")[1]["keys"] == []
-    _, first = command("rotate")
+    file, first = begun(tmp_path), FIRST.verifier.key_id.hex()
     _, second = command("rotate")
     assert [one["state"] for one in second["keys"]] == ["signs", "signs"]
-    assert command("retire", first["made"])[0] == 0
+    (file.parent / ".main.key.17.4711").write_text(FIRST.secret)  # by a process that was killed
+    assert command("retire", first)[0] == 0
     _, listed = command("keys")
-    assert [(one["id"], one["state"]) for one in listed["keys"]] == [
-        (first["made"], "retired"),
-        (second["made"], "signs"),
-    ]
-    file = tmp_path / "data" / "log" / "main.key"
+    assert [(one["id"], one["state"]) for one in listed["keys"]] == [(first, "retired"), (second["made"], "signs")]
+    for left in file.parent.iterdir():
+        assert FIRST.secret not in left.read_text(), "a retired key is destroyed, wherever it was written"
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.read_text().count("PRIVATE") == 1, "the private part of a retired key is gone"
     code, said = command("retire", second["made"])
@@ -99,16 +106,33 @@ def test_keys_are_made_listed_and_retired(command, tmp_path):
 
 
 def test_a_key_that_was_lost_goes_on_being_known(command, tmp_path):
-    _, made = command("rotate", "--known", LOG)
+    file = tmp_path / "data" / "log" / "main.key"
+    code, said = command("rotate")
+    assert (code, "There are no keys of the log" in said, file.exists()) == (2, True, False), "none is made in silence"
+    code, said = command("rotate", "--known", LOG)
+    assert (code, "is of the log 'some.example/log'" in said, file.exists()) == (2, True, False)
+    _, made = command("rotate", "--known", FIRST.verifier)
     assert [one["state"] for one in made["keys"]] == ["retired", "signs"]
-    keys = read_keys(tmp_path / "data" / "log" / "main.key")
-    assert str(keys.verifiers[0]) == LOG
+    assert read_keys(file).verifiers[0] == FIRST.verifier
     assert command("rotate", "--known", "nonsense")[0] == 2
+
+
+@pytest.mark.parametrize("words", [("rotate",), ("retire", FIRST.verifier.key_id.hex())])
+def test_keys_are_changed_by_one_at_a_time(command, tmp_path, words):
+    """Of two rotations at once one's key would be handed on and never sign."""
+    file = begun(tmp_path)
+    command("rotate")
+    before = file.read_text()
+    with changing(file):
+        code, said = command(*words)
+        assert (code, "Somebody else is changing" in said, file.read_text()) == (2, True, before)
+    assert command(*words)[0] == 0
+    assert file.read_text() != before
 
 
 def test_the_checkpoint_outside_is_verified_before_it_is_shown(command, tmp_path):
     assert "There is no checkpoint" in command("checkpoint")[1]
-    command("rotate")
+    begun(tmp_path)
     (key,) = read_keys(tmp_path / "data" / "log" / "main.key").signing
     text = "intent-ledger/main\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n"
     file = tmp_path / "data" / "log" / "main" / "checkpoint"
