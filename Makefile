@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check bench bench-behaviour faults lock clean env env-dev servers
+.PHONY: help demo test check bench bench-record bench-behaviour faults lock clean env env-dev servers
 help:
 	@echo "make demo   see the whole thing work, and survive kill -9"
 	@echo "make test   every test"
 	@echo "make check  lint, types, architecture"
 	@echo "make bench  measure it, beside another durable engine"
+	@echo "make bench-record  read, verify, move and replay a big ledger"
 	@echo "make bench-behaviour  how soon, how surely and how wrongly anomalies are found"
 	@echo "make faults play the fault matrix, beside four published packages"
 	@echo "make lock   pin dependencies anew"
@@ -52,6 +53,9 @@ check: env-dev
 
 bench: env-dev
 	$(BIN)/python -m bench
+
+bench-record: env-dev
+	$(BIN)/python -m bench.record
 
 bench-behaviour: env-dev
 	$(BIN)/python -m bench.behaviour

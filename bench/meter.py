@@ -49,9 +49,7 @@ class Meter:
         """Read everything now."""
         wal: str = await self._connection.fetchval("select pg_current_wal_lsn()::text")
         cpu = {name: _cpu_seconds([pid]) for name, pid in processes.items()}
-        cpu["machine"] = _machine_seconds()
-        cpu["postgres"] = _cpu_seconds([self._postmaster, *_children(self._postmaster)], reaped_of=self._postmaster)
-        return Reading(wal, cpu)
+        return Reading(wal, cpu | cpu_seconds(self._postmaster))
 
     async def cost(self, begin: Reading, end: Reading) -> Cost:
         """Say what lies between two readings."""
@@ -71,6 +69,12 @@ class Meter:
             end,
         )
         return count
+
+
+def cpu_seconds(postmaster: int) -> Mapping[str, float]:
+    """Return the seconds that the whole machine has been busy, and those of a PostgreSQL server."""
+    postgres = _cpu_seconds([postmaster, *_children(postmaster)], reaped_of=postmaster)
+    return {"machine": _machine_seconds(), "postgres": postgres}
 
 
 def peak_memory_bytes(pid: int) -> int:

@@ -1,22 +1,26 @@
 """The figures of a run as they stand in docs/performance.md, between two marks: none of them is copied by hand."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median
 
 from bench.report import EFFECTS, Report, costs, others, ratios, rows, targets
-
-_BEGIN = "<!-- figures: begin -->\n"
-_END = "<!-- figures: end -->\n"
+from bench.targets import target_lines
 
 
 def write_page(report: Report, page: Path) -> None:
     """Replace the figures of a page by those of a run."""
-    before, _, rest = page.read_text().partition(_BEGIN)
-    _, mark, after = rest.partition(_END)
-    if not mark:
-        raise ValueError(f"{page} has no place for figures.")
-    page.write_text(before + _BEGIN + "\n".join(_lines(report)) + "\n" + _END + after)
+    write_between(page, "figures", _lines(report))
+
+
+def write_between(page: Path, mark: str, lines: Iterable[str]) -> None:
+    """Replace what stands between two marks of a page."""
+    begin, end = f"<!-- {mark}: begin -->\n", f"<!-- {mark}: end -->\n"
+    before, _, rest = page.read_text().partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"{page} has no place for {mark}.")
+    page.write_text(before + begin + "\n".join(lines) + "\n" + end + after)
 
 
 def _lines(report: Report) -> Iterator[str]:
@@ -54,11 +58,8 @@ def _lines(report: Report) -> Iterator[str]:
     for name, by_effect in report.afterwards.policy.items():
         cells = [f"{by_effect[one]['p50']:,.0f} ({by_effect[one]['p99']:,.0f})" for one in EFFECTS]
         yield f"| {name} | {' | '.join(cells)} |"
-    yield "\n| target | reached | |\n|---|---|---|"
-    for target in targets(report):
-        sign = "≥" if target.at_least else "≤"
-        met = "met" if target.met else "**missed**"
-        yield f"| {target.name}: {sign} {target.limit:,g} | {target.shown} | {met} |"
+    yield ""
+    yield from target_lines(targets(report))
     after = report.afterwards
     alone = after.store["intents_128"]["intents_per_second"]
     yield f"\nAfter the load the views had every event within {after.catch_up_seconds:.1f} s. The store alone, without"

@@ -12,6 +12,7 @@ from bench.afterwards import Afterwards
 from bench.engines import BARE, OURS, PEERS, UNDER_AUTHORITY
 from bench.load import Run
 from bench.machine import Machine
+from bench.targets import Target, targets_table
 
 Round = Sequence[Run]
 
@@ -24,25 +25,6 @@ class Report(msgspec.Struct, kw_only=True):
     rounds: Sequence[Round]
     sustained: Run | None = None
     afterwards: Afterwards
-
-
-class Target(msgspec.Struct, frozen=True):
-    """A figure to reach."""
-
-    name: str
-    reached: float
-    limit: float
-    at_least: bool
-
-    @property
-    def met(self) -> bool:
-        """Tell whether it was reached."""
-        return self.reached >= self.limit if self.at_least else self.reached <= self.limit
-
-    @property
-    def shown(self) -> str:
-        """Write what was reached in as many digits as mean something."""
-        return f"{self.reached:,.0f}" if self.reached >= 100 else f"{self.reached:.2f}"
 
 
 BUSY: Final = 128
@@ -70,7 +52,7 @@ def show(report: Report, console: Console) -> None:
         f"the store alone, without HTTP and adapters: {after.store['intents_128']['intents_per_second']:,} intents/s, "
         f"{after.appended_per_second:,.0f} events/s, reading {after.store['reading']['events_per_second']:,} events/s"
     )
-    console.print(_targets_table(report))
+    console.print(targets_table(targets(report)))
 
 
 def others(report: Report) -> float:
@@ -229,16 +211,3 @@ def _policy_table(report: Report) -> Table:
 
 
 EFFECTS: Final = {"allow": "allowed", "escalate": "for a person", "deny": "denied"}
-
-
-def _targets_table(report: Report) -> Table:
-    table = Table(title="targets")
-    table.add_column("")
-    for heading in ("reached", "target", ""):
-        table.add_column(heading, justify="right")
-    for target in targets(report):
-        sign = "≥" if target.at_least else "≤"
-        table.add_row(
-            target.name, target.shown, f"{sign} {target.limit:,g}", "met" if target.met else "[bold]missed[/bold]"
-        )
-    return table

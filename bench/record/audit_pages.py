@@ -1,15 +1,11 @@
-"""Read pages of the audit of a big ledger: `python -m bench.audit_pages DSN [--pages 2000]`. It prints JSON.
+"""Pages of the audit of a big ledger, each asked for with a combination of filters drawn by chance.
 
-The database is one that `bench.big_ledger` filled, views and all. Each page is asked for with a combination of filters
-drawn by chance: none to all of them at once, each with a common, a middling or a rare value of its own, or with one
-that nothing has; from the newest entry on or from anywhere; with and without bounds in time. What is measured is what
-the door does for it: `list_audit`, entries rendered and encoded. The worst page is shown with its filters.
+None to all of the filters at once, each with a common, a middling or a rare value of its own, or with one that nothing
+has; from the newest entry on or from anywhere; with and without bounds in time. What is measured is what the door does
+for it: `list_audit`, entries rendered and encoded. The worst page is shown with its filters.
 """
 
-import argparse
-import asyncio
 import random
-import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -19,6 +15,7 @@ import asyncpg
 import msgspec
 
 from ledger.database import open_pool
+from ledger.progress import Progress
 from projections.audit.forms import entry_json
 from projections.audit.search import AuditFilter, list_audit
 
@@ -52,7 +49,7 @@ def drawn(chance: random.Random, values: dict[str, list[str]], begin: datetime, 
     return AuditFilter(**wanted)
 
 
-async def main(dsn: str, pages: int) -> dict[str, Any]:
+async def read_pages(dsn: str, pages: int, show: Progress) -> dict[str, Any]:
     """Read so many pages and return how long they took."""
     chance = random.Random(44)
     plain = await asyncpg.connect(dsn)
@@ -67,7 +64,8 @@ async def main(dsn: str, pages: int) -> dict[str, Any]:
     await plain.close()
     pool = await open_pool(dsn, 2)
     took: list[tuple[float, int, AuditFilter, int | None]] = []
-    for _ in range(pages):
+    for number in range(pages):
+        show(number, pages)
         wanted = drawn(chance, values, begin, end)
         after = chance.randint(1, newest) if chance.random() < 0.3 else None
         started = time.perf_counter()
@@ -100,11 +98,3 @@ def quantiles(seconds: Sequence[float]) -> dict[str, float]:
 
 
 _QUANTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dsn")
-    parser.add_argument("--pages", type=int, default=2_000)
-    arguments = parser.parse_args()
-    found = asyncio.run(main(arguments.dsn, arguments.pages))
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(found, enc_hook=str)) + b"\n")

@@ -1,19 +1,13 @@
-"""Write a big ledger: `python -m bench.big_ledger DSN --events 5000000 [--whole]`. It prints JSON.
+"""A big ledger: a company with 400 agents of very different diligence under 20 managers, half a year of it.
 
-The database is migrated and gains the ledger "main", which must be empty: a company with 400 agents of very different
-diligence under 20 managers, half a year of it, with everything that `bench/big_histories.py` tells. The same seed gives
-the same ledger. The events are copied in as the owner of the tables, past the store, because writing them is not what
-is measured; they are what the store would have written. With `--whole` the inline tables and the views
-are made from them, so that the database can be served at once.
+It has everything that `bench/record/histories.py` tells, and the same seed gives the same ledger. Events are copied in
+as the owner of the tables, past the store, because writing them is not what is measured; they are what the store would
+have written. Inline tables and views are then made from them, so that the database can be served at once.
 """
 
-import argparse
 import asyncio
 import heapq
-import json
 import random
-import sys
-import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -23,12 +17,13 @@ import asyncpg
 import msgspec
 
 from authority.grants import operator_grant
-from bench.big_histories import BEGIN, POLICY_SETS, Told, fill, histories
+from bench.record.histories import BEGIN, POLICY_SETS, Told, fill, histories
 from ledger import events as e
 from ledger.database import open_pool
 from ledger.grants import Limit, Permission
 from ledger.intents import Subject
 from ledger.migrations import migrate
+from ledger.progress import Progress
 from ledger.tasks import TaskContract
 from projections.catalogue import PROJECTIONS
 from projections.inline_replay import fill_inline
@@ -192,11 +187,11 @@ def _words(chance: random.Random, now: float, agent: dict[bytes, bytes]) -> tupl
 # ── into the database ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def write(dsn: str, seed: int, events: int) -> dict[str, Any]:
-    """Copy the ledger into a database; the next events are made while the last ones travel."""
+async def write(dsn: str, seed: int, events: int, show: Progress) -> dict[str, Any]:
+    """Copy the ledger into an empty database; the next events are made while the last ones travel."""
     await migrate(dsn)
     connection = await asyncpg.connect(dsn)
-    rows, begin, written = rows_of(seed, events), time.perf_counter(), 0
+    rows, written = rows_of(seed, events), 0
     last: Row | None = None
     try:
         await connection.execute("set synchronous_commit = off")
@@ -207,34 +202,39 @@ async def write(dsn: str, seed: int, events: int) -> dict[str, Any]:
                 sent, made = await asyncio.gather(_copy(connection, chunk), asyncio.to_thread(_chunk, rows))
                 written += sent
                 last, chunk = chunk[-1], made
-                sys.stderr.write(f"\r{written:,} events")
+                show(written, max(written, events))
             if last is not None:
                 head = "update intent_ledger.heads set position = $2, at = $3 where ledger = $1"
                 await connection.execute(head, LEDGER, last[1], last[5])
-        seconds = time.perf_counter() - begin
         for table in ("events", "heads"):
-            await connection.execute(f"vacuum analyze intent_ledger.{table}")
+            await connection.execute(f"vacuum analyze intent_ledger.{table}", timeout=600)
     finally:
         await connection.close()
-    sys.stderr.write("\n")
-    return {"events": written, "seconds": round(seconds, 1), "events_per_second": int(written / seconds)}
+    return {"events": written}
 
 
-async def complete(dsn: str) -> dict[str, Any]:
-    """Make the inline tables and the views from the events."""
-    owner, begin = await asyncpg.connect(dsn), time.perf_counter()
+async def fill_inline_tables(dsn: str) -> dict[str, Any]:
+    """Make the inline tables from the events."""
+    owner = await asyncpg.connect(dsn)
     async with owner.transaction():
         await fill_inline(owner, LEDGER)
-    inline = time.perf_counter() - begin
-    pool = await open_pool(dsn, 2)
+    position = await owner.fetchval(_HEAD, LEDGER)
+    await owner.close()
+    return {"events": position}
+
+
+async def fill_views(dsn: str, show: Progress) -> dict[str, Any]:
+    """Make every view from the events, and put it in the place of the empty one."""
+    owner, pool = await asyncpg.connect(dsn), await open_pool(dsn, 2)
     try:
         await replay(pool, LEDGER, PROJECTIONS)  # of nothing yet: it opens their checkpoints
         await owner.execute("update intent_ledger.projections set position = $1", await owner.fetchval(_HEAD, LEDGER))
-        await replay(pool, LEDGER, PROJECTIONS, swap=True)
+        made = await replay(pool, LEDGER, PROJECTIONS, show, swap=True)
+        await owner.execute("analyze", timeout=600)
     finally:
         await pool.close()
         await owner.close()
-    return {"inline_seconds": round(inline, 1), "views_seconds": round(time.perf_counter() - begin - inline, 1)}
+    return {"events": made[0].events, "rows": {one.name: one.rows for one in made}}
 
 
 def _chunk(rows: Iterable[Row]) -> list[Row]:
@@ -244,21 +244,3 @@ def _chunk(rows: Iterable[Row]) -> list[Row]:
 async def _copy(connection: asyncpg.Connection, rows: list[Row]) -> int:
     await connection.copy_records_to_table("events", records=rows, columns=COLUMNS, schema_name="intent_ledger")
     return len(rows)
-
-
-def main() -> None:
-    """Read the command line, write the ledger and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dsn")
-    parser.add_argument("--events", type=int, default=5_000_000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--whole", action="store_true", help="make inline tables and views as well")
-    chosen = parser.parse_args()
-    figures = asyncio.run(write(chosen.dsn, chosen.seed, chosen.events))
-    if chosen.whole:
-        figures |= asyncio.run(complete(chosen.dsn))
-    sys.stdout.write(json.dumps(figures) + "\n")
-
-
-if __name__ == "__main__":
-    main()
