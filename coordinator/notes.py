@@ -47,8 +47,14 @@ class Notes:
 
         `seal`: what is personal in the intent, which is sealed here too.
 
-        Raises `KeyReused`, `Conflict` beyond NOTES_PER_INTENT, `Unauthenticated`, `Unavailable`.
+        Raises `KeyReused`, `Conflict` beyond NOTES_PER_INTENT or where nothing could be sealed any more,
+        `Unauthenticated`, `Unavailable`.
         """
+        if seal is not None and seal.erased:
+            raise Conflict(
+                "Personal data of this intent were erased, and nothing is left by which they could be found in a note. "
+                "Nothing was recorded."
+            )
         added = NoteAdded(
             intent=intent,
             text=note.text,

@@ -69,7 +69,7 @@ Stopped = Lost | Refused
 _GONE: Final = "The personal data of somebody whom it is about were erased before it was decided."
 _LOOK_THERE: Final = (
     "The personal data that the call needs were erased, so it can neither be sent nor asked about. Look there, then "
-    'resolve: "applied" if its effect is in the world, "not_applied" if not.'
+    'resolve: "applied" if its effect is in the world, "not_applied" if not. Name nobody: what you write is kept.'
 )
 _ONLY_A_PERSON: Final = frozenset({Verb.COMMIT, Verb.INQUIRE})
 """Verbs of which nobody can tell any more what became of them; the others have an ending of their own."""
