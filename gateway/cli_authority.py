@@ -110,7 +110,7 @@ def revoke(grant: str, *, reach: Reach = NO_REACH, reason: str, json: Json = Fal
     grant
         Its id.
     reason
-        For whoever reads the audit.
+        For whoever reads the audit; kept for ever as it is written.
     """
     from gateway.client import part  # noqa: PLC0415
 
@@ -132,7 +132,7 @@ def suspend(grant: str, *, reach: Reach = NO_REACH, reason: str, json: Json = Fa
     grant
         Its id.
     reason
-        For whoever reads the audit.
+        For whoever reads the audit; kept for ever as it is written.
     """
     from gateway.client import part  # noqa: PLC0415
 
@@ -152,7 +152,7 @@ def resume(grant: str, *, reach: Reach = NO_REACH, reason: str, json: Json = Fal
     grant
         Its id.
     reason
-        For whoever reads the audit.
+        For whoever reads the audit; kept for ever as it is written.
     """
     from gateway.client import part  # noqa: PLC0415
     from gateway.grant_words import described  # noqa: PLC0415

@@ -26,7 +26,11 @@ class Body(BaseModel):
 
 
 Name = Annotated[str, Field(min_length=1, max_length=bounds.NAME_LENGTH)]
-Reason = Annotated[str, Field(min_length=1, max_length=bounds.REASON_LENGTH, description="A person will read it.")]
+_READ: Final = "A person will read it."
+SEALED: Final = "What the intent holds that is personal is sealed in it; anything else is kept as it is written."
+KEPT: Final = "It is kept for ever as it is written, so it names nobody whose data are personal."
+Reason = Annotated[str, Field(min_length=1, max_length=bounds.REASON_LENGTH, description=f"{_READ} {SEALED}")]
+KeptReason = Annotated[str, Field(min_length=1, max_length=bounds.REASON_LENGTH, description=f"{_READ} {KEPT}")]
 Digest = Annotated[str, Field(min_length=1, max_length=bounds.NAME_LENGTH, description="As the intent shows it.")]
 IntentId = Annotated[str, Field(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]  # as every intent shows it
 JSONObject = dict[str, Any]
@@ -71,7 +75,7 @@ class ApproveIntent(Body):
     """Approve exactly what a digest names: the actions, their parameters and previews, the policy set."""
 
     digest: Digest
-    note: str | None = Field(default=None, max_length=bounds.REASON_LENGTH, description="For whoever reads the audit.")
+    note: str | None = Field(default=None, max_length=bounds.REASON_LENGTH, description=f"{_READ} {SEALED}")
 
 
 class RejectIntent(Body):
@@ -99,7 +103,7 @@ class ResolveIntent(Body):
 
     action: Name | None = Field(description="The action named in `attention`; null where it names none.")
     outcome: Literal["applied", "not_applied"]
-    note: str = Field(max_length=bounds.REASON_LENGTH, description="How you know.")
+    note: str = Field(max_length=bounds.REASON_LENGTH, description=f"How you know. {SEALED}")
 
 
 # ── query parameters ─────────────────────────────────────────────────────────────────────────────────────────────

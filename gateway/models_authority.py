@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from authority.grants import GrantOrder
-from gateway.models import Body, Cursor, JSONObject, Limit, Moment, Name, Position, Query, Reason, Word
+from gateway.models import KEPT, Body, Cursor, JSONObject, KeptReason, Limit, Moment, Name, Position, Query, Word
 from ledger import bounds
 from ledger import grants as g
 from ledger.intents import Subject
@@ -110,13 +110,13 @@ class NewGrant(Body):
 class RevokeGrant(Body):
     """Revoke a grant and every grant below it."""
 
-    reason: Reason
+    reason: KeptReason
 
 
 class SuspendGrant(Body):
     """Suspend a grant and every grant below it, or lift that again."""
 
-    reason: Reason
+    reason: KeptReason
 
 
 class PageQuery(Query):
@@ -129,7 +129,9 @@ class PageQuery(Query):
 class NewPolicySet(Body):
     """A policy set to keep, and perhaps to put in force."""
 
-    cedar: str = Field(min_length=1, max_length=bounds.POLICY_BYTES, description="Cedar; each policy has its own @id.")
+    cedar: str = Field(
+        min_length=1, max_length=bounds.POLICY_BYTES, description=f"Cedar; each policy has its own @id. {KEPT}"
+    )
     activate: bool = False
 
 

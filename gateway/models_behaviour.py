@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from gateway.models import Body, Cursor, Limit, Moment, Position, Query, Reason, Truth, Until, Word
+from gateway.models import Body, Cursor, KeptReason, Limit, Moment, Position, Query, Truth, Until, Word
 from ledger import bounds
 
 
@@ -36,4 +36,4 @@ class AnomaliesQuery(Query):
 class ClearAnomaly(Body):
     """Say that you have looked at an anomaly."""
 
-    note: Reason
+    note: KeptReason

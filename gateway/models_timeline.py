@@ -2,14 +2,16 @@
 
 from pydantic import Field
 
-from gateway.models import Body, Cursor, IntentId, JSONObject, Limit, Moment, Position, Query, Until, Word
+from gateway.models import SEALED, Body, Cursor, IntentId, JSONObject, Limit, Moment, Position, Query, Until, Word
 from ledger import bounds
 
 
 class NewNote(Body):
     """Something to remember beside an intent."""
 
-    text: str = Field(min_length=1, max_length=bounds.NOTE_TEXT_LENGTH, description="A developer will read it.")
+    text: str = Field(
+        min_length=1, max_length=bounds.NOTE_TEXT_LENGTH, description=f"A developer will read it. {SEALED}"
+    )
     data: JSONObject = Field(default_factory=dict, description="Kept and shown, never interpreted.")
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from gateway.models import Body, Digest, Moment, Name, Reason
+from gateway.models import Body, Digest, KeptReason, Moment, Name
 from ledger.undo_plans import Selection
 
 
@@ -26,7 +26,7 @@ class NewUndoPlan(Body):
     )
     since: Moment | None = Field(default=None, description="Decided at or after this time.")
     until: Moment | None = Field(default=None, description="Decided before this time.")
-    reason: Reason
+    reason: KeptReason
     partial: bool = Field(
         default=False, description="Undo what can be undone, also of intents of which not all can be."
     )
@@ -46,7 +46,7 @@ class NewUndoPlan(Body):
 class HaltUndoPlan(Body):
     """Let nothing more of a plan be begun."""
 
-    reason: Reason
+    reason: KeptReason
 
 
 class ApproveUndoPlan(Body):

@@ -6,7 +6,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.door import Route, Visit
-from gateway.models import Body, Reason
+from gateway.models import Body, KeptReason
 from gateway.render import Shown
 from ledger.errors import InvalidRequest, NotFound
 
@@ -14,7 +14,7 @@ from ledger.errors import InvalidRequest, NotFound
 class EraseSubject(Body):
     """Destroy the key under which everything personal of somebody is sealed."""
 
-    reason: Reason
+    reason: KeptReason
 
 
 class ShownErasure(Shown, frozen=True):

@@ -17,6 +17,8 @@ from schemathesis.specs.openapi import checks
 
 from gateway.app import new_door
 from gateway.door import Caller, Limits
+from gateway.models import KEPT, SEALED
+from gateway.models_authority import TryPolicySet
 from gateway.problems import PROBLEMS
 from gateway.routes import ROUTES
 
@@ -58,6 +60,18 @@ def test_every_answer_of_a_route_is_described(route):
     assert promised <= responses.keys()
     assert route.body is None or {"408", "413", "415"} <= responses.keys()
     assert route.caller in {Caller.EVERYBODY, Caller.CLIENT} or {"400", "401", "422", "500", "503"} <= responses.keys()
+
+
+def test_whoever_writes_free_text_is_told_whether_what_is_personal_in_it_is_sealed():
+    free = {
+        f"{body.__name__}.{name}": field.description or ""
+        for body in {route.body for route in ROUTES if route.body not in {None, TryPolicySet}}  # that keeps nothing
+        for name, field in body.model_fields.items()
+        if name in {"reason", "note", "text", "cedar"}
+    }
+    assert len(free) > 10
+    told = {place: (SEALED in said) + (KEPT in said) for place, said in free.items()}
+    assert set(told.values()) == {1}, told
 
 
 async def test_the_service_shows_the_document_to_everybody(dsn):
