@@ -22,6 +22,7 @@ from coordinator.runner import Lost, Runner
 from coordinator.undo_runner import UndoRunner
 from ledger import bounds
 from ledger import events as e
+from ledger.background import Background
 from ledger.errors import Corrupt, LedgerError, Unavailable
 from ledger.ids import intent_stream, undo_plan_of
 from ledger.phases import TERMINAL, UNDECIDED
@@ -45,8 +46,8 @@ class Worker:
         self.name = name
         self.lease_seconds = lease_seconds
         self._running: dict[str, dict[int, tuple[Lease, Run]]] = {}  # by intent and epoch: the newest counts
-        self._loops: list[asyncio.Task[None]] = []
-        self._wake = asyncio.Event()
+        self._claiming = Background(f"claims of {name}", self._claim, retry_seconds=bounds.CLAIM_POLL_SECONDS)
+        self._renewing = Background(f"leases of {name}", self._renew, retry_seconds=lease_seconds / 3)
         self._closing = False
 
     @property
@@ -66,7 +67,8 @@ class Worker:
 
     def start(self) -> None:
         """Begin to claim what is due."""
-        self._loops = [asyncio.create_task(self._claim_loop()), asyncio.create_task(self._renew_loop())]
+        self._claiming.start()
+        self._renewing.start()
 
     def lease_until(self) -> datetime:
         """Return when a lease that is asked for now ends at the latest: counted from before the asking."""
@@ -74,7 +76,7 @@ class Worker:
 
     def wake(self) -> None:
         """Look for due intents now instead of at the next poll."""
-        self._wake.set()
+        self._claiming.wake()
 
     def begin(
         self, intent: str, epoch: int, until: datetime, state: IntentState | None = None, *, alive: bool = True
@@ -102,16 +104,16 @@ class Worker:
     async def drain(self, seconds: float) -> None:
         """Stop claiming, let what runs come to rest for `seconds`, and give the rest away."""
         self._closing = True
-        for loop in self._loops[:1]:
-            loop.cancel()
+        await self._claiming.stop()
         running = [run for runs in self._running.values() for run in runs.values()]
         tasks = [task for _, task in running]
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
         left = [lease for lease, task in running if not task.done()]
-        for ending in (*self._loops, *tasks):
+        await self._renewing.stop()
+        for ending in tasks:
             ending.cancel()
-        await asyncio.gather(*self._loops, *tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.gather(*(self._give_away(lease) for lease in left))
 
     # ── one intent ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -216,44 +218,28 @@ class Worker:
         if not runs:
             del self._running[lease.intent]
 
-    # ── the loops ────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── in the background ────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _claim_loop(self) -> None:
-        while True:
-            free = min(bounds.CLAIMS_AT_ONCE, bounds.INTENTS_IN_FLIGHT - len(self._running))
+    async def _claim(self) -> float:
+        """Begin what is due, as much as this process takes on; return how long to rest then."""
+        free = min(bounds.CLAIMS_AT_ONCE, bounds.INTENTS_IN_FLIGHT - len(self._running))
+        if free <= 0:
+            return bounds.CLAIM_POLL_SECONDS
+        until = self.lease_until()
+        claimed = await self._store.claim(self.name, free, self.lease_seconds)
+        for one in claimed:
+            self.begin(one.intent, one.epoch, until, alive=one.alive)
+        return bounds.CLAIM_POLL_SECONDS if len(claimed) < free else 0.0
+
+    async def _renew(self) -> float:
+        """Extend the leases of what runs here; return how long to rest then."""
+        held = {intent: runs[max(runs)][0] for intent, runs in self._running.items()}
+        if held:
             until = self.lease_until()
-            claimed: Sequence[Claimed] = ()
-            try:
-                if free > 0:
-                    claimed = await self._store.claim(self.name, free, self.lease_seconds)
-            except Unavailable as error:
-                log.warning("claim_postponed", reason=error.message)
-            for one in claimed:
-                self.begin(one.intent, one.epoch, until, alive=one.alive)
-            if len(claimed) < free or free <= 0:
-                await self._pause()
-
-    async def _pause(self) -> None:
-        self._wake.clear()
-        try:
-            async with asyncio.timeout(bounds.CLAIM_POLL_SECONDS):
-                await self._wake.wait()
-        except TimeoutError:
-            return
-
-    async def _renew_loop(self) -> None:
-        while True:
-            await asyncio.sleep(self.lease_seconds / 3)
-            held = {intent: runs[max(runs)][0] for intent, runs in self._running.items()}
-            if not held:
-                continue
-            until = self.lease_until()
-            try:
-                claims = [Claimed(lease.intent, lease.epoch) for lease in held.values()]
-                for intent in await self._store.renew(self.name, claims, self.lease_seconds):
-                    held[intent].until = until
-            except Unavailable as error:
-                log.warning("leases_not_renewed", reason=error.message)
+            claims = [Claimed(lease.intent, lease.epoch) for lease in held.values()]
+            for intent in await self._store.renew(self.name, claims, self.lease_seconds):
+                held[intent].until = until
+        return self.lease_seconds / 3
 
 
 def _said(error: Exception) -> str:

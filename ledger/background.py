@@ -72,7 +72,7 @@ class Background:
                 _log.warning("background_waits", part=self._name, reason=error.message)
         except Exception as error:  # noqa: BLE001  whatever it is: the part would be gone, and nobody would know
             if self._is_new(repr(error)):
-                _log.exception("background_failed", part=self._name)
+                _log.exception("background_failed", part=self._name, error=repr(error))
         else:
             self._said = None
             return seconds

@@ -120,6 +120,8 @@ class World:
         for line in logs:
             if line["event"].startswith("circuit_"):
                 self.counters[line["event"].replace("_", " ")] += 1
+            if line["event"] == "background_failed":
+                self.crimes.append(f"our own code failed in {line['part']}: {line['error']}")
             if line["event"] == "intent_poisoned":
                 self.counters["poison parked"] += 1
                 if "nonsense" not in self.chance.rates:
