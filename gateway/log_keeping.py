@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.log_objects import Objects, new_bucket
 from gateway.log_settings import LogSettings
-from gateway.log_witness import Witness, new_session
+from gateway.log_witness import WitnessClient, new_session
 from gateway.metrics import Metrics
 from ledger.bounds import LOG_LATE_SECONDS
 from ledger.log.directory import Directory
@@ -40,7 +40,11 @@ class LogKeeping:
         """
         async with AsyncExitStack() as opened:
             keeper = Keeper(
-                self._pool, self._ledger, self._settings.origin, self._settings.keys, await self._places(opened)
+                self._pool,
+                self._ledger,
+                self._settings.origin,
+                self._settings.keys,
+                await open_places(opened, self._pool, self._ledger, self._settings),
             )
             await keeper.open(entropy)
             self._parts = opened.pop_all()
@@ -93,15 +97,17 @@ class LogKeeping:
             lambda: failing(cosigns=True),
         )
 
-    async def _places(self, opened: AsyncExitStack) -> list[Place]:
-        settings, log = self._settings, Log(self._pool, self._ledger)
-        places: list[Place] = [Directory(settings.directory)]
-        if settings.objects is not None:
-            bucket = new_bucket(settings.objects)
-            await bucket.open()
-            opened.push_async_callback(bucket.close)
-            places.append(Objects(settings.objects, bucket, log))
-        if settings.witnesses:
-            session = await opened.enter_async_context(new_session())
-            places += [Witness(one, settings.origin, log, session) for one in settings.witnesses]
-        return places
+
+async def open_places(opened: AsyncExitStack, pool: "Pool", ledger: str, settings: LogSettings) -> list[Place]:
+    """Make every place that is configured, the directory first; `opened` closes them. Raises `Misconfigured`."""
+    log = Log(pool, ledger)
+    places: list[Place] = [Directory(settings.directory)]
+    if settings.objects is not None:
+        bucket = new_bucket(settings.objects)
+        await bucket.open()
+        opened.push_async_callback(bucket.close)
+        places.append(Objects(settings.objects, bucket, log))
+    if settings.witnesses:
+        session = await opened.enter_async_context(new_session())
+        places += [WitnessClient(one, settings.origin, log, session) for one in settings.witnesses]
+    return places

@@ -9,7 +9,8 @@ directory = "/srv/checkpoints/main"      <data>/log/<ledger>/ by itself; the fil
 bucket, region, endpoint, credentials, prefix
 
 [[log.witnesses]]                        C2SP tlog-witness
-url = "https://witness.example"          where add-checkpoint lies below
+url = "https://witness.example"          where add-checkpoint lies below, its submission prefix
+monitoring_url = "https://…"             where it shows what it has cosigned, if that is elsewhere
 key = "witness.example/w1+…"             its verifier key, of a cosigner
 """
 
@@ -36,10 +37,14 @@ class ObjectsPlace(ObjectsTable):
     type: Literal["objects"] = "objects"
 
 
+WitnessURL = Annotated[str, Field(pattern=r"^https?://[^\s?#@]+$", max_length=512)]
+
+
 class WitnessTable(Table):
     """`[[log.witnesses]]`."""
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s?#@]+$", max_length=512)]
+    url: WitnessURL
+    monitoring_url: WitnessURL | None = None
     key: Annotated[str, Field(max_length=512)]
 
 
@@ -58,6 +63,7 @@ class WitnessPlace(msgspec.Struct, frozen=True):
 
     url: str  # without a slash at its end
     key: VerifierKey
+    monitoring_url: str | None = None  # likewise; None: the same
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,4 +96,5 @@ def _witness(config: Path | None, table: WitnessTable) -> WitnessPlace:
         raise Misconfigured(f"{config}, [[log.witnesses]]: {error.message} Nothing was started.") from None
     if key.algorithm != COSIGNATURE:
         raise Misconfigured(f"{config}, [[log.witnesses]]: the key of {key.name!r} is a log's, not a witness's.")
-    return WitnessPlace(table.url.rstrip("/"), key)
+    shown = None if table.monitoring_url is None else table.monitoring_url.rstrip("/")
+    return WitnessPlace(table.url.rstrip("/"), key, shown)

@@ -1,7 +1,8 @@
 """A witness, as the log sees it (C2SP tlog-witness): it is sent each checkpoint with a proof, and gives a cosignature.
 
 A witness that knows a longer log than ours, or one that ours does not go on from, is believed: that is what it is for.
-One that does not answer is asked again later. Nothing of its answers is shown or kept but a cosignature that verifies.
+One that does not answer is asked again later. Nothing of its answers is believed, shown or kept without a cosignature
+of its key: whoever stands between it and us can keep its answers from us, and no more.
 """
 
 import re
@@ -25,7 +26,7 @@ _OK, _UNKNOWN_LOG, _OTHER_SIZE, _NO_PROOF = 200, 404, 409, 422
 _TRIES: Final = 2  # the first may be needed to learn what the witness has cosigned last
 
 
-class Witness:
+class WitnessClient:
     """One witness of one log; keeps to `ledger.log.publisher.Place`."""
 
     cosigns = True
@@ -35,6 +36,7 @@ class Witness:
         """Send nothing yet."""
         self.name = f"witness {place.key.name}"
         self._url = place.url
+        self._monitoring_url = place.monitoring_url or place.url
         self._key = place.key
         self._origin = origin
         self._log = log
@@ -42,19 +44,20 @@ class Witness:
         self._cosigned_size = 0  # as far as we know
 
     async def known(self) -> Note | None:
-        """Return the checkpoint that it has cosigned last. Raises `Unavailable`, and `Corrupt` for what is none."""
-        path = f"{sha256(self._origin.encode()).hexdigest()}/checkpoint"
-        status, body = await self._ask("GET", path, None)
+        """Return the checkpoint that it has cosigned last. Raises `Unavailable`, also for what is not its word."""
+        origin = sha256(self._origin.encode()).hexdigest()
+        status, body = await self._ask("GET", f"{self._monitoring_url}/{origin}/checkpoint", None)
         if status == _UNKNOWN_LOG:
             return None
         if status != _OK:
             raise Unavailable(f"The {self.name} answered {status}.")
         try:
-            return parse_note(body)
+            note = parse_note(body)
         except Malformed as error:
-            raise Corrupt(
-                f"What the {self.name} shows is no checkpoint. Nothing was started; ask who runs it."
-            ) from error
+            raise Unavailable(f"What answers for the {self.name} shows no checkpoint.") from error
+        if not any(self._key.verifies(note.text, one) for one in note.signatures):
+            raise Unavailable(f"What answers for the {self.name} shows what that has not cosigned.")
+        return note
 
     async def publish(self, signed: Signed) -> Sequence[Signature]:
         """Have a checkpoint cosigned, once. Raises `Unavailable`, and `Corrupt` if it knows another log of the name."""
@@ -71,7 +74,7 @@ class Witness:
                 )
             proof = await self._log.consistency(self._cosigned_size, signed.size)
             request = WitnessRequest(self._cosigned_size, tuple(proof), str(signed.note))
-            status, body = await self._ask("POST", "add-checkpoint", write_request(request))
+            status, body = await self._ask("POST", f"{self._url}/add-checkpoint", write_request(request))
             if status == _OK:
                 return self._cosignatures(signed, body)
             told = _SIZE(body)
@@ -94,10 +97,10 @@ class Witness:
         self._cosigned_size = signed.size
         return ours[:1]
 
-    async def _ask(self, method: str, path: str, body: str | None) -> tuple[int, str]:
+    async def _ask(self, method: str, url: str, body: str | None) -> tuple[int, str]:
         try:
             async with self._session.request(
-                method, URL(f"{self._url}/{path}", encoded=True), data=body, allow_redirects=False
+                method, URL(url, encoded=True), data=body, allow_redirects=False
             ) as answer:
                 return answer.status, (await whole(answer, NOTE_BYTES)).decode("utf-8", "replace")
         except (aiohttp.ClientError, OSError, ValueError) as error:

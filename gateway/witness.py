@@ -20,7 +20,7 @@ from aiohttp.typedefs import Handler
 
 from gateway.witness_shelf import Shelf, origin_hash
 from ledger.bounds import WITNESS_BODY_BYTES, WITNESS_BODY_SECONDS
-from ledger.errors import Corrupt, Misconfigured
+from ledger.errors import LedgerError, Misconfigured
 from ledger.log.signed_note import PLAIN, Note, VerifierKey
 from ledger.log.witnessing import BAD, Asked, Logs, Refused, judge, read
 
@@ -92,7 +92,7 @@ async def _in_words(request: web.Request, handler: Handler) -> web.StreamRespons
     """Say to whoever runs the witness what is wrong with its directory, and to others only that something is."""
     try:
         return await handler(request)
-    except (Corrupt, OSError) as error:
+    except (LedgerError, OSError) as error:
         log.error("witness_cannot_use_its_directory", reason=str(error))  # noqa: TRY400 - the sentence is enough
         return web.Response(status=500, text="This witness cannot use its directory. Nothing was cosigned.\n")
 

@@ -49,7 +49,10 @@ class Shelf:
         self._directory = directory
 
     def last(self, origin: str) -> tuple[Checkpoint, Note] | None:
-        """Return what was cosigned last for a log. Raises `Corrupt` if it is there and cannot be believed."""
+        """Return what was cosigned last for a log.
+
+        Raises `Corrupt` if it is there and cannot be believed, and `Misconfigured` if it cannot be read.
+        """
         path = self._path(origin)
         try:
             with path.open(encoding="utf-8") as file:
@@ -58,6 +61,10 @@ class Shelf:
             checkpoint = parse_checkpoint(note.text)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise Misconfigured(
+                f"The checkpoint in {path} cannot be read: {error.strerror}. Nothing was cosigned."
+            ) from error
         except (Malformed, Tampered, UnicodeDecodeError) as error:
             raise Corrupt(
                 f"The checkpoint in {path} is not one that this witness has cosigned ({error}). Nothing was cosigned; "

@@ -277,8 +277,9 @@ class Keeper:
         try:
             async with asyncio.timeout(bounds.LOG_ASK_SECONDS):
                 return place.name, await place.known()
-        except (Unavailable, TimeoutError):
-            _log.warning("log_place_away", place=place.name, consequence="its checkpoint is not compared now")
+        except (Unavailable, TimeoutError) as error:
+            reason = error.message if isinstance(error, Unavailable) else "It did not answer in time."
+            _log.warning("log_place_away", place=place.name, reason=reason, consequence="it is not compared now")
             return place.name, None
 
     def _read_keys(self) -> None:

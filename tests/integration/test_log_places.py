@@ -18,8 +18,7 @@ from gateway.app import serve
 from gateway.log_keeping import LogKeeping
 from gateway.log_objects import Objects, new_bucket
 from gateway.log_settings import LogSettings, ObjectsPlace, WitnessPlace
-from gateway.log_witness import Witness as LogWitness
-from gateway.log_witness import new_session
+from gateway.log_witness import WitnessClient, new_session
 from gateway.settings import load
 from gateway.witness import Witness, logs_of, witnessing
 from gateway.witness_shelf import shelf
@@ -258,7 +257,7 @@ async def test_what_a_witness_answers_is_believed_as_far_as_it_can_be(pool, stat
     async with TestServer(application) as server, new_session() as session:
         place = WitnessPlace(str(server.make_url("")).rstrip("/"), LIAR.verifier)
         with pytest.raises(error, match=match):
-            await LogWitness(place, ORIGIN, Log(pool, "main"), session).publish(one)
+            await WitnessClient(place, ORIGIN, Log(pool, "main"), session).publish(one)
 
 
 @pytest.mark.parametrize("said", ["Another one of this size was cosigned.\n", "5\n"])
@@ -272,25 +271,49 @@ async def test_a_fork_of_the_very_size_that_a_witness_has_cosigned_is_told_as_on
     async with TestServer(application) as server, new_session() as session:
         place = WitnessPlace(str(server.make_url("")).rstrip("/"), LIAR.verifier)
         with pytest.raises(Corrupt, match="does not go on from"):
-            await LogWitness(place, ORIGIN, Log(pool, "main"), session).publish(signed(5))
+            await WitnessClient(place, ORIGIN, Log(pool, "main"), session).publish(signed(5))
 
 
-async def test_what_a_witness_knows_may_come_in_pieces():
-    note = str(signed(5).note)
+def cosigned(size, key=LIAR):
+    one = signed(size).note
+    return str(Note(one.text, (*one.signatures, key.cosign(one.text, 1_700_000_000))))
+
+
+async def shown(body, status=200):
+    """Return what is known of a witness that shows this, in pieces."""
 
     async def in_pieces(request):
-        answer = web.StreamResponse()
+        answer = web.StreamResponse(status=status)
         await answer.prepare(request)
-        for piece in (note[:40], note[40:]):
+        for piece in (body[:40], body[40:]):
             await answer.write(piece.encode())
             await asyncio.sleep(0.02)  # so that they are not put together on the way
         return answer
 
     application = web.Application()
-    application.add_routes([web.get("/{origin}/checkpoint", in_pieces)])
+    application.add_routes([web.get("/shows/{origin}/checkpoint", in_pieces)])
     async with TestServer(application) as server, new_session() as session:
-        place = WitnessPlace(str(server.make_url("")).rstrip("/"), LIAR.verifier)
-        assert str(await LogWitness(place, ORIGIN, None, session).known()) == note
+        place = WitnessPlace("http://127.0.0.1:9", LIAR.verifier, str(server.make_url("/shows")))
+        return await WitnessClient(place, ORIGIN, None, session).known()
+
+
+async def test_what_a_witness_knows_is_asked_where_it_shows_it_and_may_come_in_pieces():
+    assert str(await shown(cosigned(5))) == cosigned(5)
+    assert await shown("not found\n", 404) is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        str(signed(9).note),  # of the log, but not cosigned
+        cosigned(9, SigningKey("w", b"v" * 32, COSIGNATURE)),  # by somebody else of the name
+        cosigned(9).replace("\n9\n", "\n8\n"),
+        "<html>Please log in to this network\n",
+    ],
+)
+async def test_what_is_not_the_witness_s_own_word_cannot_keep_a_process_from_starting(body):
+    with pytest.raises(Unavailable, match="What answers for the witness w shows"):
+        await shown(body)
 
 
 async def test_a_witness_that_is_away_is_told_and_delays_nothing(pool, store, tmp_path, keys):

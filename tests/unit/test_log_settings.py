@@ -39,10 +39,13 @@ def test_everything_can_be_said(configured):
         '[log.objects]\nbucket = "checkpoints"\nregion = "eu-central-1"\n'
         'credentials = { access_key_id = { env = "A" }, secret_access_key = { file = "/s" } }\n'
         f'[[log.witnesses]]\nurl = "https://witness.example/"\nkey = "{WITNESS}"\n'
+        'monitoring_url = "https://shows.example/w/"\n'
     )
     assert (found.origin, str(found.keys), str(found.directory)) == ("example.com/main", "/k/main.key", "/d")
     assert found.objects.bucket == "checkpoints"
-    assert [(one.url, str(one.key)) for one in found.witnesses] == [("https://witness.example", WITNESS)]
+    (witness,) = found.witnesses
+    assert (witness.url, str(witness.key)) == ("https://witness.example", WITNESS)
+    assert witness.monitoring_url == "https://shows.example/w"
 
 
 @pytest.mark.parametrize(
