@@ -4,7 +4,6 @@
 * What is heavy is imported inside functions, so that `--help` and a mistyped command answer at once.
 """
 
-import gc
 import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
@@ -133,9 +132,6 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end on an event loop that is quick."""
     import uvloop  # noqa: PLC0415
 
-    # Nearly everything we make is freed by its count of references; looking for cycles after each 700 objects, as
-    # Python does by itself, costs a busy process a tenth of its time.
-    gc.set_threshold(50_000, 20, 50)
     return uvloop.run(work)
 
 

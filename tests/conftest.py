@@ -4,7 +4,8 @@ One server for each test process: `$TEST_DATABASE_URL` (a role that may create d
 daemon answers, else the embedded one. Where none can be had the tests fail; they are never skipped. On it one migrated
 template, and for each test that asks a fresh copy, dropped afterwards.
 
-  server        the server: `server.dsn(database)`, `server.binaries` (None unless it is the embedded one)
+  server        the server: `server.dsn(database)`, `server.binaries` (None unless it is the embedded one),
+                `await server.create(database, template)`, `await server.drop(database)`
   dsn           a fresh, migrated database of this test
   empty_dsn     a fresh database with nothing in it
   make_database `await make_database()`: one more empty database
@@ -22,8 +23,9 @@ import itertools
 import os
 import shutil
 import signal
+import sys
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -48,6 +50,11 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # The walk and the simulation make millions of small values that lie in no cycle; looking for some took a third of their
 # time.
 gc.set_threshold(50_000, 20, 50)
+
+# Hundreds of tests start our commands, each of which would compile every file of ours where Python may not keep what it
+# has compiled.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Databases come and go with nearly every test, and each fsync of theirs waits for a disk that none of them is about:
 # they are killed, and never lose power. Where there is room in memory, everything temporary lies there.
@@ -89,13 +96,26 @@ class Server:
 
     async def drop(self, database: str) -> None:
         """Drop a database, connections, prepared transactions and all."""
-        connection = await asyncpg.connect(self.dsn(database), timeout=10)
+        connection = await asyncpg.connect(urlunsplit(self._url), timeout=10)
         try:
-            for row in await connection.fetch("select gid from pg_prepared_xacts where database = current_database()"):
-                await connection.execute(f"rollback prepared '{row['gid']}'")
+            held = await connection.fetch("select gid from pg_prepared_xacts where database = $1", database)
+            if held:
+                await self._let_go(database, [row["gid"] for row in held])
+            await connection.execute(f"drop database {database} with (force)")
         finally:
             await connection.close()
-        await self.execute(f"drop database {database} with (force)")
+
+    async def _let_go(self, database: str, prepared: Sequence[str]) -> None:
+        connection = await asyncpg.connect(self.dsn(database), timeout=10)
+        try:
+            for gid in prepared:
+                await connection.execute(f"rollback prepared '{gid}'")
+        finally:
+            await connection.close()
+
+    async def create(self, database: str, template: str) -> None:
+        """Make a database as a copy; in memory, copying its files costs half of writing all of it into the log."""
+        await self.execute(f"create database {database} template {template} strategy file_copy")
 
     async def check(self) -> None:
         """Refuse a server on which tests of two-phase commit would mean nothing."""
@@ -136,7 +156,7 @@ async def make_database(server: Server) -> AsyncIterator[MakeDatabase]:
 
     async def make(template: str = "template0") -> str:
         name = f"test_{os.getpid()}_{next(_numbers)}"
-        await server.execute(f"create database {name} template {template}")
+        await server.create(name, template)
         made.append(name)
         return server.dsn(name)
 

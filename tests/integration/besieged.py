@@ -64,7 +64,7 @@ def vault(world: World) -> Adapter:
 async def siege(server: Any, template: str, *more: Adapter) -> AsyncIterator[tuple[Doorway, str]]:
     """Serve a fresh copy of the template; yield the operator's client, and the DSN for other processes and ledgers."""
     name = f"siege_{os.getpid()}_{next(_numbers)}"
-    await server.execute(f"create database {name} template {template}")
+    await server.create(name, template)
     async with doorway(server.dsn(name), None, *more) as door:
         yield door, server.dsn(name)
     await server.drop(name)

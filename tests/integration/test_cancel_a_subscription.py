@@ -39,7 +39,7 @@ class Department(NamedTuple):
 async def department(server, template, tmp_path_factory):
     directory = tmp_path_factory.mktemp("outside")
     name = f"cancel_{os.getpid()}"
-    await server.execute(f"create database {name} template {template}")
+    await server.create(name, template)
     async with AsyncExitStack() as parts:
         mails = parts.enter_context(closing(Journal(directory / "mails")))
         billing = Billing(parts.enter_context(closing(Journal(directory / "billing"))))

@@ -37,7 +37,7 @@ class Platform(NamedTuple):
 async def platform(server, template, tmp_path_factory):
     directory = tmp_path_factory.mktemp("clusters")
     name = f"clusters_{os.getpid()}"
-    await server.execute(f"create database {name} template {template}")
+    await server.create(name, template)
     async with AsyncExitStack() as parts:
         api = Outside("examples.clusters.api", directory / "clusters.jsonl")
         await api.start()

@@ -16,7 +16,7 @@ JSON, LINES, LIVE, CSV = "application/json", "application/x-ndjson", "text/event
 async def door(server, template):
     """One service for all of them."""
     name = f"forms_{os.getpid()}"
-    await server.execute(f"create database {name} template {template}")
+    await server.create(name, template)
     async with doorway(server.dsn(name)) as opened:
         yield opened
     await server.drop(name)

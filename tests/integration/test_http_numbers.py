@@ -36,7 +36,7 @@ class Till(ReferenceAdapter):
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def opened(server, template):
     name = f"numbers_{os.getpid()}"
-    await server.execute(f"create database {name} template {template}")
+    await server.create(name, template)
     till = Till()
     async with doorway(server.dsn(name), None, till) as door:
         yield door, till.world

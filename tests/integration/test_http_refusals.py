@@ -23,7 +23,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 async def door(server, template):
     """One service for all of them: they leave nothing behind, which is what they test."""
     name = f"refusals_{os.getpid()}"
-    await server.execute(f"create database {name} template {template}")
+    await server.create(name, template)
     async with doorway(server.dsn(name)) as opened:
         yield opened
     await server.drop(name)

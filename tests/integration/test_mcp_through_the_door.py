@@ -31,7 +31,7 @@ async def memory(tmp_path_factory):
 async def door(server, template, memory):
     table, _ = memory
     name = f"mcp_{os.getpid()}"
-    await server.execute(f"create database {name} template {template}")
+    await server.create(name, template)
     async with AsyncExitStack() as parts:
         looking = adapter("memory", table)
         tools = await looking.tools()
