@@ -2,7 +2,7 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cyclopts import App
 
@@ -13,6 +13,8 @@ from ledger.errors import Misconfigured
 if TYPE_CHECKING:
     from gateway.keyring_file import KeyringFile
     from gateway.settings import Settings
+
+_DESTROY: Final = "Destroy the master keys {} for ever? Only this database is wrapped anew before. [y/N] "
 
 subjects = App(name="subjects", help="The people whose data are sealed: erase one, rotate the keys.")
 
@@ -51,7 +53,7 @@ def rotate(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
     settings, file = _settings(flags)
     with file.changing():
         file.replace(file().rotated(os.urandom))
-        count = run(_rewrapped(settings, file))
+        _, count = run(_rewrapped(settings, file))
         newest = file().newest
     answer(
         {"master": newest, "rewrapped": count}, f"Made the master key {newest}; {count:,} keys are under it now.", json
@@ -60,19 +62,34 @@ def rotate(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
 
 
 @subjects.command
-def retire(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
+def retire(flags: Flags = NO_FLAGS, *, yes: Yes = False, json: Json = False) -> int:
     """Destroy every master key but the newest, after wrapping what is left under it.
 
-    What older copies of the database hold of anybody's key opens no more, of those who were erased above all.
+    What older copies of the database hold of anybody's key opens no more, of those who were erased above all. Neither
+    does what another database holds that uses the same keyring.
+
+    Parameters
+    ----------
+    yes
+        Destroy them without being asked; needed where there is no terminal.
     """
     settings, file = _settings(flags)
+    gone = list(file().masters)[1:]
+    if gone and not yes and not confirmed(_DESTROY.format(", ".join(gone)), "use --yes"):
+        sys.stderr.write("Nothing was destroyed.\n")
+        return FOUND_WRONG
     with file.changing():
         before = file()
-        count = run(_rewrapped(settings, file))
+        ledgers, count = run(_rewrapped(settings, file))
+        if not ledgers:
+            raise Misconfigured(
+                f"No ledger of this database uses the keyring {file.path}, so another database does. Nothing was "
+                "destroyed; name that one with INTENTLEDGER_DSN."
+            )
         file.replace(before.without_old())
     gone = [name for name in before.masters if name != before.newest]
     words = f"Destroyed {', '.join(gone) or 'nothing: there is one master key'}."
-    answer({"master": before.newest, "retired": gone, "rewrapped": count}, words, json)
+    answer({"master": before.newest, "retired": gone, "rewrapped": count, "ledgers": ledgers}, words, json)
     return OK
 
 
@@ -86,13 +103,14 @@ def _settings(flags: Flags) -> "tuple[Settings, KeyringFile]":
     return settings, file
 
 
-async def _rewrapped(settings: "Settings", file: "KeyringFile") -> int:
-    """Wrap the keys of every ledger of the database under the newest master key."""
+async def _rewrapped(settings: "Settings", file: "KeyringFile") -> tuple[list[str], int]:
+    """Wrap the keys of every ledger of the database under the newest master key; return which, and how many keys."""
     from gateway.database import existing_pool  # noqa: PLC0415
     from ledger.subject_keys import StoredSubjectKeys, bound_ledgers  # noqa: PLC0415
 
     count = 0
     async with existing_pool(settings, 1) as pool:
-        for ledger in await bound_ledgers(pool, file()):
+        ledgers = await bound_ledgers(pool, file())
+        for ledger in ledgers:
             count += await StoredSubjectKeys(pool, ledger, file, os.urandom).rewrap()
-    return count
+    return ledgers, count

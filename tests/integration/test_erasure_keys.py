@@ -58,6 +58,23 @@ async def test_master_keys_rotate_while_it_runs_and_what_old_copies_hold_opens_n
         )
 
 
+async def test_master_keys_are_destroyed_by_who_says_so_and_only_where_their_keys_were_wrapped_anew(
+    door, dsn, make_database, template, keyring, tmp_path
+):
+    _, shown, _ = await door.submit(update())
+    operator = Person(tmp_path, door.url, door.token)
+    here = {"INTENTLEDGER_KEYRING": str(keyring.path), "INTENTLEDGER_DSN": dsn}
+    assert (await operator.run("subjects", "rotate", **here)).code == 0
+    asked = await operator.run("subjects", "retire", **here)
+    assert (asked.code, "--yes" in asked.err, len(keyring().masters)) == (2, True, 2)
+    elsewhere = here | {"INTENTLEDGER_DSN": await make_database(template)}
+    refused = await operator.run("subjects", "retire", "--yes", **elsewhere)
+    assert (refused.code, "No ledger of this database" in refused.err, len(keyring().masters)) == (2, True, 2)
+    assert (await operator.run("subjects", "retire", "--yes", **here)).code == 0
+    assert len(keyring().masters) == 1
+    assert await mail_of(door, shown["id"]) == MAIL
+
+
 def test_two_cannot_change_a_keyring_at_once(keyring):
     keyring.ensure(needed=False)
     with keyring.changing(), pytest.raises(NotReady, match="Somebody else"), keyring.changing():
