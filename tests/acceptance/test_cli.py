@@ -266,7 +266,8 @@ async def test_replay_is_0_when_every_view_is_equal_and_1_when_one_is_not(dsn, o
     await plant_a_row(dsn)
     wrong = run("replay", "--view", "exposure", INTENTLEDGER_DSN=dsn)
     assert wrong.returncode == 1
-    assert re.fullmatch(r"exposure: DIFFERS at position 0, first in the row .*, which is too much\n", wrong.stdout)
+    where = "exposure: DIFFERS at position 0, 1 before the ledger's end, first in the row "
+    assert re.fullmatch(where + r".*, which is too much\n", wrong.stdout)
     swapped = run("replay", "--view", "exposure", "--swap", INTENTLEDGER_DSN=dsn)
     assert swapped.returncode == 1  # it was wrong
     assert "the rebuilt rows are in its place now" in swapped.stdout
