@@ -39,6 +39,13 @@ async def bring_up(source: Source, ledger: str, rows: Rows[R], after: int, batch
     """
     if after > batch.end:
         return Reached(after)
+    try:
+        return await _bring_up(source, ledger, rows, after, batch)
+    except Corrupt as error:  # not one event of these: rows that stand in the table, or what came long before
+        return Reached(after, f"Stopped after position {after}: {error.message}")
+
+
+async def _bring_up(source: Source, ledger: str, rows: Rows[R], after: int, batch: Batch) -> Reached:
     projection = rows.projection
     if projection.across is not None:
         return Reached(*await fold_across(source, ledger, rows, after, batch))

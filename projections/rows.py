@@ -14,8 +14,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias
 
+import msgspec
+
 from ledger.bounds import REPLAY_ROWS_KEPT, REPLAY_SUBJECTS_OPEN
-from ledger.errors import InvariantViolation
+from ledger.errors import Corrupt, InvariantViolation
 from projections.projection import Across, Projection, R
 from projections.table import Changes, Table, changes
 
@@ -66,8 +68,8 @@ class Stored(Generic[R]):
 
     async def opened(self, subjects: Sequence[str]) -> dict[str, Any]:
         """Read the rows of these subjects and open them."""
-        self._opened, across = await self.load(subjects), _across(self.projection)
-        return {subject: across.opened(self._opened.get(subject, ())) for subject in subjects}
+        self._opened = await self.load(subjects)
+        return {subject: _open(self.projection, subject, self._opened) for subject in subjects}
 
     async def closed(self, known: Mapping[str, Any]) -> None:
         """Write what changed."""
@@ -113,12 +115,11 @@ class Kept(Generic[R]):
 
     async def opened(self, subjects: Sequence[str]) -> dict[str, Any]:
         """Return what is open of these subjects, and open the others."""
-        across = _across(self.projection)
         closed = await self.load([subject for subject in subjects if subject not in self._open])
         for subject in closed:
             self._count -= len(self._kept.pop(subject, ()))
         return {
-            subject: self._open.pop(subject) if subject in self._open else across.opened(closed.get(subject, ()))
+            subject: self._open.pop(subject) if subject in self._open else _open(self.projection, subject, closed)
             for subject in subjects
         }
 
@@ -165,6 +166,14 @@ class Kept(Generic[R]):
         if self._writing is not None:
             writing, self._writing = self._writing, None
             await writing
+
+
+def _open(projection: Projection[R], subject: str, rows: OfSubjects[R]) -> Any:
+    """Open the rows of a subject. Raises `Corrupt` if they cannot be: somebody else has written them."""
+    try:
+        return _across(projection).opened(rows.get(subject, ()))
+    except msgspec.DecodeError as error:
+        raise Corrupt(f"The rows of {subject} are none of ours: {error}.") from error
 
 
 def _across(projection: Projection[R]) -> Across[R]:

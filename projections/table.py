@@ -17,6 +17,7 @@ import msgspec
 from asyncpg import Record
 
 from ledger.bounds import REPLAY_SWAP_SECONDS
+from ledger.errors import Corrupt
 from projections.projection import Projection, R
 
 if TYPE_CHECKING:
@@ -147,8 +148,11 @@ class Table(Generic[R]):
 
 
 def as_row(row: type[R], record: Record) -> R:
-    """Build the typed row of a record."""
-    return msgspec.convert(dict(record), row)
+    """Build the typed row of a record. Raises `Corrupt` if it is none: somebody else has written it."""
+    try:
+        return msgspec.convert(dict(record), row)
+    except msgspec.ValidationError as error:
+        raise Corrupt(f"The row {next(iter(record.values()))} of a view is none of ours: {error}.") from error
 
 
 def changes(

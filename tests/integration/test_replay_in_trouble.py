@@ -87,3 +87,30 @@ async def test_a_view_that_is_behind_is_equal_only_as_far_as_it_has_come(dsn, po
     code, words, _ = await said_by_the_command(dsn, "--view", "audit")
     assert code == 0
     assert words.startswith(f"audit: equal at position 30, {len(events) - 30} before the ledger's end, sha256:")
+
+
+@pytest.mark.parametrize(
+    ("view", "tampered"),
+    [
+        ("behaviour", "update intent_ledger.behaviour set state = 'not JSON'"),
+        ("behaviour", """update intent_ledger.behaviour set state = '{"series": 7}'"""),
+        ("intents", "update intent_ledger.intents set phase = 'nowhere'"),
+    ],
+)
+async def test_a_row_that_is_none_stops_its_view_and_no_other_until_it_is_replayed(pool, store, view, tampered):
+    events = ledger_of(83, 20)
+    await write(pool, events[:60])
+    follower = await make(pool, store)
+    await everything(follower)
+    await pool.execute(tampered)
+    await write(pool, events[60:])
+    await everything(follower)
+    others = [projection.name for projection in PROJECTIONS if projection.name != view]
+    assert follower.reached(*others) == len(events)
+    assert follower.failure_of(*others) is None
+    assert follower.failure_of(view).startswith(f"{view}: Stopped after position 60: ")
+    assert all(one.swapped for one in await replay(pool, "main", PROJECTIONS, swap=True))
+    again = await make(pool, store)
+    await everything(again)
+    assert again.failure is None
+    assert await stored(pool) == folded(events)
