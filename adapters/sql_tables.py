@@ -147,19 +147,11 @@ def _recipe(name: str, verb: str, table: SqlOperation, dialect: Dialect) -> Reci
 
     preview = one("preview", table.preview)
     return Recipe(
-        operation=Operation(
-            name=f"{name}.{verb}",
-            params=table.params,
-            guarantee=Guarantee.ATOMIC,
-            undo=table.undo,
-            undo_window_seconds=table.undo_window_seconds,
-            hold_seconds=table.hold_seconds,
+        operation=table.operation(
+            f"{name}.{verb}",
+            Guarantee.ATOMIC,
             facts=table.facts,
-            fact_types=table.fact_types,
-            money=table.money,
-            summary=table.summary,
-            data_subject=table.data_subject,
-            personal_fields=table.personal_fields,
+            hold_seconds=table.hold_seconds,
             shown_by=tuple(dict.fromkeys(one.partition(".")[0] for one in preview.names)) if preview else (),
         ),
         do=several("statements", table.statements, params | captured),

@@ -11,15 +11,16 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
+from adapters.contract import Operation
 from adapters.facts import FactType
 from adapters.money import MoneyParameter
 from ledger.bounds import CALL_SECONDS, CIRCUIT_SILENCES
-from ledger.intents import Undo
+from ledger.intents import Guarantee, Undo
 
 TimeoutSeconds = Annotated[float, Field(ge=0.05, le=CALL_SECONDS)]
 Pointer = Annotated[str, Field(pattern=r"^(/[^/]*)+$", max_length=256)]  # RFC 6901, into an answer
 SettleSeconds = Annotated[int, Field(ge=0, le=86_400)]
-SETTLE_SECONDS_DEFAULT: Final = 60  # what proxies and queues usually keep a request whose sender has hung up
+_SETTLE_SECONDS_DEFAULT: Final = 60  # what proxies and queues usually keep a request whose sender has hung up
 SECRET_SOUNDING: Final = re.compile(r"auth|key|token|secret|passw|sign|credential|cookie", re.IGNORECASE).search
 TIMEOUT_SECONDS_DEFAULT: Final = 8.0  # below CALL_SECONDS: the adapter, which knows how far it came, speaks first
 
@@ -102,3 +103,36 @@ class OperationTable(PersonalTable):
     undo_window_seconds: PositiveInt | None = None
     fact_types: dict[str, FactType] = Field(default_factory=dict)
     money: MoneyParameter | None = None
+
+    def operation(
+        self,
+        name: str,
+        guarantee: Guarantee,
+        *,
+        facts: tuple[str, ...] = (),
+        hold_seconds: int | None = None,
+        key_lifetime_seconds: int | None = None,
+        settle_seconds: int | None = None,
+        secret_fields: tuple[str, ...] = (),
+        shown_by: tuple[str, ...] = (),
+    ) -> Operation:
+        """Return the operation of this name that all this says; what is verifiable takes some time to settle."""
+        settling = _SETTLE_SECONDS_DEFAULT if guarantee is Guarantee.VERIFIABLE else 0
+        return Operation(
+            name=name,
+            params=self.params,
+            guarantee=guarantee,
+            undo=self.undo,
+            undo_window_seconds=self.undo_window_seconds,
+            settle_seconds=settling if settle_seconds is None else settle_seconds,
+            hold_seconds=hold_seconds,
+            key_lifetime_seconds=key_lifetime_seconds,
+            facts=facts,
+            fact_types=self.fact_types,
+            money=self.money,
+            summary=self.summary,
+            shown_by=shown_by,
+            secret_fields=secret_fields,
+            data_subject=self.data_subject,
+            personal_fields=self.personal_fields,
+        )

@@ -27,7 +27,6 @@ from adapters.reading import reading
 from adapters.references import Render, compile_body, compile_path, parameters
 from adapters.tables import (
     SECRET_SOUNDING,
-    SETTLE_SECONDS_DEFAULT,
     TIMEOUT_SECONDS_DEFAULT,
     OperationTable,
     Pointer,
@@ -227,7 +226,15 @@ def _exchange(name: str, verb: str, table: HttpOperation) -> Exchange:
         one: EndpointTable | InquiryTable | None = getattr(table, key)
         return None if one is None else _endpoint(f"{where} {key}", one, known)
 
-    operation = _operation(f"{name}.{verb}", table)
+    operation = table.operation(
+        f"{name}.{verb}",
+        table.guarantee,
+        facts=tuple(table.preview.facts) if table.preview else (),
+        hold_seconds=table.hold_seconds,
+        key_lifetime_seconds=table.key_lifetime_seconds,
+        settle_seconds=table.settle_seconds,
+        secret_fields=table.secret_fields,
+    )
     return Exchange(
         operation=operation,
         table=table,
@@ -247,25 +254,4 @@ def _endpoint(where: str, table: EndpointTable | PreviewTable | InquiryTable, kn
         path=compile_path(where, table.path, known),
         body=None if table.body is None else compile_body(where, table.body, known),
         refused=frozenset(table.refused) if isinstance(table, EndpointTable) else frozenset(),
-    )
-
-
-def _operation(name: str, table: HttpOperation) -> Operation:
-    settling = SETTLE_SECONDS_DEFAULT if table.guarantee is Guarantee.VERIFIABLE else 0
-    return Operation(
-        name=name,
-        params=table.params,
-        guarantee=table.guarantee,
-        undo=table.undo,
-        undo_window_seconds=table.undo_window_seconds,
-        settle_seconds=settling if table.settle_seconds is None else table.settle_seconds,
-        hold_seconds=table.hold_seconds,
-        key_lifetime_seconds=table.key_lifetime_seconds,
-        facts=tuple(table.preview.facts) if table.preview else (),
-        fact_types=table.fact_types,
-        money=table.money,
-        summary=table.summary,
-        secret_fields=table.secret_fields,
-        data_subject=table.data_subject,
-        personal_fields=table.personal_fields,
     )

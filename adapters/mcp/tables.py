@@ -28,7 +28,6 @@ from adapters.reading import reading
 from adapters.references import Render, compile_body, parameters
 from adapters.tables import (
     SECRET_SOUNDING,
-    SETTLE_SECONDS_DEFAULT,
     TIMEOUT_SECONDS_DEFAULT,
     OperationTable,
     Pointer,
@@ -264,7 +263,15 @@ def _use(name: str, verb: str, table: McpOperation) -> Use:
     where = f"[adapters.{name}.operations.{verb}]"
     known = parameters(where, table.params) | {"params", "key"}
 
-    operation, undo = _operation(f"{name}.{verb}", table), table.compensate
+    undo = table.compensate
+    operation = table.operation(
+        f"{name}.{verb}",
+        table.guarantee,
+        facts=tuple(table.preview.facts) if table.preview else (),
+        key_lifetime_seconds=table.key_lifetime_seconds,
+        settle_seconds=table.settle_seconds,
+        secret_fields=table.secret_fields,
+    )
     return Use(
         operation=operation,
         table=table,
@@ -294,23 +301,3 @@ def _inquiry(where: str, table: InquiryTable | None, known: Collection[str]) -> 
 
 def _names_the_key(table: InquiryTable) -> bool:
     return table.sends_the_key() or b"{key}" in canonical(list(table.where.values()))
-
-
-def _operation(name: str, table: McpOperation) -> Operation:
-    settling = SETTLE_SECONDS_DEFAULT if table.guarantee is Guarantee.VERIFIABLE else 0
-    return Operation(
-        name=name,
-        params=table.params,
-        guarantee=table.guarantee,
-        undo=table.undo,
-        undo_window_seconds=table.undo_window_seconds,
-        settle_seconds=settling if table.settle_seconds is None else table.settle_seconds,
-        key_lifetime_seconds=table.key_lifetime_seconds,
-        facts=tuple(table.preview.facts) if table.preview else (),
-        fact_types=table.fact_types,
-        money=table.money,
-        summary=table.summary,
-        secret_fields=table.secret_fields,
-        data_subject=table.data_subject,
-        personal_fields=table.personal_fields,
-    )

@@ -172,19 +172,11 @@ def looks(name: str, table: MessagesTable) -> dict[str, Look]:
 
 def _publication(name: str, verb: str, table: MessagesTable, one: MessagesOperation) -> Publication:
     where = f"[adapters.{name}.operations.{verb}]"
-    operation = Operation(
-        name=f"{name}.{verb}",
-        params=one.params,
-        guarantee=Guarantee.IDEMPOTENT,
-        undo=one.undo,
-        undo_window_seconds=one.undo_window_seconds,
-        key_lifetime_seconds=table.key_lifetime_seconds,
+    operation = one.operation(
+        f"{name}.{verb}",
+        Guarantee.IDEMPOTENT,
         facts=one.preview.known if one.preview else (),
-        fact_types=one.fact_types,
-        money=one.money,
-        summary=one.summary,
-        data_subject=one.data_subject,
-        personal_fields=one.personal_fields,
+        key_lifetime_seconds=table.key_lifetime_seconds,
     )
     known = parameters(where, one.params) | {"params", "key"}
     follow_up = one.follow_up
