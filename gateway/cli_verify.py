@@ -14,6 +14,7 @@ from gateway.command import (
     FOUND_WRONG,
     NO_FLAGS,
     OK,
+    UNAVAILABLE,
     Flags,
     Json,
     Yes,
@@ -26,9 +27,10 @@ from gateway.command import (
 from ledger.errors import Corrupt, LedgerError, Misconfigured
 
 if TYPE_CHECKING:
+    from gateway.log_places import Answer
     from gateway.settings import Settings
     from ledger.database import Pool
-    from ledger.log.signed_note import Note, VerifierKey
+    from ledger.log.signed_note import VerifierKey
     from ledger.sealing import DataKey
 
 _WORTH_A_RATE: Final = 10_000  # events; of fewer the start is what is measured
@@ -45,7 +47,8 @@ def verify(
     """Verify what is recorded, reading the database itself and changing nothing; exit 1 if something is not true.
 
     Every event is hashed again, and compared with the log's tiles and with every checkpoint that the log has signed:
-    those in the database, the one in the log's directory, and those that are named here.
+    those in the database, those in the log's directory, in its bucket and at its witnesses, and those that are named
+    here. Exit 3 if nothing is wrong and one of these places could not be asked.
 
     Parameters
     ----------
@@ -63,7 +66,9 @@ def verify(
     else:
         found = run(_log(settings, key, checkpoint, quiet=json))
         answer(found, _log_words(found), json)
-    return OK if found["wrong"] is None else FOUND_WRONG
+    if found["wrong"] is not None:
+        return FOUND_WRONG
+    return UNAVAILABLE if any(one["failure"] is not None for one in found.get("places", ())) else OK
 
 
 # ── the log ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -74,25 +79,32 @@ async def _log(settings: "Settings", keys: Sequence[str], files: Sequence[Path],
     from msgspec.structs import asdict  # noqa: PLC0415
 
     from gateway.database import existing_pool  # noqa: PLC0415
+    from gateway.log_places import ask_places  # noqa: PLC0415
     from gateway.log_settings import log_settings  # noqa: PLC0415
     from ledger.database import connection  # noqa: PLC0415
     from ledger.log.verify import verify_log  # noqa: PLC0415
 
     log = log_settings(settings)
     trusted = _trusted(keys, log.keys)
-    outside = _outside(log.directory, files)
-    async with (
-        existing_pool(settings, 1) as pool,
-        connection(pool) as reader,
-        reader.transaction(isolation="repeatable_read", readonly=True),
-    ):
-        began = time.perf_counter()
-        with progress(quiet=quiet) as show:
-            verified = await verify_log(reader, settings.ledger, trusted, outside, show)
-        seconds = time.perf_counter() - began
+    answers = _answers(files)
+    async with existing_pool(settings, 1) as pool:
+        answers = [*await ask_places(pool, settings.ledger, log), *answers]  # before the ledger, which goes on
+        outside = {one.place: one.note for one in answers if one.note is not None}
+        async with connection(pool) as reader, reader.transaction(isolation="repeatable_read", readonly=True):
+            began = time.perf_counter()
+            with progress(quiet=quiet) as show:
+                verified = await verify_log(reader, settings.ledger, trusted, outside, show)
+            seconds = time.perf_counter() - began
     wrong = None if verified.wrong is None else asdict(verified.wrong)
     rate = round(verified.position / seconds) if seconds > 0 else 0
-    return {"ledger": settings.ledger, **asdict(verified), "wrong": wrong, "events_a_second": rate}
+    places = [_place(one) for one in answers]
+    return {
+        "ledger": settings.ledger,
+        **asdict(verified),
+        "wrong": wrong,
+        "places": places,
+        "events_a_second": rate,
+    }
 
 
 def _trusted(keys: Sequence[str], file: Path) -> "tuple[VerifierKey, ...]":
@@ -110,24 +122,37 @@ def _trusted(keys: Sequence[str], file: Path) -> "tuple[VerifierKey, ...]":
     return found
 
 
-def _outside(directory: Path, files: Sequence[Path]) -> "Mapping[str, Note]":
-    """Read the checkpoints that are kept outside the database, by the name of their place."""
-    from ledger.log.directory import Directory  # noqa: PLC0415
+def _answers(files: Sequence[Path]) -> "list[Answer]":
+    """Read the checkpoints in files that were named."""
+    from gateway.log_places import Answer  # noqa: PLC0415
     from ledger.log.signed_note import NOTE_BYTES, parse_note  # noqa: PLC0415
 
-    kept = Directory(directory)
-    found = {kept.name: kept.read()}
+    found = []
     for file in files:
         try:
             with file.open(encoding="utf-8", newline="") as opened:
-                found[str(file)] = parse_note(opened.read(NOTE_BYTES + 1))
+                found.append(Answer(str(file), parse_note(opened.read(NOTE_BYTES + 1))))
         except (OSError, UnicodeDecodeError, LedgerError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             raise Misconfigured(f"{file} cannot be read as a checkpoint: {why}. Nothing was verified.") from None
-    return {place: note for place, note in found.items() if note is not None}
+    return found
+
+
+def _place(answered: "Answer") -> dict[str, Any]:
+    from ledger.log.checkpoint import parse_checkpoint  # noqa: PLC0415
+
+    size = None if answered.note is None else parse_checkpoint(answered.note.text).size
+    return {"place": answered.place, "size": size, "failure": answered.failure}
 
 
 def _log_words(found: Mapping[str, Any]) -> str:
+    unasked = [
+        f"Not known: what {one['place']} has. {one['failure']}" for one in found["places"] if one["failure"] is not None
+    ]
+    return "\n".join([_walk_words(found), *unasked])
+
+
+def _walk_words(found: Mapping[str, Any]) -> str:
     ledger, proved, last = f"the ledger {found['ledger']!r}", found["proved"], found["position"]
     if found["wrong"] is not None:
         at = found["wrong"]["position"]
@@ -144,9 +169,10 @@ def _log_words(found: Mapping[str, Any]) -> str:
     lines = [signed]
     if last > proved:
         lines.append(f"The newest {last - proved:,} have no checkpoint yet.")
+    compared = [f"{one['place']} ({one['size']:,})" for one in found["places"] if one["size"] is not None]
     lines.append(
-        f"A checkpoint from outside the database covers {found['outside']:,} of them."
-        if found["outside"]
+        f"Compared with the checkpoints outside the database: {', '.join(compared)}."
+        if compared
         else "No checkpoint from outside was compared: that nothing was cut off at the end, this does not show."
     )
     return "\n".join(lines)

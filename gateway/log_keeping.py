@@ -8,15 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-from gateway.log_objects import Objects, new_bucket
+from gateway.log_places import open_places
 from gateway.log_settings import LogSettings
-from gateway.log_witness import WitnessClient, new_session
 from gateway.metrics import Metrics
 from ledger.bounds import LOG_LATE_SECONDS
-from ledger.log.directory import Directory
 from ledger.log.keeper import Keeper
-from ledger.log.publisher import Place
-from ledger.log.tree import Log
 
 if TYPE_CHECKING:
     from ledger.database import Pool
@@ -96,18 +92,3 @@ class LogKeeping:
             "Witnesses that did not cosign the newest checkpoint.",
             lambda: failing(cosigns=True),
         )
-
-
-async def open_places(opened: AsyncExitStack, pool: "Pool", ledger: str, settings: LogSettings) -> list[Place]:
-    """Make every place that is configured, the directory first; `opened` closes them. Raises `Misconfigured`."""
-    log = Log(pool, ledger)
-    places: list[Place] = [Directory(settings.directory)]
-    if settings.objects is not None:
-        bucket = new_bucket(settings.objects)
-        await bucket.open()
-        opened.push_async_callback(bucket.close)
-        places.append(Objects(settings.objects, bucket, log))
-    if settings.witnesses:
-        session = await opened.enter_async_context(new_session())
-        places += [WitnessClient(one, settings.origin, log, session) for one in settings.witnesses]
-    return places
