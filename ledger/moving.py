@@ -31,7 +31,7 @@ from ledger.export_file import (
 )
 from ledger.log.entry import Entry, entry
 from ledger.log.signed_note import VerifierKey
-from ledger.log.tree import Log
+from ledger.log.tree import Log, Signed
 from ledger.progress import Progress, unseen
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ async def export(
     header = Header(ledger, newest.checkpoint.origin, newest.size, tuple(str(key) for key in keys))
     proof = Proof(header)
     write(line_of(header))
-    async for lines in _lines(pool, ledger, newest.size):
+    async for lines in _lines(pool, ledger, newest):
         for line in lines:
             proof.take(line)
         proof.filled.clear()
@@ -102,17 +102,20 @@ async def export(
     return Moved(ledger, header.origin, header.size, str(newest.note), header.keys, count)
 
 
-async def _lines(pool: "Pool", ledger: str, size: int) -> AsyncIterator[list[bytes]]:
-    """Yield the lines of entries and checkpoints in their order; no connection is held while they are written."""
+async def _lines(pool: "Pool", ledger: str, newest: Signed) -> AsyncIterator[list[bytes]]:
+    """Yield the lines of entries and checkpoints in their order; no connection is held while they are written.
+
+    Meanwhile old checkpoints may be thinned, and the one that is the newest now may be old by the end.
+    """
     notes: list[tuple[int, str]] = []
-    after, noted = 0, 0
+    after, noted, size = 0, 0, newest.size
     while after < size:
         async with connection(pool) as reader:
             rows = await reader.fetch(_ENTRIES, ledger, after, min(bounds.MOVE_EVENTS, size - after))
             if not rows:
                 raise Corrupt(f"The ledger {ledger!r} ends at {after}, and its log covers {size}. Nothing was changed.")
             if not notes:
-                found = await reader.fetch(_CHECKPOINTS, ledger, noted, size, bounds.MOVE_EVENTS)
+                found = await reader.fetch(_CHECKPOINTS, ledger, noted, size - 1, bounds.MOVE_EVENTS)
                 notes = [(row["size"], row["note"]) for row in found]
         lines: list[bytes] = []
         for row in rows:
@@ -124,6 +127,7 @@ async def _lines(pool: "Pool", ledger: str, size: int) -> AsyncIterator[list[byt
                 if not notes:
                     break  # there may be more of them between here and the end of these rows
         yield lines
+    yield [checkpoint_line(str(newest.note))]
 
 
 def prove(lines: Iterable[bytes], keys: Iterable[VerifierKey], progress: Progress = unseen) -> Moved:

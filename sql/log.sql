@@ -16,15 +16,6 @@ where ledger = $1
 order by size desc
 limit 1;
 
--- name: covering
-select size, at, note
-from intent_ledger.log_checkpoints
-where
-    ledger = $1
-    and size >= $2
-order by size
-limit 1;
-
 -- name: best_covering
 select size, at, note
 from (
@@ -79,6 +70,9 @@ where
     ledger = $1
     and size = $2
     and pg_catalog.strpos(note, $4) = 0;
+
+-- name: thin
+select intent_ledger.thin_log($1, $2);
 
 -- name: end_tiles
 delete from intent_ledger.log_tiles

@@ -5,7 +5,7 @@
 * One process keeps the log at a time: whoever holds an advisory lock, on the connection through which it also writes.
   When that connection breaks, another one takes over from what is stored, after the same comparison as at start-up.
 * A checkpoint is signed LOG_SECONDS after an event was noticed, or when LOG_EVENTS have been. Nothing waits for it: an
-  append never does, and a place that is away never makes a checkpoint late.
+  append never does, and a place that is away never makes a checkpoint late. Old ones are thinned once in a while.
 * It never signs what does not go on from what it signed before. Where the ledger and the log disagree it stops, says
   so in `failure`, and signs nothing more until a person has looked.
 * Keys are read again whenever their file changes. A log that was begun with keys which are not here is only watched.
@@ -39,6 +39,8 @@ _HEAD: Final = sql.query("read.head")
 _KEEP: Final = sql.query("log.keep")
 _LET_GO: Final = sql.query("log.let_go")
 
+_LOOK_SECONDS: Final = 0.005  # between two looks at the head, at least
+
 _log = structlog.get_logger(__name__)
 
 
@@ -57,6 +59,8 @@ class Keeper:
         self.uncovered = 0  # events without a checkpoint, when last looked
         self._uncovered_since: float | None = None
         self._covered = 0
+        self._looked = (0, 0.0)  # at the head: where it was, and when
+        self._thinned = (0, 0.0)  # up to which size, and when
         self._keys = Keyring()
         self._stamp: tuple[int, int] | None = None
         self._tree = Tree()
@@ -189,22 +193,25 @@ class Keeper:
 
     async def _turn(self, held: "Connection") -> None:
         """Look whether a checkpoint is due, and make it or wait a little."""
+        clock = asyncio.get_running_loop().time
         head = await held.fetchval(_HEAD, self._ledger) or 0
         if head < self._tree.size:
             raise shorter(self._ledger, head, "its log", self._tree.size)
+        before, self._looked = self._looked, (head, clock())
         self._notice(head, self._tree.size)
         late = self.behind_seconds >= bounds.LOG_SECONDS or self.uncovered >= bounds.LOG_EVENTS
         changed = stamp(self._keys_file) != self._stamp
         if changed:
             self._read_keys()
         if changed or late:
-            clock = asyncio.get_running_loop().time
             started = clock()
             await self._step(held)
             if self.uncovered > bounds.LOG_STEP_EVENTS:  # far behind, after an upgrade or an import: others work too
                 await self._rest(clock() - started)
         else:
-            await self._rest(bounds.LOG_POLL_SECONDS if self.uncovered else bounds.LOG_IDLE_SECONDS / 2)
+            await self._thin_now_and_then(held)
+            came, seconds = head - before[0], self._looked[1] - before[1]
+            await self._rest(pause(self.uncovered, came / seconds if seconds > 0 else 0.0))
 
     async def _step(self, held: "Connection") -> None:
         """Hash at most LOG_STEP_EVENTS, store what has changed, and sign where the log stands now."""
@@ -225,6 +232,12 @@ class Keeper:
         self._newest = Signed(checkpoint, note, at)
         self._notice(max(self._tree.size, before + self.uncovered), self._tree.size)
         self._offer(self._newest)
+
+    async def _thin_now_and_then(self, held: "Connection") -> None:
+        size, at = self._thinned
+        now = asyncio.get_running_loop().time()
+        if now >= at + bounds.LOG_THIN_SECONDS:
+            self._thinned = (await log_tree.thin(held, self._ledger, size), now)
 
     def _signs(self, note: Note) -> bool:
         """Tell whether the keys of the log that have signed a note are those that sign now."""
@@ -291,6 +304,14 @@ class Keeper:
             return
         self.failure = error.message if isinstance(error, LedgerError) else repr(error)
         _log.error("log_stopped", ledger=self._ledger, reason=self.failure, exc_info=_unexpected(error))
+
+
+def pause(uncovered: int, each_second: float) -> float:
+    """Return for how long not to look at the head: at most until LOG_EVENTS are uncovered, if as many come as did."""
+    if not uncovered:
+        return bounds.LOG_IDLE_SECONDS
+    room = max(0, bounds.LOG_EVENTS - uncovered)
+    return min(bounds.LOG_POLL_SECONDS, max(_LOOK_SECONDS, room / max(1.0, each_second)))
 
 
 def make_first_key(file: Path, origin: str, entropy: Callable[[int], bytes]) -> None:

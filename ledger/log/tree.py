@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from ledger.database import Connection, Pool
 
 _NEWEST = sql.query("log.newest")
-_COVERING = sql.query("log.covering")
 _BEST_COVERING = sql.query("log.best_covering")
 _TILES = sql.query("log.tiles")
 _ENTRIES = sql.query("log.entries")
 _EXTEND = sql.query("log.extend")
 _COSIGN = sql.query("log.cosign")
+_THIN = sql.query("log.thin")
 _KEEP_AWAY = sql.query("log.keep_away")
 _END_TILES = sql.query("log.end_tiles")
 _END_CHECKPOINTS = sql.query("log.end_checkpoints")
@@ -62,11 +62,6 @@ class Log:
         """Return the newest checkpoint; None before the first."""
         async with connection(self._pool) as reader:
             return await newest(reader, self.ledger)
-
-    async def covering(self, position: int) -> Signed | None:
-        """Return the oldest checkpoint that covers a position; None while there is none."""
-        async with connection(self._pool) as reader:
-            return _signed(await reader.fetchrow(_COVERING, self.ledger, position))
 
     async def best_covering(self, position: int) -> Signed | None:
         """Return the checkpoint with most signatures among the oldest that cover a position; None while there is none.
@@ -176,6 +171,12 @@ async def extend(writer: "Connection", ledger: str, changed: Sequence[Tile], siz
         str(note),
     )
     return at
+
+
+async def thin(writer: "Connection", ledger: str, after: int) -> int:
+    """Thin old checkpoints after a size, a bounded number of them; return the size after which to go on."""
+    reached: int | None = await writer.fetchval(_THIN, ledger, after)
+    return after if reached is None else reached
 
 
 def _signed(row: Any) -> Signed | None:

@@ -7,7 +7,6 @@ import pytest
 from gateway import cli
 from gateway.log_settings import log_settings
 from gateway.settings import load
-from ledger import bounds
 from ledger.errors import Misconfigured
 from ledger.log.keys import changing, read_keys, write_first_key
 from ledger.log.signed_note import COSIGNATURE, SigningKey
@@ -146,9 +145,3 @@ def test_the_checkpoint_outside_is_verified_before_it_is_shown(command, tmp_path
     file.write_text(file.read_text().replace("\n0\n", "\n1\n"))
     code, said = command("checkpoint")
     assert (code, "was changed" in said) == (1, True)
-
-
-def test_what_is_set_leaves_room_within_the_promised_second_and_thousand_events():
-    noticed = max(bounds.LOG_IDLE_SECONDS, bounds.LOG_POLL_SECONDS)
-    assert noticed + bounds.LOG_SECONDS + bounds.LOG_POLL_SECONDS <= 0.9
-    assert bounds.LOG_EVENTS <= 500
