@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import logging
 import shutil
-import socket
 import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -88,7 +87,7 @@ async def _measure_all(plan: Plan, directory: Path, console: Console) -> Report:
     async with AsyncExitStack() as running:
         server = await running.enter_async_context(postgres(directory / "postgres"))
         services = [
-            await running.enter_async_context(service(engine, directory / database, server, _free_port()))
+            await running.enter_async_context(service(engine, directory / database, server))
             for engine, database in OUR_DATABASES.items()
         ]
         ours = services[0]
@@ -144,13 +143,6 @@ async def _round(
                 await caught_up(one)
         progress.remove_task(shown)
     return runs
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _write(report: Report) -> Path:

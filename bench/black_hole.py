@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import os
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Sequence
@@ -98,7 +97,7 @@ async def _round(
     flags: argparse.Namespace, directory: Path, server: EmbeddedPostgres, hole: "_Hole", meter: Meter
 ) -> Figures:
     hole.silent = False
-    async with service(OURS, directory, server, _free_port(), _HOLE.format(port=hole.port)) as ours:
+    async with service(OURS, directory, server, _HOLE.format(port=hole.port)) as ours:
         task: Task = ours.task(flags.in_flight, flags.seconds)
         runs = {"alone": await measure(task, meter)}
         async with _flood(ours, flags.flood) as submitted:
@@ -194,13 +193,6 @@ def _show(flags: argparse.Namespace, rounds: Sequence[Figures]) -> None:
 
 def _columns(rounds: Sequence[Figures]) -> tuple[list[dict[str, float]], ...]:
     return [one.p50_ms for one in rounds], [one.p99_ms for one in rounds], [one.rate for one in rounds]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ before the next begins. It runs inside this process, without HTTP in front of it
 Steps and workflow are plain functions called from threads: the first form in the documentation of DBOS, and the
 fastest of those tried, or as fast (threads, coroutines, `start_workflow` with a handle).
 
-Speaks the protocol of `bench/load.py`.
+Speaks the protocol of `gateway/load.py`.
 """
 
 import argparse

@@ -8,7 +8,6 @@ Ours runs three times: as anybody would start it, under the authority of `bench/
 (`bench/bare.py`). While one of them works the others have nothing to do.
 """
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -16,16 +15,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
-from urllib.request import urlopen
 
 import asyncpg
 import msgspec
 
 from bench.load import Task
-from bench.meter import prepare
 from bench.under_authority import ADAPTERS, put_under_authority
-from gateway.data_directory import token_file
 from gateway.embedded_postgres import EmbeddedPostgres
+from gateway.load import TOKEN_VARIABLE, adapters, environment_of, load_command, served
+from gateway.write_ahead_log import keep_log
 
 ROOT: Final = Path(__file__).parents[1]
 PEER_ENVIRONMENT: Final = ROOT / ".venv-bench"
@@ -36,13 +34,6 @@ BARE: Final = "intentledger, without authority"
 OUR_DATABASES: Final = {OURS: "ours", UNDER_AUTHORITY: "under_authority", BARE: "bare"}
 PEERS: Final = tuple(f"DBOS, {settings}" for settings in PEER_SETTINGS)
 
-_ADAPTERS = "\n".join(
-    f'[adapters.{name}]\ntype = "reference"\nguarantee = "atomic"\nfacts = false\n'
-    + ("money = true\n" if name == "payments" else "")
-    for name in ADAPTERS
-)
-_READY_SECONDS = 60
-
 
 @asynccontextmanager
 async def postgres(directory: Path) -> AsyncIterator[EmbeddedPostgres]:
@@ -51,7 +42,7 @@ async def postgres(directory: Path) -> AsyncIterator[EmbeddedPostgres]:
     try:
         await server.start()
         connection = await asyncpg.connect(server.dsn())
-        await prepare(connection)
+        await keep_log(connection)
         for database in (*OUR_DATABASES.values(), *map(_peer_database, PEER_SETTINGS)):
             await connection.execute(f"create database {database}")
         await connection.close()
@@ -73,67 +64,26 @@ class Service(msgspec.Struct, frozen=True):
 
     def task(self, in_flight: int, seconds: float) -> Task:
         """Drive it by a client process over HTTP."""
-        command = [sys.executable, "-m", "bench.client", "--url", self.url]
         return Task(
             engine=self.engine,
             in_flight=in_flight,
-            command=[*command, "--in-flight", str(in_flight), "--seconds", str(seconds)],
-            environment={**os.environ, "BENCH_TOKEN": self.holder},
+            command=load_command(self.url, in_flight, seconds),
+            environment={**os.environ, TOKEN_VARIABLE: self.holder},
             engine_pid=self.pid,
         )
 
 
 @asynccontextmanager
 async def service(
-    engine: str, directory: Path, server: EmbeddedPostgres, port: int, more_adapters: str = ""
+    engine: str, directory: Path, server: EmbeddedPostgres, more_adapters: str = ""
 ) -> AsyncIterator[Service]:
     """Run the service as one process on its database, in a directory of its own."""
-    directory.mkdir()  # noqa: ASYNC240 - nothing else runs yet
-    (directory / "intentledger.toml").write_text(_ADAPTERS + more_adapters)
-    program = str(Path(sys.executable).parent / "intentledger")
-    command = (sys.executable, "-m", "bench.bare") if engine == BARE else (program,)
-    environment = _service_environment(directory, server.dsn(OUR_DATABASES[engine]), port)
-    with (directory / "service.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(*command, "serve", env=environment, stdout=log, stderr=log)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        await _ready(process, f"{url}/readyz", directory / "service.log")
-        token = token_file(directory / "data", "main").read_text().strip()
-        holder = put_under_authority(url, token) if engine == UNDER_AUTHORITY else token
-        yield Service(engine, process.pid, url, token, holder, command, environment)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-def _service_environment(directory: Path, dsn: str, port: int) -> Mapping[str, str]:
-    return os.environ | {
-        "INTENTLEDGER_DSN": dsn,
-        "INTENTLEDGER_DATA": str(directory / "data"),
-        "INTENTLEDGER_CONFIG": str(directory / "intentledger.toml"),
-        "INTENTLEDGER_PORT": str(port),
-        "INTENTLEDGER_LOG_LEVEL": "warning",
-    }
-
-
-async def _ready(process: asyncio.subprocess.Process, url: str, log: Path) -> None:
-    for _ in range(_READY_SECONDS * 10):
-        if process.returncode is not None:
-            break
-        try:
-            await asyncio.to_thread(_get, url)
-        except OSError:
-            await asyncio.sleep(0.1)
-        else:
-            return
-    words = log.read_text()[-2000:]  # noqa: ASYNC240 - the benchmark ends here
-    raise RuntimeError(f"The service did not become ready:\n{words}")
-
-
-def _get(url: str) -> None:
-    with urlopen(url, timeout=5) as answer:
-        answer.read()
+    program = (str(Path(sys.executable).parent / "intentledger"),)
+    command = (sys.executable, "-m", "bench.bare") if engine == BARE else program
+    dsn = server.dsn(OUR_DATABASES[engine])
+    async with served(directory, dsn, adapters(ADAPTERS) + more_adapters, command) as ours:
+        holder = put_under_authority(ours.url, ours.token) if engine == UNDER_AUTHORITY else ours.token
+        yield Service(engine, ours.pid, ours.url, ours.token, holder, command, environment_of(directory, dsn))
 
 
 def make_peer_environment() -> None:

@@ -2,15 +2,12 @@
 
 import os
 import platform
-import tempfile
-import time
 from pathlib import Path
 
 import asyncpg
 import msgspec
 
-_FSYNCS = 200
-_BLOCK = bytes(8192)
+from gateway.write_ahead_log import fsync_us
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -31,17 +28,6 @@ async def describe(connection: asyncpg.Connection, directory: Path) -> Machine:
         cores=len(os.sched_getaffinity(0)),
         python=platform.python_version(),
         postgres=await connection.fetchval("select current_setting('server_version')"),
-        fsync_us=_fsync_us(directory),
+        fsync_us=fsync_us(directory),
         settings=settings,
     )
-
-
-def _fsync_us(directory: Path) -> int:
-    with tempfile.TemporaryFile(dir=directory) as file:
-        took = []
-        for _ in range(_FSYNCS):
-            begin = time.perf_counter()
-            os.pwrite(file.fileno(), _BLOCK, 0)
-            os.fdatasync(file.fileno())
-            took.append(time.perf_counter() - begin)
-    return int(sorted(took)[_FSYNCS // 2] * 1e6)

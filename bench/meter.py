@@ -1,8 +1,7 @@
 """What a run cost: processor time of each party from /proc, and what reached PostgreSQL's log.
 
-Commits are counted in the write-ahead log itself (`pg_walinspect`): exact, and only those that had to be made durable.
-The statistics views count reads as well and lag by up to ten seconds. Only one engine works at a time, so the whole
-log between two moments is its own; the ledger's projections are part of it.
+Only one engine works at a time, so the whole log between two moments is its own; the ledger's projections are part of
+it.
 """
 
 import os
@@ -12,7 +11,8 @@ from pathlib import Path
 import asyncpg
 import msgspec
 
-_SLOT = "bench"
+from gateway.write_ahead_log import log_position, written_between
+
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -31,44 +31,25 @@ class Cost(msgspec.Struct, frozen=True):
     cpu_seconds: Mapping[str, float]
 
 
-async def prepare(connection: asyncpg.Connection) -> None:
-    """Let the log be looked into, and keep it until it has been: a checkpoint in a long run would remove it."""
-    await connection.execute("create extension if not exists pg_walinspect")
-    await connection.execute("select pg_create_physical_replication_slot($1, true)", _SLOT)
-
-
 class Meter:
     """Reads the counters of one PostgreSQL server and of named processes."""
 
     def __init__(self, connection: asyncpg.Connection, postmaster: int) -> None:
-        """`connection` must be of a superuser of a database that `prepare` has prepared."""
+        """`connection` must be of a superuser, to a server whose log is kept (`keep_log`)."""
         self._connection = connection
         self._postmaster = postmaster
 
     async def read(self, processes: Mapping[str, int]) -> Reading:
         """Read everything now."""
-        wal: str = await self._connection.fetchval("select pg_current_wal_lsn()::text")
+        wal = await log_position(self._connection)
         cpu = {name: _cpu_seconds([pid]) for name, pid in processes.items()}
         return Reading(wal, cpu | cpu_seconds(self._postmaster))
 
     async def cost(self, begin: Reading, end: Reading) -> Cost:
         """Say what lies between two readings."""
-        wal_bytes = await self._connection.fetchval(
-            "select ($2::text::pg_lsn - $1::text::pg_lsn)::bigint", begin.wal, end.wal
-        )
-        commits = await self._commits(begin.wal, end.wal) if wal_bytes else 0
-        await self._connection.execute("select pg_replication_slot_advance($1, pg_current_wal_lsn())", _SLOT)
+        commits, wal_bytes = await written_between(self._connection, begin.wal, end.wal)
         cpu = {name: seconds - begin.cpu_seconds.get(name, 0.0) for name, seconds in end.cpu_seconds.items()}
         return Cost(commits, wal_bytes, cpu)
-
-    async def _commits(self, begin: str, end: str) -> int:
-        count: int = await self._connection.fetchval(
-            "select coalesce(sum(count), 0)::bigint from pg_get_wal_stats($1::text::pg_lsn, $2::text::pg_lsn, true) "
-            "where \"resource_manager/record_type\" like 'Transaction/COMMIT%'",
-            begin,
-            end,
-        )
-        return count
 
 
 def cpu_seconds(postmaster: int) -> Mapping[str, float]:

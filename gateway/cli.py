@@ -79,22 +79,8 @@ app.command(receipt)
 app.command(log)
 app.command(subjects)
 app.command(import_, name="import")
-for one in (
-    bench,
-    replay,
-    grants,
-    revoke,
-    suspend,
-    resume,
-    approve,
-    reject,
-    undo,
-    policy,
-    export,
-    reconcile,
-    verify,
-    witness,
-):
+app.command(bench)
+for one in (replay, grants, revoke, suspend, resume, approve, reject, undo, policy, export, reconcile, verify, witness):
     app.command(one)
 
 

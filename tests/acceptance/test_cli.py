@@ -21,9 +21,9 @@ from gateway.cli import main
 
 COMMAND = Path(sys.executable).with_name("intentledger")
 COMMANDS = (
-    "adapters", "approve", "audit", "demo", "export", "grant", "grants", "import", "init", "log", "migrate", "policy",
-    "receipt", "reconcile", "reject", "replay", "resume", "revoke", "serve", "subjects", "suspend", "undo", "verify",
-    "witness", "work",
+    "adapters", "approve", "audit", "bench", "demo", "export", "grant", "grants", "import", "init", "log", "migrate",
+    "policy", "receipt", "reconcile", "reject", "replay", "resume", "revoke", "serve", "subjects", "suspend", "undo",
+    "verify", "witness", "work",
 )  # fmt: skip
 ADAPTERS = """
 [adapters.example]

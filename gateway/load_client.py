@@ -1,8 +1,9 @@
 """The load: a process that keeps a number of intents in flight over HTTP and says what it saw.
 
-Started as `python -m bench.client`, never imported by the service. It shares two cores with what it measures, so it
-does as little as a correct client can: one keep-alive connection for each intent in flight, a request that is one
-`bytes % values`, an answer of which only the status, the length and the phase are read, and no event loop but `epoll`.
+Started as `python -m gateway.load_client`, never imported by the service. It shares the cores with what it measures,
+so it does as little as a correct client can: one keep-alive connection for each intent in flight, a request that is
+one `bytes % values`, an answer of which only the status, the length and the phase are read, and no event loop but
+`epoll`.
 It spends about a twentieth of what the service spends on the same request; a general HTTP client costs half as much as
 the service.
 
@@ -10,7 +11,7 @@ It looks at its connections once a millisecond at most. A client that sleeps in 
 and on one machine that waking is paid for by the process that answers (30 µs in a virtual machine, as much as the
 whole HTTP protocol); a client on another machine costs the service nothing of the kind.
 
-Speaks the protocol of `bench/load.py`.
+Speaks the protocol of `gateway/load.py`. Linux only, as `epoll` is.
 """
 
 import argparse
@@ -26,6 +27,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
+
+from gateway.load import TOKEN_VARIABLE, WARM_UP_SECONDS
 
 WAIT_SECONDS: Final = 10
 LOOK_SECONDS: Final = 0.001
@@ -79,9 +82,11 @@ class Connection:
         self.sent_at = 0.0
 
     def fileno(self) -> int:
+        """Return the number by which `epoll` knows it."""
         return self._socket.fileno()
 
     def send(self, request: bytes) -> None:
+        """Send a request, and remember when."""
         self.sent_at = time.perf_counter()
         self._socket.sendall(request)
 
@@ -163,13 +168,18 @@ class Load:
 
 def main(arguments: argparse.Namespace) -> None:
     """Connect, warm up, say so, wait for the word, run, report."""
-    load = Load(arguments.url, os.environ["BENCH_TOKEN"], arguments.in_flight)
+    load = Load(arguments.url, os.environ[TOKEN_VARIABLE], arguments.in_flight)
     load.run(arguments.warm_up)
-    print("ready", flush=True)
+    _say("ready")
     sys.stdin.readline()
     seconds, latencies = load.run(arguments.seconds)
-    print(json.dumps({"seconds": seconds, "latencies": latencies}), flush=True)
+    _say(json.dumps({"seconds": seconds, "latencies": latencies}))
     sys.stdin.readline()
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
@@ -177,5 +187,5 @@ if __name__ == "__main__":
     parser.add_argument("--url", required=True)
     parser.add_argument("--in-flight", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)
-    parser.add_argument("--warm-up", type=float, default=1.0)
+    parser.add_argument("--warm-up", type=float, default=WARM_UP_SECONDS)
     main(parser.parse_args())

@@ -1,0 +1,89 @@
+"""`intentledger bench` measures an installation and leaves nothing behind, but for the ledger it was told to make."""
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import asyncpg
+import pytest
+from test_cli import COMMAND, environment, eventually, run
+
+SHORT = ("bench", "--seconds", "0.5")
+
+
+def test_a_short_load_says_how_fast_it_was_and_what_it_cost(open_directory):
+    done = run(*SHORT, "--in-flight", "1", "--in-flight", "8", "--directory", open_directory, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = json.loads(done.stdout)
+    assert [one["in_flight"] for one in said["runs"]] == [1, 8]
+    for one in said["runs"]:
+        assert one["intents"] > 0
+        assert one["seconds"] >= 0.5
+        assert one["intents_per_second"] == pytest.approx(one["intents"] / one["seconds"])
+        assert 0 < one["p50_ms"] <= one["p99_ms"]
+        assert one["wal_bytes_per_intent"] > 1_000
+    assert 3 <= said["runs"][0]["commits_per_intent"] < 6  # three durable writes; views and the log write beside them
+    assert said["fsync_us"] > 0
+    assert list(open_directory.iterdir()) == []
+
+
+async def test_a_database_of_ones_own_keeps_the_ledger_and_no_cost_is_guessed(empty_dsn, open_directory):
+    done = run(*SHORT, "--in-flight", "2", "--dsn", empty_dsn, "--directory", open_directory)
+    assert done.returncode == 0, done.stderr
+    assert "not known" in done.stdout
+    connection = await asyncpg.connect(empty_dsn)
+    try:
+        ledgers = await connection.fetch("select distinct ledger from intent_ledger.events")
+    finally:
+        await connection.close()
+    (ledger,) = [row["ledger"] for row in ledgers]
+    assert ledger.startswith("bench-")
+    assert f"The ledger {ledger} stays in your database." in done.stdout
+    assert list(open_directory.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "code"),
+    [
+        (("--seconds", "0"), 2),
+        (("--seconds", "nan"), 2),
+        (("--in-flight", "0"), 2),
+        (("--in-flight", "100000"), 2),
+        (("--directory", "/nowhere"), 2),
+        (("--dsn", "mysql://x"), 2),
+        (("--dsn", "postgresql://nobody@127.0.0.1:1/x"), 3),
+    ],
+)
+def test_what_cannot_be_measured_is_said_at_once(flags, code):
+    done = run("bench", *flags)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.strip().endswith(".")
+
+
+def test_control_c_leaves_no_process_and_no_directory(open_directory):
+    process = subprocess.Popen(
+        [COMMAND, "bench", "--seconds", "600", "--directory", str(open_directory)],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    eventually(lambda: living(open_directory) >= 3)  # ourselves, PostgreSQL and the service
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    eventually(lambda: living(open_directory) == 0)
+    assert list(open_directory.iterdir()) == []
+
+
+def living(directory: Path) -> int:
+    """Count the processes that name a directory in their command or in their environment."""
+    found = 0
+    for process in Path("/proc").iterdir():
+        try:
+            words = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+        except OSError:
+            continue
+        found += str(directory).encode() in words
+    return found
