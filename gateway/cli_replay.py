@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.command import FOUND_WRONG, NO_FLAGS, OK, Flags, Json, Yes, answer, progress, run, settings_of
-from ledger.errors import Misconfigured, NotFound
+from ledger.errors import Conflict, Misconfigured, NotFound
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -109,7 +109,7 @@ async def _replayed(settings: "Settings", wanted: _Wanted) -> "list[Replayed]":
     projections, inline = _chosen(wanted)
     async with AsyncExitStack() as parts:
         dsn = await parts.enter_async_context(database(settings, shared=True, existing=True))
-        pool = await open_pool(dsn, 2)
+        pool = await open_pool(dsn, 3)
         parts.push_async_callback(pool.close)
         if not await PostgresStore(pool, settings.ledger).head():  # never started: it only reads
             raise NotFound(f"There are no events of a ledger {settings.ledger!r} here. Nothing was done.")
@@ -117,6 +117,8 @@ async def _replayed(settings: "Settings", wanted: _Wanted) -> "list[Replayed]":
         if at is not None and not isinstance(at, int):
             at = await position_at(pool, settings.ledger, at)
         there = await _other(wanted.into, parts)
+        if wanted.swap:
+            await _alone(pool, settings.ledger, parts)
         found: list[Replayed] = []
         if projections:
             with progress(quiet=wanted.quiet, what="events into views") as bar:
@@ -152,6 +154,19 @@ def _chosen(wanted: _Wanted) -> "tuple[tuple[Projection[Any], ...], frozenset[st
             raise Misconfigured(f"{name} is an inline table: it is only ever of now and here. Nothing was done.")
     chosen = wanted.views or (*known, *(() if elsewhere else INLINE))
     return tuple([known[one] for one in known if one in chosen]), frozenset(chosen) & frozenset(INLINE)
+
+
+async def _alone(pool: "Pool", ledger: str, parts: AsyncExitStack) -> None:
+    """Be the only one to swap until the end. Raises `Conflict`."""
+    from ledger.database import connection  # noqa: PLC0415
+    from projections.rebuild import alone  # noqa: PLC0415
+
+    held = await parts.enter_async_context(connection(pool))
+    if not await parts.enter_async_context(alone(held, ledger)):
+        raise Conflict(
+            f"Another process puts rebuilt views of the ledger {ledger!r} in place just now: a replay, or one that "
+            "serves. Nothing was changed; wait for it, or replay without --swap."
+        )
 
 
 async def _other(into: str | None, parts: AsyncExitStack) -> "Pool | None":

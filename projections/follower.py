@@ -32,6 +32,7 @@ from projections.digest import out_of_date
 from projections.feed import read_batch
 from projections.fold import Reached, bring_up
 from projections.projection import Projection
+from projections.rebuild import alone
 from projections.replay import Replayed, replay
 from projections.rows import Stored
 from projections.table import Table
@@ -43,8 +44,6 @@ _OPEN: Final = sql.query("views.open")
 _TAKE: Final = sql.query("views.take")
 _LOOK: Final = sql.query("views.checkpoints")
 _MOVE: Final = sql.query("views.move")
-_BEGIN_REBUILD: Final = sql.query("views.begin_rebuild")
-_END_REBUILD: Final = sql.query("views.end_rebuild")
 _POLL_SECONDS: Final = 0.02  # between two looks of who waits for a view
 _UNWRITABLE: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
@@ -189,17 +188,12 @@ class Follower:
 
     async def _rebuild(self) -> int | None:
         """Rebuild what an older release made; return how many events were folded. None while another process does."""
-        async with borrowed(self._pool) as connection:
-            if not await connection.fetchval(_BEGIN_REBUILD, self._ledger):
-                await self._look(connection)
+        async with borrowed(self._pool) as connection, alone(connection, self._ledger) as mine:
+            await self._look(connection)  # another may just have done it
+            if not mine:
                 return None
-            try:
-                await self._look(connection)  # another may just have done it
-                count = await self._swap(connection, [self._tables[name].projection for name in self.rebuilding])
-                await self._look(connection)
-            finally:
-                if not connection.is_closed():
-                    await connection.execute(_END_REBUILD, self._ledger)
+            count = await self._swap(connection, [self._tables[name].projection for name in self.rebuilding])
+            await self._look(connection)
         return count
 
     async def _swap(self, connection: "Connection", projections: Sequence[Projection[Any]]) -> int:

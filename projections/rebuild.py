@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _LOOK: Final = sql.query("views.checkpoints")
 _HOLD: Final = sql.query("views.hold")
 _SWAPPED: Final = sql.query("views.swapped")
+_BEGIN: Final = sql.query("views.begin_rebuild")
+_END: Final = sql.query("views.end_rebuild")
 UNBOUNDED: Final = sql.query("views.unbounded")
 
 
@@ -115,6 +117,20 @@ async def rebuilds(
             await rebuild.shadow.create_shadow(connection)
             made.append(rebuild)
         yield made
+
+
+@asynccontextmanager
+async def alone(connection: "Connection", ledger: str) -> AsyncIterator[bool]:
+    """Be the only one that puts rebuilt rows in place here, as long as the connection lives; False: another one does.
+
+    Two at once would do no harm, but the second would wait for rows that the first has locked.
+    """
+    mine = await connection.fetchval(_BEGIN, ledger)
+    try:
+        yield mine
+    finally:
+        if mine and not connection.is_closed():
+            await connection.execute(_END, ledger)
 
 
 async def fold_together(source: Source, ledger: str, rebuilding: Sequence[Rebuild[Any]], progress: Progress) -> int:

@@ -25,7 +25,7 @@ from asyncpg import Record
 
 import sql
 from ledger.database import connection as borrowed
-from ledger.errors import Conflict, Corrupt, NotFound
+from ledger.errors import Conflict, Corrupt, NotFound, Unavailable
 from ledger.progress import Progress, unseen
 from projections.comparison import Compared, Difference, compare
 from projections.digest import digest_of
@@ -105,24 +105,40 @@ async def replay(
     Uses two connections of the pool, or one of it and one of `into`. What it finds are rows that
     were written by other ways than the follower. Raises `Unavailable`; `Corrupt` if a view is ahead of its ledger;
     `NotFound` for a position that does not exist yet; `Conflict` if the other server has such a ledger of its own.
-    Nothing was changed then.
+    Nothing was changed then, but by an `Unavailable` that names the views that are in place.
     """
-    order = _Order(swap=swap and at is None, into=into, at=at, show=show)
+    order, found = _Order(swap=swap and at is None, into=into, at=at, show=show), []
+    try:
+        async with AsyncExitStack() as parts:
+            reader = await parts.enter_async_context(borrowed(pool))
+            source = Shared(reader)
+            await _open(reader, ledger, projections)
+            if into is not None:
+                async with borrowed(into) as there:
+                    await _refuse_another(there, ledger)
+                    await _open(there, ledger, projections)
+            rebuilding = await parts.enter_async_context(rebuilds(source, into or pool, ledger, projections))
+            await _aim(reader, ledger, rebuilding, at)
+            folded = await _fold(source, ledger, rebuilding, progress)
+            for rebuild in rebuilding:
+                found.append(await _finish(reader, ledger, rebuild, order, folded))  # noqa: PERF401 - all before a fault
+    except Unavailable as error:
+        raise Unavailable(f"{error.message} {_so_far(found)}") from error
+    return found
+
+
+def _so_far(found: Sequence[Replayed]) -> str:
+    """Say what stands where a replay was broken off."""
+    done = [one.name for one in found if one.swapped]
+    if not done:
+        return "The replay was broken off, and no view was changed."
+    return f"The replay was broken off: {', '.join(done)} are in place, and the other views are as they were."
+
+
+async def _fold(source: Shared, ledger: str, rebuilding: Sequence[Rebuild[Any]], progress: Progress) -> _Folded:
     clock = asyncio.get_running_loop().time
-    async with AsyncExitStack() as parts:
-        reader = await parts.enter_async_context(borrowed(pool))
-        source = Shared(reader)
-        await _open(reader, ledger, projections)
-        if into is not None:
-            async with borrowed(into) as there:
-                await _refuse_another(there, ledger)
-                await _open(there, ledger, projections)
-        rebuilding = await parts.enter_async_context(rebuilds(source, into or pool, ledger, projections))
-        await _aim(reader, ledger, rebuilding, at)
-        started = clock()
-        events = await fold_together(source, ledger, rebuilding, progress)
-        folded = _Folded(events, clock() - started)
-        return [await _finish(reader, ledger, rebuild, order, folded) for rebuild in rebuilding]
+    started = clock()
+    return _Folded(await fold_together(source, ledger, rebuilding, progress), clock() - started)
 
 
 async def _open(connection: "Connection", ledger: str, projections: Sequence[Projection[Any]]) -> None:

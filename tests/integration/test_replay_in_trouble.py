@@ -7,13 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import asyncpg
 import pytest
 from histories import ledger_of
 from views import everything, folded, make, stored, write
 
+from ledger import bounds
+from ledger.database import open_pool
+from ledger.errors import Unavailable
 from ledger.ids import intent_of
 from projections.catalogue import PROJECTIONS, chosen
 from projections.replay import replay
+from projections.table import SHADOW, Table
 
 COMMAND = Path(sys.executable).with_name("intentledger")
 
@@ -114,3 +119,123 @@ async def test_a_row_that_is_none_stops_its_view_and_no_other_until_it_is_replay
     await everything(again)
     assert again.failure is None
     assert await stored(pool) == folded(events)
+
+
+# ── what breaks off ──────────────────────────────────────────────────────────────────────────────────────────────
+
+HELD = "select from intent_ledger.projections where name = 'audit' for update"
+WAITS = "select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+TEMPORARY = "select count(*) from pg_class where relpersistence = 't' and relkind = 'r'"
+FORGED = "update intent_ledger.{} set agent = 'eve'"
+
+
+@pytest.fixture
+async def forged(pool, store):
+    """A ledger whose intents and audit are wrong in every row."""
+    events = ledger_of(84, 40)
+    await write(pool, events)
+    await everything(await make(pool, store))
+    for view in ("intents", "audit"):
+        await pool.execute(FORGED.format(view))
+    return events
+
+
+@pytest.fixture
+async def held(dsn):
+    """Somebody who holds the checkpoint of the audit: a swap puts the intents in place, and then waits here."""
+    holder = await asyncpg.connect(dsn)
+    transaction = holder.transaction()
+    await transaction.start()
+    await holder.execute(HELD)
+    yield holder
+    await holder.close()
+
+
+@pytest.fixture
+async def owner(dsn):
+    """See what every session does."""
+    connection = await asyncpg.connect(dsn)
+    yield connection
+    await connection.close()
+
+
+async def becomes(owner, query, wanted):
+    async with asyncio.timeout(30):
+        while not wanted(await owner.fetchval(query)):  # noqa: ASYNC110 - another process makes it so
+            await asyncio.sleep(0.02)
+
+
+async def agents(pool, view):
+    return {row["agent"] for row in await pool.fetch(f"select distinct agent from intent_ledger.{view}")}
+
+
+async def begun(dsn, *flags):
+    environment = {**os.environ, "INTENTLEDGER_DSN": dsn}
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(COMMAND, "replay", *flags, env=environment, stdout=pipe, stderr=pipe)
+
+
+async def test_a_replay_that_is_killed_leaves_views_as_they_were_or_in_place_and_nothing_else(
+    dsn, pool, store, owner, forged, held
+):
+    running = await begun(dsn, "--swap")
+    await becomes(owner, WAITS, bool)
+    assert await pool.fetchval(TEMPORARY) > 0
+    running.kill()
+    await running.wait()
+    await held.close()
+    await becomes(owner, TEMPORARY, lambda count: count == 0)
+    assert ("eve" in await agents(pool, "intents"), await agents(pool, "audit")) == (False, {"eve"})
+    code, words, _ = await said_by_the_command(dsn, "--swap")
+    assert (code, "audit: DIFFERS" in words, "intents: equal" in words) == (1, True, True)
+    await everything(await make(pool, store))
+    assert await stored(pool) == folded(forged)
+
+
+async def test_a_second_swap_at_once_is_refused_and_a_second_look_is_not(dsn, owner, forged, held):
+    running = await begun(dsn, "--view", "audit", "--swap")
+    await becomes(owner, WAITS, bool)
+    code, words, why = await said_by_the_command(dsn, "--view", "audit", "--swap")
+    assert (code, words) == (1, "")
+    assert "Another process puts rebuilt views of the ledger 'main' in place just now" in why
+    assert "Nothing was changed" in why
+    code, words, _ = await said_by_the_command(dsn, "--view", "audit")
+    assert (code, words.startswith("audit: DIFFERS")) == (1, True)
+    await held.close()
+    await running.communicate()
+    assert running.returncode == 1, "it was wrong"
+    code, words, _ = await said_by_the_command(dsn, "--view", "audit", "--swap")
+    assert (code, words.startswith("audit: equal")) == (0, True)
+
+
+async def test_a_swap_that_waits_too_long_says_what_is_in_place(dsn, forged, held, pool, monkeypatch):
+    monkeypatch.setattr(bounds, "STATEMENT_SECONDS", 0.3)
+    hasty = await open_pool(dsn, 2)
+    with pytest.raises(Unavailable) as said:
+        await replay(hasty, "main", chosen(("intents", "audit", "exposure")), swap=True)
+    assert "statement timeout" in said.value.message
+    assert said.value.message.endswith(
+        "The replay was broken off: intents are in place, and the other views are as they were."
+    )
+    await hasty.close()
+    assert ("eve" in await agents(pool, "intents"), await agents(pool, "audit")) == (False, {"eve"})
+
+
+async def test_a_full_disk_ends_a_replay_with_nothing_changed(pool, forged, monkeypatch):
+    save = Table.save
+
+    async def full(table, connection, ledger, changed):
+        if table._load.count(SHADOW):
+            raise asyncpg.DiskFullError("could not extend file: No space left on device")
+        await save(table, connection, ledger, changed)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Table, "save", full)
+        with pytest.raises(Unavailable) as said:
+            await replay(pool, "main", PROJECTIONS, swap=True)
+    assert "No space left on device" in said.value.message
+    assert said.value.message.endswith("The replay was broken off, and no view was changed.")
+    assert await agents(pool, "audit") == {"eve"}
+    assert await pool.fetchval(TEMPORARY) == 0
+    await replay(pool, "main", PROJECTIONS, swap=True)
+    assert await stored(pool) == folded(forged)
