@@ -10,6 +10,7 @@ anybody knows: its command, its HTTP interface, its adapters' file.
 
 import asyncio
 import os
+import signal
 import sys
 import tempfile
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
@@ -20,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from adapters.parent_death import signal_at_parent_death
 from ledger.errors import Unavailable
 
 TOKEN_VARIABLE: Final = "LOAD_TOKEN"  # noqa: S105  where a load process finds the token with which it submits
@@ -142,6 +144,7 @@ async def served(
             stdout=PIPE,
             stderr=words,
             start_new_session=True,  # Control-C is for us: the service ends when we have done with it
+            preexec_fn=signal_at_parent_death(signal.SIGTERM),
         )
     try:
         try:

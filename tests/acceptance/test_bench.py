@@ -61,7 +61,8 @@ def test_what_cannot_be_measured_is_said_at_once(flags, code):
     assert done.stderr.strip().endswith(".")
 
 
-def test_control_c_leaves_no_process_and_no_directory(open_directory):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_however_it_is_stopped_no_process_stays(open_directory, number, code):
     process = subprocess.Popen(
         [COMMAND, "bench", "--seconds", "600", "--directory", str(open_directory)],
         env=environment(),
@@ -70,11 +71,11 @@ def test_control_c_leaves_no_process_and_no_directory(open_directory):
         text=True,
     )
     eventually(lambda: living(open_directory) >= 3)  # ourselves, PostgreSQL and the service
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, _ = process.communicate(timeout=60)
-    assert (process.returncode, out) == (130, "")
+    assert (process.returncode, out) == (code, "")
     eventually(lambda: living(open_directory) == 0)
-    assert list(open_directory.iterdir()) == []
+    assert bool(list(open_directory.iterdir())) is (number == signal.SIGKILL)  # which nobody can tidy up after
 
 
 def living(directory: Path) -> int:
