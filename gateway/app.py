@@ -14,6 +14,7 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -135,8 +136,13 @@ def stop_on_signals(stop: asyncio.Event) -> None:
 
 def new_door(limits: Limits) -> Door:
     """Make a door with every route and no service behind it yet."""
-    described = encode(document(ROUTES, importlib.metadata.version("intentledger")))
-    return Door(ROUTES, described, limits, Metrics(), secrets.token_hex(4), opened=opening.opened)
+    return Door(ROUTES, _described(), limits, Metrics(), secrets.token_hex(4), opened=opening.opened)
+
+
+@cache
+def _described() -> bytes:
+    """Write the document of every route, once: it takes as long as a hundred answers."""
+    return encode(document(ROUTES, importlib.metadata.version("intentledger")))
 
 
 async def open_service(
