@@ -61,6 +61,6 @@ def outbox(request, store):
         return [row["position"] for row in rows]
 
     async def on_simulated() -> list[int]:
-        return sorted(store._database.standing.outbox)
+        return sorted(store._database.inline.outbox)
 
     return on_simulated if hasattr(store, "_database") else on_postgres
