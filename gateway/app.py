@@ -36,7 +36,8 @@ from gateway.database import database, patiently
 from gateway.door import Door, Limits, Service
 from gateway.keyring_file import KeyringFile, keyring_of
 from gateway.log_keeping import LogKeeping
-from gateway.log_settings import log_settings
+from gateway.log_settings import LogSettings, log_settings
+from gateway.log_signed import SignedLog
 from gateway.metrics import Metrics
 from gateway.openapi import document
 from gateway.operator_token import ensure_operator
@@ -155,11 +156,13 @@ async def open_service(
     notify: bool = False,
     keyring: KeyringFile | None = None,
     behaviour: BehaviourSettings | None = None,
+    log_of: LogSettings | None = None,
 ) -> Service:
     """Open every part on a migrated database; `parts` closes them in reverse. Raises `Unavailable`.
 
     `behaviour`: what is done about what is odd; without it, that is noted.
     `keyring`: without one nothing personal is taken, sealed or opened.
+    `log_of`: how the log is kept, so that none of its checkpoints is shown that its keys have not signed.
     `notify`: there is a receiver of webhooks, so that what it must be told goes into the outbox.
     """
     pool = await open_pool(dsn, bounds.POOL_CONNECTIONS)
@@ -192,7 +195,7 @@ async def open_service(
         follower=follower,
         view_statuses=ViewStatuses(pool, ledger, PROJECTIONS),
         custody=Custody(pool, ledger),
-        log=Log(pool, ledger),
+        log=Log(pool, ledger) if log_of is None else SignedLog(pool, ledger, log_of),
         subjects=Subjects(store, authority, keys),
         subject_keys=keys,
         watch=watch,
@@ -249,6 +252,7 @@ async def _reach(
                 notify=settings.receiver is not None,
                 behaviour=load_behaviour(settings.config),
                 keyring=keyring_of(settings, entropy),
+                log_of=log_settings(settings),
             )
             parts.push_async_exit(opened.pop_all())
             return service

@@ -184,6 +184,9 @@ def _signed(row: Any) -> Signed | None:
         return None
     try:
         note = parse_note(row["note"])
-        return Signed(parse_checkpoint(note.text), note, row["at"])
+        checkpoint = parse_checkpoint(note.text)
     except Malformed as error:
         raise Tampered(f"The stored checkpoint of size {row['size']} was changed: {error.message}") from error
+    if checkpoint.size != row["size"]:
+        raise Tampered(f"The stored checkpoint of size {row['size']} was changed: it is one of {checkpoint.size}.")
+    return Signed(checkpoint, note, row["at"])
