@@ -164,7 +164,7 @@ async def follow(course: Course, store: PostgresStore, pool) -> set[str]:
     rows = await pool.fetch(
         "select position from intent_ledger.outbox where ledger = $1 order by position", store.ledger
     )
-    assert [row["position"] for row in rows] == database.standing.outbox
+    assert [row["position"] for row in rows] == database.inline.outbox
     return seen
 
 
