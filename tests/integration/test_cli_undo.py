@@ -5,17 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from commands import Person
-from doorway import doorway, intent
+from doorway import intent
 
 from gateway.cli import main
 from gateway.undo_sheet import moment
 from ledger.errors import Misconfigured
-
-
-@pytest.fixture
-async def door(dsn):
-    async with doorway(dsn) as opened:
-        yield opened
 
 
 async def paid(door, *amounts: int) -> list[str]:

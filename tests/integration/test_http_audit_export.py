@@ -10,18 +10,12 @@ import os
 
 import pytest
 from commands import COMMAND, Person, environment
-from doorway import TOKEN, doorway, intent
+from doorway import TOKEN, intent
 from pydantic import SecretStr
 
 from gateway.app import serve
 from gateway.settings import Settings
 from ledger.configuration_events import CONFIGURATION_STREAM
-
-
-@pytest.fixture
-async def door(dsn):
-    async with doorway(dsn) as opened:
-        yield opened
 
 
 async def committed(door):

@@ -4,19 +4,13 @@ import asyncio
 import re
 
 import pytest
-from doorway import doorway, eventually, intent
+from doorway import eventually, intent
 
 from ledger.errors import Unavailable
 
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}").fullmatch
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z").fullmatch
 TWO = intent(("bank.post", "88", 4200), ("mail.post", "box", 1), confidence=0.97, context={"ticket": "T-1"})
-
-
-@pytest.fixture
-async def door(dsn):
-    async with doorway(dsn) as opened:
-        yield opened
 
 
 async def committed(door, *actions, **more):

@@ -1,16 +1,9 @@
 """What /readyz says: 503 only for what keeps intents from being accepted, the rest beside a 200."""
 
 import asyncpg
-import pytest
-from doorway import doorway, eventually, intent
+from doorway import eventually, intent
 
 from projections.catalogue import PROJECTIONS
-
-
-@pytest.fixture
-async def door(dsn):
-    async with doorway(dsn) as opened:
-        yield opened
 
 
 async def readiness(door):

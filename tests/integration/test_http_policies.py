@@ -18,12 +18,6 @@ SMALL = (
 CONFIDENT = '@id("P-9") permit (principal, action, resource) when { context.confidence.greaterThan(decimal("0.9")) };'
 
 
-@pytest.fixture
-async def door(dsn):
-    async with doorway(dsn) as opened:
-        yield opened
-
-
 async def kept(door, cedar, *, activate=True):
     status, body, response = await door.post("/v1/policies", {"cedar": cedar, "activate": activate})
     assert status == 201, body

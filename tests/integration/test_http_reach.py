@@ -1,16 +1,10 @@
 """How far a person reaches: their own custody, what their grants permit, and policy only if that is everything."""
 
 import pytest
-from doorway import doorway, intent
+from doorway import intent
 
 ALLOW = '@id("open") permit (principal, action, resource);'
 URN = "urn:intent-ledger:problem:"
-
-
-@pytest.fixture
-async def door(dsn):
-    async with doorway(dsn) as opened:
-        yield opened
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Tasks through the real door: what was commissioned, whether it is done, and who did what towards it."""
 
 import pytest
-from doorway import doorway, eventually, intent
+from doorway import eventually, intent
 
 CONTRACT = {
     "task": "close the account 88",
@@ -10,12 +10,6 @@ CONTRACT = {
     "success": [{"verify": "bank.post", "params": {"account": "88", "amount": 1}, "expect": {"balance": 5}}],
     "failure_modes": [{"name": "no cover", "contains": "HAS ONLY", "escalate_to": "erin", "operation": "bank.post"}],
 }
-
-
-@pytest.fixture
-async def door(dsn):
-    async with doorway(dsn) as opened:
-        yield opened
 
 
 async def defined(door, **change):

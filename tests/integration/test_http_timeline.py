@@ -1,16 +1,9 @@
 """The runtime view over HTTP: one intent in time, notes, two runs side by side, runs by their paths."""
 
-import pytest
-from doorway import doorway, eventually, intent
+from doorway import eventually, intent
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{SPAN}-01"
-
-
-@pytest.fixture
-async def door(dsn):
-    async with doorway(dsn) as opened:
-        yield opened
 
 
 async def submitted(door, *actions, traceparent=None, **more):

@@ -1,15 +1,8 @@
 """What is told about many intents and about the service itself: lists, audit, catalogue, exposure, health, metrics."""
 
-import pytest
-from doorway import TOKEN, doorway, intent
+from doorway import TOKEN, intent
 
 from projections.catalogue import PROJECTIONS
-
-
-@pytest.fixture
-async def door(dsn):
-    async with doorway(dsn) as opened:
-        yield opened
 
 
 async def committed(door, *actions, **more):

@@ -1,18 +1,12 @@
 """A key that is known is answered by its intent, even where a new intent would be refused."""
 
 import pytest
-from doorway import doorway, intent
+from doorway import intent
 
 from adapters.registry import Registry
 
 ONE = intent(("bank.post", "88", 1))
 ANOTHER = intent(("bank.post", "88", 2))
-
-
-@pytest.fixture
-async def door(dsn):
-    async with doorway(dsn) as opened:
-        yield opened
 
 
 def change_the_catalogue(door, monkeypatch):

@@ -1,7 +1,7 @@
 """Spans as a collector receives them: real OTLP, decoded from its protobuf."""
 
 import pytest
-from doorway import doorway, eventually, intent
+from doorway import eventually, intent
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 from otlp_collector import collecting, values
 
@@ -11,12 +11,6 @@ from ledger.traces import span_of
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{SPAN}-01"
-
-
-@pytest.fixture
-async def door(dsn):
-    async with doorway(dsn) as opened:
-        yield opened
 
 
 @pytest.fixture
