@@ -17,6 +17,7 @@ import asyncpg
 import msgspec
 
 from authority.grants import operator_grant
+from authority.policy import DEFAULT
 from bench.record.histories import BEGIN, POLICY_SETS, Told, fill, histories
 from ledger import events as e
 from ledger.database import open_pool
@@ -103,7 +104,8 @@ def _authority() -> Iterator[tuple[str, list[e.Event]]]:
         yield f"grant/{grant}", [_grant(grant, subject, chain, ("payments.*", "crm.*", "email.send", "orders.cancel"))]
     for number, digest in enumerate(POLICY_SETS):
         yield f"policy/{digest}", [e.PolicySetAdded(digest, "permit(…);", _policies(number), "manager-0", above)]
-    yield "policies", [e.PolicySetActivated(digest, "manager-0", above) for digest in POLICY_SETS]
+    in_force = (*POLICY_SETS, DEFAULT.digest)  # at last the built-in one, which can judge what is submitted
+    yield "policies", [e.PolicySetActivated(digest, "manager-0", above) for digest in in_force]
     for number in range(0, TASKS, 4):
         contract = TaskContract(task=_task(number), owner=f"manager-{number % MANAGERS}", scope=("payments.*",))
         yield f"task/{_task(number)}", [e.TaskDefined(contract, contract.owner, above)]
