@@ -100,6 +100,10 @@ class Authority:
         if principal.subject.kind != "person":
             raise Forbidden("Only a person may do this. Nothing was recorded.")
 
+    def refused(self, principal: Principal, act: str, of: str | None) -> None:
+        """Let the audit tell that somebody asked for what is not theirs to do: `act`, `of` an intent. Never waits."""
+        self._tokens.refusals.act(principal, act, of)
+
     async def expiry(self, grant: str) -> datetime | None:
         """Return when a grant, or the first above it, expires; None: never."""
         expiries = [one.expires_at for one in await self._tokens.chain(grant) if one.expires_at is not None]

@@ -1,47 +1,49 @@
-"""Tokens that were refused, for the audit: told in the background, seldom, and without forgetting how many.
+"""What was refused, for the audit: dead tokens, and living ones that asked for what is not theirs to do.
 
-To the caller every dead token is the same; here the causes are distinct. One event a minute for each cause and grant,
-over all processes: the minute is part of the stream's name, and whoever comes second counts on and tells later. What is
-counted and not yet told when a process ends is lost, at most a minute of it.
+It is told in the background, seldom, and without forgetting how often. To the caller every dead token is the same; here
+the causes are distinct. One event a minute for each kind of refusal and grant, over all processes: the minute is part
+of the stream's name, and whoever comes second counts on and tells later. What is counted and not yet told when a
+process ends is lost, at most a minute of it.
 """
 
 import asyncio
 from typing import Literal
 
+import msgspec
 import structlog
 
+from authority.grants import Principal
 from ledger import bounds
 from ledger.errors import LedgerError
-from ledger.events import TokenRefused
+from ledger.events import ActRefused, TokenRefused
 from ledger.store import Append, Appended, Store
 
 log = structlog.get_logger(__name__)
 
 Cause = Literal["expired", "revoked", "unknown", "suspended"]
-_Kind = tuple[Cause, tuple[str, ...]]  # the cause, and the custody chain of the grant; empty if it is not known
+Refusal = TokenRefused | ActRefused
 
 
 class Refusals:
-    """Counts refused tokens and records them."""
+    """Counts what was refused, and records it."""
 
     def __init__(self, store: Store) -> None:
         """Begin with none."""
         self._store = store
-        self._untold: dict[_Kind, int] = {}
+        self._untold: dict[tuple[str, str | None], int] = {}  # by kind and grant
         self._telling: set[asyncio.Task[None]] = set()
 
-    def note(self, cause: Cause, custody: tuple[str, ...]) -> None:
-        """Count a refusal, and begin to tell of its kind unless somebody is at it. Never waits."""
-        kind: _Kind = (cause, custody)
-        if kind not in self._untold and len(self._untold) >= bounds.TOKEN_REFUSALS_KEPT:
-            kind = (cause, ())  # counted all the same, without the grant
-        if kind in self._untold:
-            self._untold[kind] += 1
-            return
-        self._untold[kind] = 1
-        task = asyncio.get_running_loop().create_task(self._tell(kind))
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+    def token(self, cause: Cause, custody: tuple[str, ...]) -> None:
+        """Count a token that is not alive, of the last grant of a chain; empty if it is not known. Never waits."""
+        if not self._room(cause, custody[-1] if custody else None):
+            custody = ()  # counted all the same, without the grant
+        self._count(cause, TokenRefused(cause=cause, grant=custody[-1] if custody else None, times=0, custody=custody))
+
+    def act(self, principal: Principal, act: str, of: str | None) -> None:
+        """Count an act that was not theirs to do. Never waits. Beyond the bound of kinds it is only answered."""
+        if self._room(act, principal.grant):
+            by, custody = principal.subject, principal.custody
+            self._count(act, ActRefused(act=act, by=by, grant=principal.grant, times=0, of=of, custody=custody))
 
     async def close(self) -> None:
         """Stop telling."""
@@ -50,23 +52,35 @@ class Refusals:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _tell(self, kind: _Kind) -> None:
-        """Record what was counted, then once a minute what has been counted since, until a minute was quiet."""
-        while times := self._untold[kind]:
-            if await self._recorded(kind, times):
-                self._untold[kind] -= times
-            await asyncio.sleep(bounds.TOKEN_REFUSAL_SECONDS)
-        del self._untold[kind]
+    def _room(self, kind: str, grant: str | None) -> bool:
+        return (kind, grant) in self._untold or len(self._untold) < bounds.TOKEN_REFUSALS_KEPT
 
-    async def _recorded(self, kind: _Kind, times: int) -> bool:
-        cause, custody = kind
-        grant = custody[-1] if custody else None
+    def _count(self, kind: str, refusal: Refusal) -> None:
+        """Count a refusal, and begin to tell of its kind unless somebody is at it."""
+        place = (kind, refusal.grant)
+        if place in self._untold:
+            self._untold[place] += 1
+            return
+        self._untold[place] = 1
+        task = asyncio.get_running_loop().create_task(self._tell(kind, refusal))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, kind: str, refusal: Refusal) -> None:
+        """Record what was counted, then once a minute what has been counted since, until a minute was quiet."""
+        place = (kind, refusal.grant)
+        while times := self._untold[place]:
+            if await self._recorded(kind, msgspec.structs.replace(refusal, times=times)):
+                self._untold[place] -= times
+            await asyncio.sleep(bounds.TOKEN_REFUSAL_SECONDS)
+        del self._untold[place]
+
+    async def _recorded(self, kind: str, refusal: Refusal) -> bool:
         minute = int(self._store.now().timestamp() // bounds.TOKEN_REFUSAL_SECONDS)
-        event = TokenRefused(cause=cause, grant=grant, times=times, custody=custody)
-        stream = f"refusal/{cause}/{grant or ''}/{minute}"
+        stream = f"refusal/{kind}/{refusal.grant or ''}/{minute}"
         try:
-            verdict = await self._store.append(Append(stream=stream, expected_version=0, events=(event,)))
+            verdict = await self._store.append(Append(stream=stream, expected_version=0, events=(refusal,)))
         except LedgerError as error:
-            log.debug("token_refusal_not_recorded", cause=cause, grant=grant, reason=error.message)
+            log.debug("refusal_not_recorded", kind=kind, grant=refusal.grant, reason=error.message)
             return False
         return isinstance(verdict, Appended)

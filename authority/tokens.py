@@ -2,7 +2,7 @@
 
 Rules of this file:
 
-1. Expired, revoked and unknown are one answer to the caller, three causes in the audit (`authority/refused_tokens.py`).
+1. Expired, revoked and unknown are one answer to the caller, three causes in the audit (`authority/refusals.py`).
    Who holds the token of a suspended grant is told so: it will be good again when a person says so.
 2. A token is found by its SHA-256, never compared with another: how long an answer takes tells at most something about
    a digest that the caller can compute anyway, and nothing about a token they do not have.
@@ -17,7 +17,7 @@ from typing import Final
 from authority.grants import Principal, fingerprint, principal_of
 from authority.recent import Recent
 from authority.record import NOT_ALIVE
-from authority.refused_tokens import Cause, Refusals
+from authority.refusals import Cause, Refusals
 from authority.suspension import suspended
 from ledger.errors import Unauthenticated
 from ledger.events import GrantIssued
@@ -32,7 +32,7 @@ class Tokens:
     def __init__(self, store: Store) -> None:
         """Know nothing yet."""
         self._store = store
-        self._refusals = Refusals(store)
+        self.refusals = Refusals(store)
         self._living: Recent[str, Principal] = Recent(_KEPT)  # by fingerprint
         self._chains: Recent[str, tuple[GrantIssued, ...]] = Recent(_KEPT)  # by grant; they never change
 
@@ -46,7 +46,7 @@ class Tokens:
         cause = _cause(standing, self._store.now())
         if cause is not None:
             self._living.drop(lambda one: one.chain[-1].token_sha256 == name)
-            self._refusals.note(cause, tuple(one.issued.grant for one in standing))
+            self.refusals.token(cause, tuple(one.issued.grant for one in standing))
             raise Unauthenticated(_refused(cause, standing))
         principal = known or principal_of([one.issued for one in standing])
         self._living.put(name, principal)
@@ -72,7 +72,7 @@ class Tokens:
 
     async def close(self) -> None:
         """Stop recording refusals."""
-        await self._refusals.close()
+        await self.refusals.close()
 
 
 def _cause(standing: Sequence[StandingGrant], now: datetime) -> Cause | None:

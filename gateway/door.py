@@ -36,6 +36,7 @@ from authority.grants import Principal
 from authority.subjects import Subjects
 from coordinator.coordinator import Coordinator
 from gateway import gate
+from gateway.forbidden import told_of
 from gateway.metrics import Metrics
 from gateway.models import NoQuery, Query, checked, checked_query
 from gateway.problems import extra_headers, oauth_problem, problem
@@ -238,6 +239,8 @@ class Door:
         except ConnectionError:  # the client is gone; there is nobody to answer
             raise
         except Exception as error:  # noqa: BLE001 the one place that answers whatever happened
+            if isinstance(error, Forbidden):
+                told_of(visit, name)
             response = self.problem(error, visit, form=form)
         finally:
             self.in_progress -= 1
@@ -349,6 +352,7 @@ class Door:
 async def _admitted(route: Route, visit: Visit, *, fresh: bool) -> Principal:
     """Return who calls. Raises `Unauthenticated`, and the route's refusal where an agent calls and only people may."""
     principal = await visit.service.authority.authenticate(bearer(visit.request), fresh=fresh)
+    visit.principal = principal
     if route.caller is Caller.PERSON and principal.subject.kind != "person":
         raise route.refusal(
             f"Only a person may do this, and {principal.subject.name!r} is none. Nothing was recorded; ask a person."

@@ -1,4 +1,4 @@
-"""The events of authority: grants, refused tokens, policy sets, tasks. The rules of `ledger/events.py` hold here."""
+"""The events of authority: grants, refusals, policy sets, tasks. The rules of `ledger/events.py` hold here."""
 
 from datetime import datetime
 from typing import Literal
@@ -61,6 +61,17 @@ class TokenRefused(Event, frozen=True):
     grant: str | None
     times: int  # since the last one
     custody: tuple[str, ...] = ()  # of that grant
+
+
+class ActRefused(Event, frozen=True):
+    """Whoever holds a living token asked for what is not theirs to do. At most once a minute for each act and grant."""
+
+    act: str  # the route, by its name
+    by: Subject
+    grant: str
+    times: int  # since the last one
+    of: str | None = None  # the intent, or the undo plan, that the first of them was about
+    custody: tuple[str, ...] = ()  # of who asked
 
 
 class PolicySetAdded(Event, frozen=True):

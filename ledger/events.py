@@ -10,7 +10,6 @@ Rules of this file:
 4. No event holds a secret: credentials, tokens and connection strings stay in the operator's configuration.
 
 The events of other streams stand in `ledger/*_events.py`; they are members of the same union.
-
 The stored form of an event is its type name beside the canonical bytes of its fields.
 """
 
@@ -22,6 +21,7 @@ from typing import Final, Literal
 import msgspec
 
 from ledger.authority_events import (  # noqa: F401  members of the union, found here like all others
+    ActRefused,
     GrantIssued,
     GrantResumed,
     GrantRevoked,

@@ -21,6 +21,7 @@ import msgspec
 from ledger.errors import IllegalTransition
 from ledger.events import (
     EVENT_TYPES,
+    ActRefused,
     AnomalyCleared,
     AnomalyDetected,
     DivergenceFound,
@@ -50,6 +51,7 @@ EVENTS_OF_AUTHORITY: Final[frozenset[type[Event]]] = frozenset(
         GrantSuspended,
         GrantResumed,
         TokenRefused,
+        ActRefused,
         PolicySetAdded,
         PolicySetActivated,
         TaskDefined,

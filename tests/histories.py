@@ -171,6 +171,7 @@ def _authority() -> dict[str, list[e.Event]]:
         "refusal/1": [e.TokenRefused("revoked", "grant-7", 3, chain)],
         "refusal/2": [e.TokenRefused("expired", "grant-7", 1, chain)],
         "refusal/3": [e.TokenRefused("unknown", None, 12)],
+        "refusal/4": [e.ActRefused("approve_intent", agent.subject, "grant-7", 2, _intent(0), chain)],
     }
 
 

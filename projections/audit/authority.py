@@ -1,5 +1,5 @@
-"""The entries of authority itself: who issued and revoked which grant, who set which policy and which task, and which
-dead tokens were shown.
+"""The entries of authority itself: who issued and revoked which grant, who set which policy and which task, which
+dead tokens were shown, and who asked for what is not theirs to do.
 
 Each event of authority opens one entry, which never changes again. It carries the chain of whoever did it; that of a
 new grant ends with the grant itself, and that of a refused token is its grant's, because nobody else is known. What was
@@ -42,12 +42,22 @@ def opened(rows: tuple[AuditRow, ...], recorded: e.Recorded) -> AuditRow:
             return entry_of(
                 recorded, Act.ERASED, by=by, reason=plain(reason), detail=canonical_text({"key": key}), **under(custody)
             )
-        case e.TokenRefused(cause=cause, grant=grant, times=times, custody=custody):
-            known = custody or ((grant,) if grant is not None else ())
-            detail = canonical_text({"grant": grant, "times": times})
-            return entry_of(recorded, Act(f"token_{cause}"), detail=detail, **under(known))
+        case e.TokenRefused() | e.ActRefused() as refused:
+            return _refused(recorded, refused)
         case _:
             raise IllegalTransition(f"{recorded.type} cannot stand in stream {recorded.stream}.")
+
+
+def _refused(recorded: e.Recorded, refused: e.TokenRefused | e.ActRefused) -> AuditRow:
+    if isinstance(refused, e.ActRefused):
+        by, terms = refused.by, {"act": refused.act, "of": refused.of, "times": refused.times}
+        whose = {"agent_kind": by.kind, "agent": by.name, "agent_version": by.version, "by": by.name}
+        chain = under(refused.custody or (refused.grant,))
+        return entry_of(recorded, Act.REFUSED, **whose, detail=canonical_text(terms), **chain)
+    grant = refused.grant
+    known = refused.custody or ((grant,) if grant is not None else ())
+    detail = canonical_text({"grant": grant, "times": refused.times})
+    return entry_of(recorded, Act(f"token_{refused.cause}"), detail=detail, **under(known))
 
 
 def _issued(issued: e.GrantIssued) -> dict[str, Any]:

@@ -34,6 +34,7 @@ class Kind(StrEnum):
     ADD_POLICY = "add_policy"
     ACTIVATE_POLICY = "activate_policy"
     DEFINE_TASK = "define_task"
+    REFUSE = "refuse"
     REFUSE_TOKEN = "refuse_token"  # noqa: S105  not one
     PLAN_UNDO = "plan_undo"
     APPROVE_UNDO = "approve_undo"
@@ -62,6 +63,7 @@ class Act(StrEnum):
     POLICY_ADDED = "policy_added"
     POLICY_ACTIVATED = "policy_activated"
     TASK_DEFINED = "task_defined"
+    REFUSED = "refused"
     TOKEN_EXPIRED = "token_expired"  # noqa: S105
     TOKEN_REVOKED = "token_revoked"  # noqa: S105
     TOKEN_UNKNOWN = "token_unknown"  # noqa: S105
@@ -100,6 +102,7 @@ KIND_OF: Final[Mapping[Act, Kind]] = {
     Act.POLICY_ADDED: Kind.ADD_POLICY,
     Act.POLICY_ACTIVATED: Kind.ACTIVATE_POLICY,
     Act.TASK_DEFINED: Kind.DEFINE_TASK,
+    Act.REFUSED: Kind.REFUSE,
     Act.TOKEN_EXPIRED: Kind.REFUSE_TOKEN,
     Act.TOKEN_REVOKED: Kind.REFUSE_TOKEN,
     Act.TOKEN_UNKNOWN: Kind.REFUSE_TOKEN,

@@ -47,6 +47,7 @@ _SEVERITIES: Final[Mapping[str, int]] = {  # by outcome; whatever is not here is
     Phase.ABORTED: _LOW,
     Phase.COMPENSATED: _LOW,
     Phase.MIXED: _HIGH,
+    Act.REFUSED: _MEDIUM,
     Act.TOKEN_UNKNOWN: _LOW,
     Act.TOKEN_EXPIRED: _LOW,
     Act.TOKEN_REVOKED: _MEDIUM,
@@ -55,7 +56,6 @@ _SEVERITIES: Final[Mapping[str, int]] = {  # by outcome; whatever is not here is
     Act.SUSPENDED: _MEDIUM,
     Act.CONFIGURED: _MEDIUM,
     Act.UNDO_HALTED: _MEDIUM,
-    Act.ANOMALY_DETECTED: _HIGH,
     Act.DIVERGENCE_FOUND: _HIGH,
 }
 _SUCCESS: Final = (1, "Success")
@@ -115,7 +115,7 @@ def _severity(entry: AuditRow) -> int:
 
 
 def _status(entry: AuditRow) -> tuple[int, str]:
-    if entry.kind is Kind.REFUSE_TOKEN:
+    if entry.kind in {Kind.REFUSE_TOKEN, Kind.REFUSE}:
         return _FAILURE
     if entry.kind in {Kind.ANOMALY, Kind.RECONCILE}:
         return 99, entry.outcome  # something that was seen, neither done nor refused

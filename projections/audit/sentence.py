@@ -192,8 +192,14 @@ def _of_refusal(entry: AuditRow) -> str:
     cause = entry.outcome.removeprefix("token_")
     times = msgspec.json.decode(entry.detail or "{}").get("times", 1)
     of = f" of {_grant(entry)}" if entry.grant_id is not None else ""
-    often = "once" if times == 1 else f"{times} times"
-    return f"{'A' if cause in {'revoked', 'suspended'} else 'An'} {cause} token{of} was shown {often}"
+    return f"{'A' if cause in {'revoked', 'suspended'} else 'An'} {cause} token{of} was shown {_often(times)}"
+
+
+def _of_refused_act(entry: AuditRow) -> str:
+    terms = msgspec.json.decode(entry.detail or "{}")
+    what = " ".join(str(terms.get("act", "")).split("_"))
+    about = f" ({terms['of']})" if terms.get("of") is not None else ""
+    return f"{subject(entry)} was refused {_often(terms.get('times', 1))}: {what}{about}"
 
 
 def _of_configuration(entry: AuditRow) -> str:
@@ -331,6 +337,10 @@ def _scalar(value: object) -> str:
     return value if isinstance(value, str) and value else msgspec.json.encode(value).decode()
 
 
+def _often(times: int) -> str:
+    return "once" if times == 1 else f"{times} times"
+
+
 def _short(digest: str) -> str:
     """Write so much of a digest as tells it from others at a glance."""
     return digest[: len("sha256:") + 12]
@@ -347,6 +357,7 @@ _SAID: Final[Mapping[Kind, Callable[[AuditRow], str]]] = {
     **dict.fromkeys((Kind.ADD_POLICY, Kind.ACTIVATE_POLICY), _of_policy),
     Kind.DEFINE_TASK: _of_task,
     Kind.REFUSE_TOKEN: _of_refusal,
+    Kind.REFUSE: _of_refused_act,
     **dict.fromkeys(UNDO_PLAN, _of_undo_plan),
     **dict.fromkeys((Kind.ANOMALY, Kind.CLEAR_ANOMALY), _of_anomaly),
     Kind.RECONCILE: _of_divergence,

@@ -180,7 +180,7 @@ async def test_many_refusals_of_one_kind_are_counted_and_told_once_in_a_while(st
     await eventually(attempted)
     assert await told() == first
     assert len(first) == 1
-    assert sum(beside._tokens._refusals._untold.values()) == 20  # to be told in the next one
+    assert sum(beside._tokens.refusals._untold.values()) == 20  # to be told in the next one
     await here.close()
     await beside.close()
     monkeypatch.setattr(bounds, "TOKEN_REFUSAL_SECONDS", 0.2)
@@ -201,7 +201,7 @@ async def test_kinds_of_refusals_are_bounded(authority, operator, monkeypatch):
         await authority.revoke(operator, issued.grant, "a test")
         with pytest.raises(Unauthenticated):
             await authority.authenticate(token)
-    assert len(authority._tokens._refusals._untold) == 3  # two kinds, and what is counted without a grant
+    assert len(authority._tokens.refusals._untold) == 3  # two kinds, and what is counted without a grant
 
 
 async def test_a_fresh_answer_sees_a_revoke_of_another_process_at_once_and_a_remembered_one_asks_nobody(

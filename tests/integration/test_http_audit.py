@@ -129,3 +129,29 @@ async def test_an_escalation_is_listed_for_its_person_until_somebody_takes_it_ov
     await eventually(taken_over)
     _, page, _ = await door.get(f"/v1/intents?follows={failed['id']}")
     assert [item["id"] for item in page["items"]] == [taken["id"]]
+
+
+async def test_whoever_asks_for_what_is_not_theirs_to_do_is_in_the_audit(door):
+    agent = await door.grant("payer")
+    clerk = await door.grant("clerk", "mail.*", kind="person")
+    done = (await agent.submit(intent(("bank.post", "alice", 5))))[1]
+    for _ in range(3):
+        assert (await agent.post(f"/v1/intents/{done['id']}/undo", {"reason": "mine"}))[0] == 403
+    assert (await clerk.post(f"/v1/intents/{done['id']}/undo", {"reason": "mine"}))[0] == 403
+    assert (await agent.post("/v1/subjects/ann@example.com/erase", {"reason": "for fun"}))[0] == 403
+    assert (await agent.get("/v1/audit"))[0] == 403
+
+    async def told():
+        entries = [one for one in await everything(door, "/v1/audit") if one["kind"] == "refuse"]
+        return entries if len(entries) == 4 else None
+
+    entries = {one["sentence"]: one for one in await eventually(told)}
+    assert entries.keys() == {
+        f"Payer Agent was refused once: undo intent ({done['id']})",
+        f"Clerk was refused once: undo intent ({done['id']})",
+        "Payer Agent was refused once: erase subject",
+        "Payer Agent was refused once: read audit",
+    }
+    for entry in entries.values():
+        assert entry["outcome"] == "refused"
+        assert entry["custody"][-1] in {agent.id, clerk.id}

@@ -130,6 +130,8 @@ def test_a_revocation_away_from_its_grant_still_says_which():
     assert entry.custody == CHAIN[:1]
 
 
+FORBIDDEN = e.ActRefused("approve_intent", Subject("agent", "payment-specialist", "3.1"), "grant-7", 3, "01a2", CHAIN)
+
 # ── policies, tasks, tokens ──────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -167,6 +169,14 @@ def test_dead_tokens_are_told_apart(refused, words):
     assert entry.outcome == f"token_{refused.cause}"
     assert entry.custody == refused.custody
     assert entry_json(entry)["actor"] is None
+
+
+def test_who_asked_for_what_was_not_theirs_to_do_is_told():
+    (entry,) = entries(FORBIDDEN, stream="refusal/4")
+    assert sentence(entry) == "Payment Specialist Agent v3.1 was refused 3 times: approve intent (01a2)"
+    assert (entry.by, entry.custody, entry.grant_id) == ("payment-specialist", CHAIN, "grant-7")
+    person = e.ActRefused("erase_subject", Subject("person", "dana"), "grant-8", 1)
+    assert told(person, stream="refusal/5") == ["Dana was refused once: erase subject"]
 
 
 # ── intents under authority ──────────────────────────────────────────────────────────────────────────────────────
@@ -252,6 +262,7 @@ def every_kind():
     yield from entries(e.PolicySetActivated("sha256:p", "operator", CHAIN[:1]), stream="policies")
     yield from entries(e.TaskDefined(CONTRACT, "manager-x", CHAIN[:2]), stream="task/12A")
     yield from entries(e.TokenRefused("expired", "grant-7", 1, CHAIN), stream="refusal/1")
+    yield from entries(FORBIDDEN, stream="refusal/2")
     yield from rows(AUDIT, *COMMITTED, e.CompensateDecided("undo", "A mistake.", "operator"))
 
 

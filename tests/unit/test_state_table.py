@@ -41,7 +41,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 GUARANTEES = ("atomic", "idempotent", "verifiable", "blind")
 
 OTHER_STREAMS = {
-    "GrantIssued", "GrantRevoked", "GrantSuspended", "GrantResumed", "TokenRefused", "PolicySetAdded",
+    "GrantIssued", "GrantRevoked", "GrantSuspended", "GrantResumed", "TokenRefused", "ActRefused", "PolicySetAdded",
     "PolicySetActivated", "TaskDefined", "AnomalyDetected", "AnomalyCleared", "NoteAdded", "ConfigurationChanged",
     "DivergenceFound", "DivergenceGone",
     "SubjectErased",
