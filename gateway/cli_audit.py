@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
     from projections.audit.entry import AuditRow
-    from projections.audit.search import AuditFilter, AuditPage
+    from projections.audit.search import AuditFilter
+    from projections.page import Page
 
 audit = App(name="audit", help="Take the audit out, for those who keep or search it elsewhere.")
 Write = Callable[[bytes], Any]
@@ -127,7 +128,7 @@ async def _export(
         span = await span_of(reader, ledger, wanted)
         show = parts.enter_context(progress(quiet=quiet, what="positions"))
 
-        async def page_after(after: int | None) -> "AuditPage":
+        async def page_after(after: int | None) -> "Page[AuditRow, int]":
             return await list_audit(reader, ledger, wanted, after, _PAGE)
 
         def wrote(items: "Sequence[AuditRow]", after: int | None) -> None:

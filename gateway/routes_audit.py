@@ -12,11 +12,12 @@ from gateway.shapes_views import AuditPage
 from gateway.waiting import views_have
 from ledger.bounds import PAGE_LIMIT_MAX
 from ledger.database import connection
+from projections.audit.entry import AuditRow
 from projections.audit.export import MEDIA, Form, written
 from projections.audit.forms import entry_json
 from projections.audit.search import AuditFilter, list_audit
-from projections.audit.search import AuditPage as Page
 from projections.audit.view import AUDIT
+from projections.page import Page
 
 _OFFERED: Final = tuple(MEDIA)  # JSON first
 
@@ -31,7 +32,7 @@ async def audit(visit: Visit) -> web.StreamResponse:
     media = form_of(visit.request, _OFFERED)
     form = MEDIA[media]
 
-    async def page_after(position: int | None, limit: int = PAGE_LIMIT_MAX) -> Page:
+    async def page_after(position: int | None, limit: int = PAGE_LIMIT_MAX) -> Page[AuditRow, int]:
         async with connection(visit.service.pool) as reader:  # none is held while whoever reads takes a page
             return await list_audit(reader, visit.service.store.ledger, wanted, position, limit)
 

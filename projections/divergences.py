@@ -15,6 +15,7 @@ from ledger.canonical import canonical_text
 from ledger.errors import IllegalTransition
 from ledger.events import DivergenceFound, DivergenceGone, Recorded
 from ledger.ids import reconciled_intent_of
+from projections.page import Page
 from projections.projection import EVENTS_OF_RECONCILIATION, Projection, Row
 from projections.table import as_row
 
@@ -57,13 +58,6 @@ class DivergenceFilter(msgspec.Struct, frozen=True):
     operation: str | None = None
     intent: str | None = None
     standing: bool | None = None
-
-
-class DivergencePage(msgspec.Struct, frozen=True):
-    """Some divergences, the last found first, and the cursor of the next page; None where there is none."""
-
-    items: tuple[DivergenceRow, ...]
-    next: int | None
 
 
 def apply(rows: tuple[DivergenceRow, ...], recorded: Recorded) -> tuple[DivergenceRow, ...]:
@@ -117,13 +111,13 @@ DIVERGENCES: Final = Projection(
 
 async def list_divergences(
     connection: "Connection", ledger: str, wanted: DivergenceFilter, after: int | None, limit: int
-) -> DivergencePage:
+) -> Page[DivergenceRow, int]:
     """Return one page of divergences, at most `limit`; `after` is the `next` of the page before."""
     async with connection.transaction(readonly=True):
         await connection.execute(_FRESH_PLAN)
         records = await connection.fetch(_PAGE, ledger, *msgspec.structs.astuple(wanted), after, limit + 1)
     items = tuple(as_row(DivergenceRow, record) for record in records[:limit])
-    return DivergencePage(items, items[-1].position if len(records) > limit else None)
+    return Page(items, items[-1].position if len(records) > limit else None)
 
 
 async def diverging(connection: "Connection", ledger: str) -> list[str]:

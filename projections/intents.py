@@ -26,6 +26,7 @@ from ledger.phases import Phase
 from ledger.state import IntentState, fold
 from ledger.transitions import symbol
 from projections.feed import understand
+from projections.page import Page
 from projections.projection import EVERY_EVENT_OF_AN_INTENT, Projection, Row, next_phase
 
 if TYPE_CHECKING:
@@ -67,13 +68,6 @@ class IntentFilter(msgspec.Struct, frozen=True):
     follows: str | None = None
     escalated_to: str | None = None  # and no other intent follows it yet: it waits for that person
     custody: str | None = None  # a grant in whose chain it was submitted
-
-
-class IntentPage(msgspec.Struct, frozen=True):
-    """Some intents, newest first, and the cursor of the next page; None where there is none."""
-
-    items: tuple[IntentState, ...]
-    next: str | None
 
 
 def apply(rows: tuple[IntentRow, ...], recorded: Recorded) -> tuple[IntentRow, ...]:
@@ -147,7 +141,7 @@ INTENTS: Final = Projection(
 
 async def list_intents(
     connection: "Connection", ledger: str, wanted: IntentFilter, after: str | None, limit: int
-) -> IntentPage:
+) -> Page[IntentState, str]:
     """Return one page of intents, at most `limit` of them and at most PAGE_EVENTS of their events.
 
     `after` is the `next` of the page before; anything that is not an intent's id there is the caller's to refuse
@@ -159,11 +153,11 @@ async def list_intents(
         return await page_of(connection, ledger, rows, limit)
 
 
-async def page_of(connection: "Connection", ledger: str, rows: list[Record], limit: int) -> IntentPage:
+async def page_of(connection: "Connection", ledger: str, rows: list[Record], limit: int) -> Page[IntentState, str]:
     """Fold the intents of these rows of the view, one more than `limit` if there is a next page."""
     shown = _affordable(rows[:limit])
     states = await _states(connection, ledger, shown)
-    return IntentPage(states, shown[-1]["intent"] if len(shown) < len(rows) else None)
+    return Page(states, shown[-1]["intent"] if len(shown) < len(rows) else None)
 
 
 def is_cursor(text: str) -> bool:

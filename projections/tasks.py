@@ -15,6 +15,7 @@ from ledger.events import Event, TaskDefined, decode
 from ledger.state import IntentState
 from ledger.tasks import TaskContract
 from projections.intents import page_of
+from projections.page import Page
 
 if TYPE_CHECKING:
     from ledger.database import Connection
@@ -31,13 +32,6 @@ class TaskRow(msgspec.Struct, frozen=True):
     contract: TaskContract | None
 
 
-class TaskPage(msgspec.Struct, frozen=True):
-    """Some tasks by name, and the cursor of the next page; None where there is none."""
-
-    items: tuple[TaskRow, ...]
-    next: str | None
-
-
 class WorkflowPage(msgspec.Struct, frozen=True):
     """What was commissioned, and what has been done about it: intents, oldest first, each with what it follows."""
 
@@ -46,11 +40,11 @@ class WorkflowPage(msgspec.Struct, frozen=True):
     next: str | None
 
 
-async def list_tasks(connection: "Connection", ledger: str, after: str | None, limit: int) -> TaskPage:
+async def list_tasks(connection: "Connection", ledger: str, after: str | None, limit: int) -> Page[TaskRow, str]:
     """Return one page of tasks by name, at most `limit`; `after` is the `next` of the page before."""
     records = await connection.fetch(_TASKS, ledger, after or "", limit + 1)
     items = tuple(TaskRow(record["task"], _contract(record["body"])) for record in records[:limit])
-    return TaskPage(items, items[-1].task if len(records) > limit else None)
+    return Page(items, items[-1].task if len(records) > limit else None)
 
 
 async def read_workflow(

@@ -13,7 +13,8 @@ import msgspec
 import sql
 from ledger.state import IntentState
 from ledger.undo_plans import Selection
-from projections.intents import IntentPage, page_of
+from projections.intents import page_of
+from projections.page import Page
 
 if TYPE_CHECKING:
     from ledger.database import Connection
@@ -36,7 +37,9 @@ async def undo_candidates(
             return
 
 
-async def _page(connection: "Connection", ledger: str, selection: Selection, after: str | None) -> IntentPage:
+async def _page(
+    connection: "Connection", ledger: str, selection: Selection, after: str | None
+) -> Page[IntentState, str]:
     async with connection.transaction(readonly=True):
         await connection.execute(_FRESH_PLAN)
         rows = await connection.fetch(_CANDIDATES, ledger, *msgspec.structs.astuple(selection), after, _PAGE + 1)

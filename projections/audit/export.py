@@ -20,9 +20,9 @@ from projections.audit.cloud_event import cloud_event
 from projections.audit.entry import AuditRow
 from projections.audit.forms import COLUMNS, csv_lines, csv_row, entry_json
 from projections.audit.ocsf import ocsf_event
-from projections.audit.search import AuditPage
+from projections.page import Page
 
-NextPage = Callable[[int | None], Awaitable[AuditPage]]
+NextPage = Callable[[int | None], Awaitable[Page[AuditRow, int]]]
 """Read the page after a position; the first for None."""
 
 _encode: Final = msgspec.json.Encoder().encode

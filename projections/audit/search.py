@@ -17,6 +17,7 @@ from asyncpg import Record
 import sql
 from ledger.bounds import AUDIT_PAGE_BYTES, AUDIT_SEGMENTS
 from projections.audit.entry import AuditRow
+from projections.page import Page
 from projections.table import as_row
 
 if TYPE_CHECKING:
@@ -53,13 +54,6 @@ class AuditFilter(msgspec.Struct, frozen=True):
         return (*of_actor, self.operation, self.policy, self.outcome, self.kind, self.by, self.grant)
 
 
-class AuditPage(msgspec.Struct, frozen=True):
-    """Some entries, newest first, and the cursor of the next page; None where there is none."""
-
-    items: tuple[AuditRow, ...]
-    next: int | None
-
-
 class Span(msgspec.Struct, frozen=True):
     """The positions among which to look, both included; none where `newest` is before `oldest`."""
 
@@ -69,12 +63,12 @@ class Span(msgspec.Struct, frozen=True):
 
 async def list_audit(
     connection: "Connection", ledger: str, wanted: AuditFilter, after: int | None, limit: int
-) -> AuditPage:
+) -> Page[AuditRow, int]:
     """Return one page of entries, at most `limit`; `after` is the `next` of the page before."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         span = await span_of(connection, ledger, wanted, after)
         if span.newest < span.oldest:
-            return AuditPage((), None)
+            return Page((), None)
         if any(wanted.terms):
             found, looked = await _found(connection, ledger, wanted, span, limit)
         else:
@@ -83,8 +77,8 @@ async def list_audit(
         entries = await connection.fetch(_ENTRIES, ledger, [record["position"] for record in shown])
     items = tuple([as_row(AuditRow, entry) for entry in entries])
     if len(shown) < len(found):
-        return AuditPage(items, shown[-1]["position"])
-    return AuditPage(items, looked if looked > span.oldest else None)
+        return Page(items, shown[-1]["position"])
+    return Page(items, looked if looked > span.oldest else None)
 
 
 async def span_of(connection: "Connection", ledger: str, wanted: AuditFilter, after: int | None = None) -> Span:

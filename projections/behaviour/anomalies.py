@@ -12,6 +12,7 @@ from ledger.canonical import canonical_text
 from ledger.errors import IllegalTransition
 from ledger.events import AnomalyCleared, AnomalyDetected, Recorded, StandingAnomaly
 from projections.audit.entry import plain
+from projections.page import Page
 from projections.projection import EVENTS_OF_BEHAVIOUR, Projection, Row
 from projections.table import as_row
 
@@ -58,13 +59,6 @@ class AnomalyFilter(msgspec.Struct, frozen=True):
     standing: bool | None = None
     since: datetime | None = None
     until: datetime | None = None
-
-
-class AnomalyPage(msgspec.Struct, frozen=True):
-    """Some anomalies, newest first, and the cursor of the next page; None where there is none."""
-
-    items: tuple[AnomalyRow, ...]
-    next: int | None
 
 
 def apply(rows: tuple[AnomalyRow, ...], recorded: Recorded) -> tuple[AnomalyRow, ...]:
@@ -118,12 +112,12 @@ ANOMALIES: Final = Projection(
 
 async def list_anomalies(
     connection: "Connection", ledger: str, wanted: AnomalyFilter, after: int | None, limit: int
-) -> AnomalyPage:
+) -> Page[AnomalyRow, int]:
     """Return one page of anomalies, at most `limit`; `after` is the `next` of the page before."""
     asked = (wanted.agent, wanted.operation, wanted.kind, wanted.response, wanted.standing, wanted.now)
     records = await connection.fetch(_PAGE, ledger, *asked, wanted.since, wanted.until, after, limit + 1)
     items = tuple(as_row(AnomalyRow, record) for record in records[:limit])
-    return AnomalyPage(items, items[-1].position if len(records) > limit else None)
+    return Page(items, items[-1].position if len(records) > limit else None)
 
 
 async def standing_anomalies(

@@ -12,6 +12,7 @@ import sql
 from projections.behaviour.counts import WINDOWS, week_hour
 from projections.behaviour.habits import Answers, Finding, Habit
 from projections.behaviour.view import BehaviourRow, opened
+from projections.page import Page
 from projections.table import as_row
 
 if TYPE_CHECKING:
@@ -64,13 +65,6 @@ class BehaviourFilter(msgspec.Struct, frozen=True):
     operation: str | None = None
 
 
-class BehaviourPage(msgspec.Struct, frozen=True):
-    """Some of them by name, and the cursor of the next page; None where there is none."""
-
-    items: tuple[Behaviour, ...]
-    next: str | None
-
-
 class FoundRow(msgspec.Struct, frozen=True):
     """A finding, whose it is, and with which operation."""
 
@@ -84,13 +78,13 @@ class FoundRow(msgspec.Struct, frozen=True):
 
 async def list_behaviour(
     connection: "Connection", ledger: str, wanted: BehaviourFilter, after: str | None, limit: int
-) -> BehaviourPage:
+) -> Page[Behaviour, str]:
     """Return one page, at most `limit`; `after` is the `next` of the page before."""
     place = None if after is None else read_cursor(after)
     records = await connection.fetch(_PAGE, ledger, wanted.agent, wanted.operation, *(place or (None, None)), limit + 1)
     rows = [as_row(BehaviourRow, record) for record in records]
     following = _cursor(rows[limit - 1]) if len(rows) > limit else None
-    return BehaviourPage(tuple(shown(row, wanted.now) for row in rows[:limit]), following)
+    return Page(tuple(shown(row, wanted.now) for row in rows[:limit]), following)
 
 
 async def found_after(connection: "Connection", ledger: str, position: int, limit: int) -> Sequence[FoundRow]:

@@ -20,9 +20,9 @@ from projections.audit.entry import Kind
 from projections.audit.export import MEDIA, Form, written
 from projections.audit.forms import COLUMNS, entry_json
 from projections.audit.ocsf import VERSION, ocsf_event
-from projections.audit.search import AuditPage
 from projections.audit.sentence import sentence
 from projections.audit.view import AUDIT
+from projections.page import Page
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ async def exported(form, pages):
 
     async def next_page(_after):
         items = left.pop(0)
-        return AuditPage(tuple(items), len(left) or None)
+        return Page(tuple(items), len(left) or None)
 
     asked = [chunk async for chunk in written(form, "main", next_page)]
     assert all(asked)  # an empty chunk would end an HTTP answer
