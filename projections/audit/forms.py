@@ -47,7 +47,8 @@ COLUMNS: Final = (
     "failure_mode",
     "detail",
 )
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")  # what spreadsheets take for the start of a formula
+_FORMULA: Final = tuple("=+-@\uff1d\uff0b\uff0d\uff20\t\r\n")  # what spreadsheets take for the start of a formula
+_NO_MARK: Final = " \u00a0\u3000\ufeff\u200b"  # what some of them pass over before one
 
 
 def whom(entry: AuditRow) -> tuple[str, ...]:
@@ -174,4 +175,4 @@ def _time(at: datetime) -> str:
 
 def _cell(value: object) -> str:
     text = "" if value is None else str(value)
-    return "'" + text if text.lstrip(" ").startswith(_FORMULA) else text
+    return "'" + text if text.lstrip(_NO_MARK).startswith(_FORMULA) else text

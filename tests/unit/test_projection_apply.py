@@ -330,7 +330,7 @@ def test_outside_words_cannot_break_a_sentence_in_two():
     assert plain(forged).startswith("closed Payment")
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", " =", "\r"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", " =", "\r", "\uff1d", "\uff20", "\u00a0=", "\ufeff+"])
 def test_a_cell_is_never_a_formula(start):
     task = f"{start}HYPERLINK(1)"
     (entry,) = rows(AUDIT, submitted(task=task))
