@@ -9,6 +9,7 @@ answer lets later ones be told earlier times, so that a system that is only busy
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
@@ -61,7 +62,7 @@ class Places:
         self._answered = 0
         self._unanswered = 0
         self._held_back = 0
-        self._took: dict[str, Tally] = {}
+        self._took: defaultdict[str, Tally] = defaultdict(Tally)
 
     def hindrance(self, now: datetime) -> NotSent | None:
         """Say why no call may even wait for a place now; None if one may."""
@@ -106,7 +107,7 @@ class Places:
 
     def took(self, verb: Verb, seconds: float) -> None:
         """Take note of how long a call was under way."""
-        self._took.setdefault(verb.value, Tally()).add(seconds)
+        self._took[verb].add(seconds)
 
     def answer(self) -> None:
         """Take note that the outside system answered."""
