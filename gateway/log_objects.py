@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from adapters.credentials import credential
 from gateway.log_settings import ObjectsPlace
 from ledger.errors import AdapterError, Corrupt, Malformed, Misconfigured, Unavailable
-from ledger.log.checkpoint import Checkpoint, parse_checkpoint
+from ledger.log.publisher import precedes
 from ledger.log.signed_note import Note, Signature, parse_note
 from ledger.log.tree import Log, Signed
 
@@ -56,20 +56,10 @@ class Objects:
         if await self._write(signed):
             return ()
         standing = await self.known()  # somebody else has written, or this is the first time
-        older = standing is None or await self._precedes(parse_checkpoint(standing.text), signed)
+        older = standing is None or await precedes(standing, signed, self._log, self.name)
         if older and not await self._write(signed):
             raise Unavailable(f"Somebody else writes to {self.name} at the same moment.")
         return ()
-
-    async def _precedes(self, standing: Checkpoint, signed: Signed) -> bool:
-        """Tell whether what stands there may be replaced. Raises `Corrupt` if our log does not go on from it."""
-        newest = await self._log.newest() or signed
-        if newest.size < standing.size or await self._log.root(standing.size) != standing.root:
-            raise Corrupt(
-                f"What stands in {self.name} covers {standing.size} events, and this log, of {newest.size}, does not "
-                "go on from it. It was left there; a person must look."
-            )
-        return standing.size <= signed.size
 
     async def _write(self, signed: Signed) -> bool:
         try:

@@ -31,7 +31,7 @@ class Answer(msgspec.Struct, frozen=True):
 async def open_places(opened: AsyncExitStack, pool: "Pool", ledger: str, settings: LogSettings) -> list[Place]:
     """Make every place that is configured, the directory first; `opened` closes them. Raises `Misconfigured`."""
     log = Log(pool, ledger)
-    places: list[Place] = [Directory(settings.directory)]
+    places: list[Place] = [Directory(settings.directory, log)]
     if settings.objects is not None:
         bucket = new_bucket(settings.objects)
         await bucket.open()

@@ -1,5 +1,7 @@
 """The newest checkpoint of a log as a file outside the database, replaced whole, and on disk before it counts.
 
+It is never put in the place of a newer one: a process that no longer keeps the log may have an old one left to publish.
+
 It is what start-up compares the database with, so it is as safe as the disk on which it lies: where that is the
 database's own disk, a witness or a bucket elsewhere is what a restored machine cannot take back.
 """
@@ -10,8 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from ledger.errors import Corrupt, Malformed, Misconfigured, Unavailable
+from ledger.log.publisher import precedes
 from ledger.log.signed_note import NOTE_BYTES, Note, Signature, parse_note
-from ledger.log.tree import Signed
+from ledger.log.tree import Log, Signed
 from ledger.whole_file import make_directory, write_whole
 
 CHECKPOINT: Final = "checkpoint"
@@ -23,9 +26,11 @@ class Directory:
     cosigns = False
     pause_seconds = 0.0
 
-    def __init__(self, directory: Path) -> None:
-        """Touch nothing yet."""
+    def __init__(self, directory: Path, log: Log | None = None) -> None:
+        """Touch nothing yet. What is published is compared with what stands there, if the log is given."""
         self._directory = directory
+        self._log = log
+        self._written: Note | None = None  # by us, and what stands there unless somebody else has written
         self.file = directory / CHECKPOINT
         self.name = str(self.file)
 
@@ -49,9 +54,16 @@ class Directory:
             ) from error
 
     async def publish(self, signed: Signed) -> Sequence[Signature]:
-        """Put a checkpoint there. Raises `Unavailable` if it could not be written."""
+        """Put a checkpoint there, unless a newer one is. Raises `Unavailable`, `Corrupt`."""
+        standing = await self.known()
+        if standing is not None and standing != self._written and not await self._precedes(standing, signed):
+            return ()
         await asyncio.to_thread(self._write, str(signed.note))
+        self._written = signed.note
         return ()
+
+    async def _precedes(self, standing: Note, signed: Signed) -> bool:
+        return self._log is None or await precedes(standing, signed, self._log, self.name)
 
     def _write(self, note: str) -> None:
         try:

@@ -13,7 +13,8 @@ from typing import Protocol
 import structlog
 
 from ledger import bounds
-from ledger.errors import LedgerError
+from ledger.errors import Corrupt, LedgerError
+from ledger.log.checkpoint import parse_checkpoint
 from ledger.log.signed_note import Note, Signature
 from ledger.log.tree import Log, Signed
 
@@ -38,6 +39,21 @@ class Place(Protocol):
 
         Raises `Unavailable` if it does not answer, `Corrupt` if it knows a log that this one does not go on from.
         """
+
+
+async def precedes(standing: Note, signed: Signed, log: Log, where: str) -> bool:
+    """Tell whether what stands at a place may be replaced: another process of ours may have gone on meanwhile.
+
+    Raises `Corrupt` if our log does not go on from it.
+    """
+    found = parse_checkpoint(standing.text)
+    newest = await log.newest() or signed
+    if newest.size < found.size or await log.root(found.size) != found.root:
+        raise Corrupt(
+            f"What stands in {where} covers {found.size} events, and this log, of {newest.size}, does not go on from "
+            "it. It was left there; a person must look."
+        )
+    return found.size <= signed.size
 
 
 class Publisher:

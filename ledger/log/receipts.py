@@ -5,8 +5,8 @@ The `extra` of each proof is the event's entry (`ledger/log/entry.py`), which th
 in the end: the log's signature, the cosignatures of witnesses that were asked for, and SHA-256; not the service, not
 the database, not who handed the receipt over.
 
-What it shows is the beginning of the intent's stream, without a gap, up to the time of the checkpoint. That nothing
-was recorded after it, no receipt can show.
+What it shows is the beginning of the intent's stream, without a gap. That nothing was recorded after its last event, no
+receipt can show: later events are not in it, and whoever hands it over can cut off the end.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ from ledger.log.checkpoint import Checkpoint, parse_checkpoint
 from ledger.log.entry import Entry, read_entry
 from ledger.log.merkle import Range, TilePlace, inclusion_ranges, leaf_hash, range_hash, tiles_of, verify_inclusion
 from ledger.log.signed_note import VerifierKey, parse_note, verify_note
-from ledger.log.tlog_proof import TlogProof, parse_proofs, write_proofs
+from ledger.log.tlog_proof import FIRST_LINE, TlogProof, parse_proofs, write_proofs
 
 
 class Proven(msgspec.Struct, frozen=True):
@@ -62,9 +62,9 @@ def verify_receipt(
     `quorum` of the witnesses, by default all of them, must have cosigned. Raises `Malformed` for what is no receipt and
     `Tampered` for one that proves nothing: the message says which part is wrong.
     """
+    if text.count(FIRST_LINE) > RECEIPT_EVENTS:
+        raise Malformed(f"A receipt has at most {RECEIPT_EVENTS} events; this has more.")
     proofs = parse_proofs(text)
-    if len(proofs) > RECEIPT_EVENTS:
-        raise Malformed(f"A receipt has at most {RECEIPT_EVENTS} events; this has {len(proofs)}.")
     if len({proof.note for proof in proofs}) != 1:
         raise Tampered("Its proofs lead to different checkpoints; those of one receipt lead to one.")
     checkpoint, cosigned = _signed(proofs[0].note, log_keys, witness_keys, quorum)

@@ -22,8 +22,8 @@ import msgspec
 from ledger.errors import Malformed
 from ledger.log.proof_lines import parse_proof, proof_lines
 
-_FIRST: Final = "c2sp.org/tlog-proof@v1\n"
-_BEGINNING: Final = re.compile("^" + re.escape(_FIRST), re.MULTILINE)
+FIRST_LINE: Final = "c2sp.org/tlog-proof@v1\n"
+_BEGINNING: Final = re.compile("^" + re.escape(FIRST_LINE), re.MULTILINE)
 _INDEX: Final = re.compile(r"index (0|[1-9][0-9]{0,18})").fullmatch
 _EXTRA: Final = "extra "
 
@@ -48,18 +48,18 @@ def parse_proofs(text: str) -> tuple[TlogProof, ...]:
     if "\r" in text:
         raise Malformed("Its lines end with a carriage return: something on its way has changed it. Fetch it again.")
     if not places or places[0] != 0:
-        raise Malformed(f"It does not begin with the line {_FIRST.strip()}.")
+        raise Malformed(f"It does not begin with the line {FIRST_LINE.strip()}.")
     *earlier, last = [text[begin:end] for begin, end in zip(places, [*places[1:], len(text)], strict=True)]
     return tuple([_parse(_without_gap(part)) for part in earlier] + [_parse(_at_the_end(last))])
 
 
 def _write(proof: TlogProof) -> str:
     extra = [_EXTRA + base64.b64encode(proof.extra).decode()] if proof.extra else []
-    return _FIRST + "\n".join([*extra, f"index {proof.index}", *proof_lines(proof.hashes), "", proof.note])
+    return FIRST_LINE + "\n".join([*extra, f"index {proof.index}", *proof_lines(proof.hashes), "", proof.note])
 
 
 def _parse(text: str) -> TlogProof:
-    head, separator, note = text.removeprefix(_FIRST).partition("\n\n")
+    head, separator, note = text.removeprefix(FIRST_LINE).partition("\n\n")
     lines = head.split("\n")
     extra = _bytes(lines.pop(0).removeprefix(_EXTRA)) if lines[0].startswith(_EXTRA) else b""
     index = _INDEX(lines[0]) if lines else None

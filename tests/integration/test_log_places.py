@@ -28,6 +28,7 @@ from ledger.database import open_pool
 from ledger.errors import Corrupt, Unavailable
 from ledger.log import merkle
 from ledger.log.checkpoint import Checkpoint, parse_checkpoint
+from ledger.log.directory import Directory
 from ledger.log.keys import Keyring, read_keys, write_keys
 from ledger.log.signed_note import COSIGNATURE, Note, SigningKey, parse_note, verify_note
 from ledger.log.tree import Log, Signed
@@ -160,6 +161,18 @@ async def test_an_older_checkpoint_never_takes_the_place_of_a_newer_one(
     with pytest.raises(Unavailable):
         await slow.publish(eight)
     await second.close()
+    slow, quick = (Directory(tmp_path / "shared", log) for _ in range(2))
+    await slow.publish(five)
+    await quick.publish(seven)
+    await slow.publish(five)
+    assert slow.read() == seven.note, "another process keeps the log by now"
+    await slow.publish(eight)
+    assert slow.read() == eight.note
+    for other in (signed(9), signed(3)):
+        slow.file.write_text(str(other.note))
+        with pytest.raises(Corrupt, match="does not go on"):
+            await slow.publish(eight)
+        assert slow.read() == other.note
 
 
 async def test_a_witness_cosigns_checkpoints_and_its_cosignature_is_published(pool, store, tmp_path, keys, witness):

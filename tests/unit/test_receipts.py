@@ -50,6 +50,23 @@ def test_it_is_made_from_the_tiles_that_it_asks_for_and_no_others():
     assert write_receipt(positions, SIZE, LOG.note(SIZE, KEY, WITNESS), few) == RECEIPT
 
 
+def test_its_end_can_be_cut_off_and_no_other_part():
+    """Which is why it claims no more than that these events were the first."""
+    proofs = parse_proofs(RECEIPT)
+    whole = verify_receipt(RECEIPT, OURS).events
+    for length in range(1, len(proofs)):
+        assert verify_receipt(write_proofs(proofs[:length]), OURS).events == whole[:length]
+        with pytest.raises(Tampered, match="left out"):
+            verify_receipt(write_proofs(proofs[length:]), OURS)
+
+
+def test_one_that_is_longer_than_any_is_refused_unread(monkeypatch):
+    monkeypatch.setattr("ledger.log.receipts.RECEIPT_EVENTS", len(LOG.of(STREAM)) - 1)
+    monkeypatch.setattr("ledger.log.receipts.parse_proofs", lambda _: pytest.fail("it was read"))
+    with pytest.raises(Malformed, match="this has more"):
+        verify_receipt(RECEIPT, OURS)
+
+
 def test_it_may_lead_to_any_checkpoint_that_covers_it():
     for size in range(max(LOG.of(STREAM)), SIZE + 1, 37):
         assert verify_receipt(LOG.receipt(STREAM, size), OURS).checkpoint.size == size
