@@ -1,6 +1,7 @@
 """Comparing two tables of one view: a digest of each, and the first row, in key order, that is not the same.
 
-Both are read once, side by side, a page at a time, so that memory does not grow with their number of rows.
+Both are read once, side by side, a page at a time, so that memory does not grow with their number of rows. Pages that
+are the same are taken whole; from the first that is not, row is held against row.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 from asyncpg import Record
 
-from projections.digest import line_of, shown
+from projections.digest import line_of, lines_of, shown
 
 
 class Difference(msgspec.Struct, frozen=True):
@@ -36,7 +37,13 @@ async def compare(
     """Compare the pages of two tables, both in key order."""
     digests, rows = (hashlib.sha256(), hashlib.sha256()), 0
     difference: Difference | None = None
-    async for one, other in _side_by_side(_Rows(live), _Rows(rebuilt), key):
+    ours, theirs = _Rows(live), _Rows(rebuilt)
+    async for alike in _while_alike(ours, theirs):
+        lines = lines_of(alike)
+        for digest in digests:
+            digest.update(lines)
+        rows += len(alike)
+    async for one, other in _side_by_side(ours, theirs, key):
         lines = _line(one), _line(other)
         digests[0].update(lines[0])
         digests[1].update(lines[1])
@@ -44,6 +51,17 @@ async def compare(
         if difference is None and lines[0] != lines[1]:
             difference = _difference(key, one, other)
     return Compared(shown(digests[0]), shown(digests[1]), rows, difference)
+
+
+async def _while_alike(ours: "_Rows", theirs: "_Rows") -> AsyncIterator[list[Record]]:
+    """Yield the pages that both have, and leave both at the first that is not the same."""
+    while True:
+        page, other = await ours.page(), await theirs.page()
+        if not page or page != other:
+            ours.put_back(page)
+            theirs.put_back(other)
+            return
+        yield page
 
 
 async def _side_by_side(
@@ -67,10 +85,16 @@ class _Rows:
         self._pages = pages
         self._page: Iterator[Record] = iter(())
 
+    async def page(self) -> list[Record]:
+        return await anext(self._pages, [])
+
+    def put_back(self, page: list[Record]) -> None:
+        self._page = iter(page)
+
     async def next(self) -> Record | None:
         for record in self._page:
             return record
-        self._page = iter(await anext(self._pages, []))
+        self._page = iter(await self.page())
         return next(self._page, None)
 
 

@@ -8,7 +8,7 @@ seconds that it took. Beside it stands the position at which it is true.
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -26,12 +26,17 @@ if TYPE_CHECKING:
 _LOOK: Final = sql.query("views.checkpoints")
 _HEAD: Final = sql.query("read.head")
 
-_encode: Final = msgspec.json.Encoder().encode
+_encode_lines: Final = msgspec.json.Encoder().encode_lines
 
 
 def line_of(record: Record) -> bytes:
     """Write a row as the digest sees it: of what a row may hold, the plain encoder writes the canonical bytes."""
-    return _encode([*record.values()]) + b"\n"
+    return lines_of([record])
+
+
+def lines_of(records: Iterable[Record]) -> bytes:
+    """Write rows as the digest sees them."""
+    return _encode_lines([[*record.values()] for record in records])
 
 
 def shown(sha256: "hashlib._Hash") -> str:
@@ -48,8 +53,7 @@ async def digest_of(pages: AsyncIterator[list[Record]]) -> str:
     """Digest rows that come in key order; memory does not grow with their number."""
     sha256 = hashlib.sha256()
     async for records in pages:
-        for record in records:
-            sha256.update(line_of(record))
+        sha256.update(lines_of(records))
     return shown(sha256)
 
 
