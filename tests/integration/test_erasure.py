@@ -1,6 +1,8 @@
 """Personal data are sealed wherever they rest, opened at the door, and gone once their subject is erased."""
 
 import asyncio
+import base64
+import html
 import itertools
 import json
 import os
@@ -11,12 +13,15 @@ from doorway import doorway, eventually
 from personal_world import CUSTOMER, MAIL, NAME, PLAIN, Customers, update
 
 from gateway.keyring_file import KeyringFile
+from gateway.routes import ROUTES
 from ledger.intents import Guarantee
 from ledger.sealing import ERASED, MARK
+from projections.audit.export import MEDIA
 
 TABLES = (
     "select table_name from information_schema.tables where table_schema = 'intent_ledger' and table_type like 'BASE%'"
 )
+OF_THE_LOG = {"get_receipt", "get_log_checkpoint", "prove_inclusion", "prove_consistency"}  # test_erasure_keys.py
 
 
 @pytest.fixture
@@ -44,21 +49,50 @@ async def dump(door):
 
 
 def told(text):
-    """Return which personal values a text tells, however they are spelled."""
-    return [one for one in PLAIN if any(way.lower() in text.lower() for way in (one, quote(one), one.encode().hex()))]
+    """Return which personal values a text tells, however they are spelled or encoded."""
+    low = text.lower()
+    return [
+        one for one in PLAIN if any(way.lower() in low for way in _ways(one)) or any(b in text for b in _base64(one))
+    ]
+
+
+def _ways(value):
+    yield from (value, quote(value), quote(value, safe=""), json.dumps(value)[1:-1], html.escape(value))
+    yield from (value.encode(form).hex() for form in ("utf-8", "utf-16-le", "utf-16-be"))
+
+
+def _base64(value):
+    """Yield how a value looks within something in base64, wherever it begins there."""
+    for before, cut in ((0, 0), (1, 2), (2, 3)):
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            yield encode(b"." * before + value.encode()).decode().rstrip("=")[cut:-2]
+
+
+def test_what_is_looked_for_is_found_however_it_is_encoded():
+    for one in PLAIN:
+        for before in ("", "a", "ab", "abc"):
+            assert one in told(base64.b64encode(f"{before}{one} and more".encode()).decode())
+        assert one in told(f"x{one.encode('utf-16-le').hex()}y")
+        assert one in told(quote(one, safe="").lower())
 
 
 async def everything_shown(door, intent):
-    """Ask for everything that is shown of an intent, in every form."""
+    """Ask for everything that is shown, of an intent and of the ledger, in every form."""
     await eventually(lambda: caught_up(door))
     shown = {}
-    one = f"/v1/intents/{intent}"
-    for path in (one, f"{one}/events", f"{one}/timeline", "/v1/intents", "/v1/audit", "/v1/exposure", "/v1/events"):
-        shown[path] = json.dumps((await door.get(path))[1], ensure_ascii=False)
+    for route in ROUTES:
+        of_an_intent = "/v1/intents/" in route.path
+        if route.method != "GET" or ("{" in route.path and not of_an_intent) or route.name in OF_THE_LOG:
+            continue
+        path = route.path.replace("{id}", intent)
+        asked = f"{path}?left={intent}&right={intent}" if route.name == "compare_runs" else path
+        status, body, response = await door.get(asked)
+        assert status == 200, route.name
+        shown[path] = json.dumps(body, ensure_ascii=False) + str(response.headers)
     for path, form in (
-        ("/v1/audit", "text/csv"),
-        ("/v1/audit", "application/x-ndjson"),
+        *(("/v1/audit", form) for form in MEDIA),
         ("/v1/events", "application/x-ndjson"),
+        ("/metrics", "text/plain"),
     ):
         headers = {"Authorization": f"Bearer {door.token}", "Accept": form}
         async with door.session.get(door.url + path, headers=headers) as response:
