@@ -10,7 +10,6 @@ from typing import Any
 
 from adapters.contract import Absent, Adapter, Call, Operation, Prepared, Preview, Refused, Result, Standing, Vote
 from adapters.facts import FactType
-from adapters.tables import PersonalTable
 from ledger.errors import Permanent
 from ledger.intents import JSON, Guarantee, Undo
 
@@ -22,10 +21,10 @@ def reading(
     facts: tuple[str, ...] = (),
     fact_types: Mapping[str, FactType] | None = None,
     summary: str | None = None,
-    personal: PersonalTable | None = None,
+    data_subject: str | None = None,
+    personal_fields: tuple[str, ...] = (),
 ) -> Operation:
-    """Declare an operation that only reads; `personal`: what it says about personal data."""
-    personal = personal or PersonalTable()
+    """Declare an operation that only reads."""
     return Operation(
         name=name,
         params=params,
@@ -36,8 +35,8 @@ def reading(
         money=False,
         reads=True,
         summary=summary,
-        data_subject=personal.data_subject,
-        personal_fields=personal.personal_fields,
+        data_subject=data_subject,
+        personal_fields=personal_fields,
     )
 
 

@@ -21,7 +21,6 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from adapters.contract import Operation, Preview
 from adapters.facts import checked_facts
-from adapters.reading import reading
 from adapters.statements import RESERVED, Dialect, Statement, compile_statement
 from adapters.tables import (
     TIMEOUT_SECONDS_DEFAULT,
@@ -164,13 +163,6 @@ def _recipe(name: str, verb: str, table: SqlOperation, dialect: Dialect) -> Reci
 def _reading(name: str, verb: str, table: SqlReading, dialect: Dialect) -> Recipe:
     where, params = f"[adapters.{name}.reads.{verb}] query", set(table.params.get("properties", {}))
     return Recipe(
-        operation=reading(
-            f"{name}.{verb}",
-            table.params,
-            facts=table.facts,
-            fact_types=table.fact_types,
-            summary=table.summary,
-            personal=table,
-        ),
+        operation=table.operation(f"{name}.{verb}", table.facts),
         preview=compile_statement(where, table.query, params, dialect=dialect),
     )

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from adapters.contract import Operation
 from adapters.facts import FactType
 from adapters.money import MoneyParameter
+from adapters.reading import reading
 from ledger.bounds import CALL_SECONDS, CIRCUIT_SILENCES
 from ledger.intents import Guarantee, Undo
 
@@ -84,6 +85,18 @@ class ReadingTable(PersonalTable):
     params: dict[str, Any]  # the whole JSON Schema
     summary: str | None = None
     fact_types: dict[str, FactType] = Field(default_factory=dict)
+
+    def operation(self, name: str, facts: tuple[str, ...]) -> Operation:
+        """Return the operation of this name that all this says."""
+        return reading(
+            name,
+            self.params,
+            facts=facts,
+            fact_types=self.fact_types,
+            summary=self.summary,
+            data_subject=self.data_subject,
+            personal_fields=self.personal_fields,
+        )
 
 
 def offered_once(operations: Mapping[str, Any], reads: Mapping[str, Any]) -> None:

@@ -23,7 +23,6 @@ import msgspec
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from adapters.contract import Operation
-from adapters.reading import reading
 from adapters.references import Render, compile_body, compile_path, parameters
 from adapters.tables import (
     SECRET_SOUNDING,
@@ -197,16 +196,7 @@ def looks(name: str, table: HttpTable) -> dict[str, Look]:
     """Compile what only reads; raises `Misconfigured`, naming the place."""
     return {
         f"{name}.{verb}": _look(
-            f"[adapters.{name}.reads.{verb}]",
-            reading(
-                f"{name}.{verb}",
-                one.params,
-                facts=tuple(one.facts),
-                fact_types=one.fact_types,
-                summary=one.summary,
-                personal=one,
-            ),
-            one,
+            f"[adapters.{name}.reads.{verb}]", one.operation(f"{name}.{verb}", tuple(one.facts)), one
         )
         for verb, one in table.reads.items()
     }

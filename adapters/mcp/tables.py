@@ -24,7 +24,6 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 from adapters.addresses import private_address
 from adapters.contract import Operation
 from adapters.mcp.conversation import HANDSHAKE, OWN_META
-from adapters.reading import reading
 from adapters.references import Render, compile_body, parameters
 from adapters.tables import (
     SECRET_SOUNDING,
@@ -251,12 +250,12 @@ def uses(name: str, table: McpTable) -> dict[str, Use]:
 
 def looks(name: str, table: McpTable) -> dict[str, Look]:
     """Compile what only reads; raises `Misconfigured`, naming the place."""
-    found = {}
-    for verb, one in table.reads.items():
-        key, facts = f"{name}.{verb}", tuple(one.facts)
-        operation = reading(key, one.params, facts=facts, fact_types=one.fact_types, summary=one.summary, personal=one)
-        found[key] = _look(f"[adapters.{name}.reads.{verb}]", operation, one)
-    return found
+    return {
+        f"{name}.{verb}": _look(
+            f"[adapters.{name}.reads.{verb}]", one.operation(f"{name}.{verb}", tuple(one.facts)), one
+        )
+        for verb, one in table.reads.items()
+    }
 
 
 def _use(name: str, verb: str, table: McpOperation) -> Use:

@@ -24,7 +24,6 @@ import msgspec
 from pydantic import Field, model_validator
 
 from adapters.contract import Operation
-from adapters.reading import reading
 from adapters.references import Render, Unrenderable, compile_body, parameters
 from adapters.tables import (
     TIMEOUT_SECONDS_DEFAULT,
@@ -156,18 +155,10 @@ def publications(name: str, table: MessagesTable) -> dict[str, Publication]:
 
 def looks(name: str, table: MessagesTable) -> dict[str, Look]:
     """Compile what only reads; raises `Misconfigured`, naming the place."""
-    found = {}
-    for verb, one in table.reads.items():
-        offered = reading(
-            f"{name}.{verb}",
-            one.params,
-            facts=one.known,
-            fact_types=one.fact_types,
-            summary=one.summary,
-            personal=one,
-        )
-        found[offered.name] = _look(f"[adapters.{name}.reads.{verb}]", offered, one)
-    return found
+    return {
+        f"{name}.{verb}": _look(f"[adapters.{name}.reads.{verb}]", one.operation(f"{name}.{verb}", one.known), one)
+        for verb, one in table.reads.items()
+    }
 
 
 def _publication(name: str, verb: str, table: MessagesTable, one: MessagesOperation) -> Publication:
