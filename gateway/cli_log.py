@@ -113,7 +113,9 @@ def checkpoint(flags: Flags = NO_FLAGS, *, json: Json = False) -> int:
     note = place.read()
     if note is None:
         raise Misconfigured(f"There is no checkpoint at {place.name}; it is written where the log is kept.")
-    verified = verify_note(note, [*read_keys(settings.keys).verifiers, *(one.key for one in settings.witnesses)])
+    keys = read_keys(settings.keys).verifiers
+    verify_note(note, keys)  # that a witness has cosigned it does not make it the log's
+    verified = verify_note(note, [*keys, *(one.key for one in settings.witnesses)])
     said = parse_checkpoint(note.text)
     value = {
         "origin": said.origin,

@@ -99,7 +99,8 @@ async def _in_words(request: web.Request, handler: Handler) -> web.StreamRespons
 
 def _refuse(refused: Refused) -> web.Response:
     if refused.cosigned_size is not None:
-        return web.Response(status=refused.status, text=f"{refused.cosigned_size}\n", headers={"Content-Type": _SIZE})
+        body = f"{refused.cosigned_size}\n".encode()  # as text it would get a charset, and logs look for just this type
+        return web.Response(status=refused.status, body=body, headers={"Content-Type": _SIZE})
     return web.Response(status=refused.status, text=f"{refused.reason}\n", content_type=_TEXT)
 
 

@@ -46,7 +46,7 @@ class Client:
 
     async def add(self, body: str | bytes) -> tuple[int, str, str]:
         async with self.session.post(self.url + "/add-checkpoint", data=body) as response:
-            return response.status, await response.text(), response.content_type
+            return response.status, await response.text(), response.headers["Content-Type"]
 
     async def last(self) -> tuple[int, str]:
         async with self.session.get(self.url + WHERE) as response:

@@ -142,6 +142,16 @@ def test_the_checkpoint_outside_is_verified_before_it_is_shown(command, tmp_path
     file.write_text(f"{text}\n{key.sign(text).line}\n")
     code, said = command("checkpoint")
     assert (code, said["size"], said["signed_by"][0]["key"]) == (0, 0, key.verifier.key_id.hex())
-    file.write_text(file.read_text().replace("\n0\n", "\n1\n"))
+    witness = SigningKey("witness.example/w1", b"w" * 32, COSIGNATURE)
+    (tmp_path / "intentledger.toml").write_text(f'[[log.witnesses]]\nurl = "https://w"\nkey = "{WITNESS}"\n')
+    right = file.read_text()
+    file.write_text(right + witness.cosign(text, 1_800_000_000).line + "\n")
+    assert [one["name"] for one in command("checkpoint")[1]["signed_by"]] == [
+        "intent-ledger/main",
+        "witness.example/w1",
+    ]
+    file.write_text(f"{text}\n{witness.cosign(text, 1_800_000_000).line}\n")
+    assert command("checkpoint")[0] == 1, "a witness may cosign other logs, too"
+    file.write_text(right.replace("\n0\n", "\n1\n"))
     code, said = command("checkpoint")
     assert (code, "was changed" in said) == (1, True)
