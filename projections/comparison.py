@@ -39,9 +39,9 @@ async def compare(
     difference: Difference | None = None
     ours, theirs = _Rows(live), _Rows(rebuilt)
     async for alike in _while_alike(ours, theirs):
-        lines = lines_of(alike)
+        page = lines_of(alike)
         for digest in digests:
-            digest.update(lines)
+            digest.update(page)
         rows += len(alike)
     async for one, other in _side_by_side(ours, theirs, key):
         lines = _line(one), _line(other)
