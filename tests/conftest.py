@@ -56,6 +56,9 @@ gc.set_threshold(50_000, 20, 50)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# And each would read every authority of this machine; here nobody speaks TLS with the world outside.
+os.environ.setdefault("SSL_CERT_FILE", os.devnull)
+
 # Databases come and go with nearly every test, and each fsync of theirs waits for a disk that none of them is about:
 # they are killed, and never lose power. Where there is room in memory, everything temporary lies there.
 _MEMORY = Path("/dev/shm")
