@@ -112,5 +112,7 @@ async def _rewrapped(settings: "Settings", file: "KeyringFile") -> tuple[list[st
     async with existing_pool(settings, 1) as pool:
         ledgers = await bound_ledgers(pool, file())
         for ledger in ledgers:
-            count += await StoredSubjectKeys(pool, ledger, file, os.urandom).rewrap()
+            keys = StoredSubjectKeys(pool, ledger, file, os.urandom)
+            await keys.start()  # destroys what came back with an older copy, before it is wrapped anew
+            count += await keys.rewrap()
     return ledgers, count

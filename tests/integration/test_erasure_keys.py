@@ -98,6 +98,19 @@ async def test_a_key_that_comes_back_with_an_old_copy_is_destroyed_again_at_the_
     assert await mail_of(door, shown["id"]) == ERASED
 
 
+async def test_a_key_that_comes_back_with_an_old_copy_is_never_wrapped_anew(door, dsn, keyring, tmp_path):
+    _, shown, _ = await door.submit(update())
+    async with door.service.pool.acquire() as connection:
+        copy = await connection.fetchrow("select * from intent_ledger.subject_keys")
+        await door.post(f"/v1/subjects/{CUSTOMER}/erase", {"reason": "asked"})
+        await connection.execute("insert into intent_ledger.subject_keys values ($1, $2, $3, $4, $5)", *copy.values())
+    operator = Person(tmp_path, door.url, door.token)
+    here = {"INTENTLEDGER_KEYRING": str(keyring.path), "INTENTLEDGER_DSN": dsn}
+    rotated = await operator.run("subjects", "rotate", "--json", **here)
+    assert (rotated.code, json.loads(rotated.out)["rewrapped"]) == (0, 0), rotated.err
+    assert await mail_of(door, shown["id"]) == ERASED
+
+
 async def test_a_ledger_is_bound_to_one_keyring_and_a_lost_one_is_not_replaced(door, tmp_path):
     other = KeyringFile(tmp_path / "other.keyring", os.urandom)
     other.ensure(needed=False)
