@@ -42,6 +42,8 @@ Pattern = Annotated[
         description="One operation (`payments.refund`), those of an adapter (`payments.*`) or all (`*`).",
     ),
 ]
+GrantId = Annotated[Word, Field(pattern="^grant-")]
+SetDigest = Annotated[str, Field(pattern="^sha256:[0-9a-f]{64}$")]
 Whole = Annotated[int, Field(ge=-bounds.INTEGER_MAX, le=bounds.INTEGER_MAX)]
 Scalar = Annotated[
     Any, AfterValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean", "null"], "maxLength": 1_000})
@@ -124,6 +126,18 @@ class PageQuery(Query):
 
     after: Word | None = Field(default=None, description="The `next` of the page before.")
     limit: Limit = bounds.PAGE_LIMIT_DEFAULT
+
+
+class GrantsQuery(PageQuery):
+    """Which page of the grants."""
+
+    after: GrantId | None = Field(default=None, description="The `next` of the page before.")
+
+
+class PoliciesQuery(PageQuery):
+    """Which page of the policy sets."""
+
+    after: SetDigest | None = Field(default=None, description="The `next` of the page before.")
 
 
 class NewPolicySet(Body):

@@ -9,7 +9,7 @@ from typing import Final
 from aiohttp import web
 
 from gateway.door import Caller, Route, Visit
-from gateway.models_authority import NewGrant, PageQuery, RevokeGrant, SuspendGrant, order_of
+from gateway.models_authority import GrantsQuery, NewGrant, RevokeGrant, SuspendGrant, order_of
 from gateway.personal_terms import check_terms
 from gateway.render import encode
 from gateway.shapes_authority import (
@@ -43,7 +43,7 @@ async def issue(visit: Visit) -> web.Response:
 
 async def grants(visit: Visit) -> web.Response:
     """Show the grants at and below the caller's own."""
-    query: PageQuery = visit.query or PageQuery()
+    query: GrantsQuery = visit.query or GrantsQuery()
     found = await visit.service.authority.grants(visit.principal, query.after, query.limit + 1)
     page = [show_grant(one) for one in found[: query.limit]]
     return visit.answer({"items": page, "next": page[-1].id if len(found) > query.limit else None})
@@ -98,7 +98,7 @@ GRANT_ROUTES: Final = (
         name="list_grants",
         summary="The tree of grants at and below your own, never a token",
         handler=grants,
-        query=PageQuery,
+        query=GrantsQuery,
         answers={200: GrantPage},
         caller=Caller.HOLDER,
     ),

@@ -15,7 +15,7 @@ from authority import rehearsal
 from authority.policy import PolicySet
 from authority.schema import OperationShape
 from gateway.door import Route, Service, Visit
-from gateway.models_authority import NewPolicySet, PageQuery, TryPolicySet
+from gateway.models_authority import NewPolicySet, PoliciesQuery, TryPolicySet
 from gateway.render import encode
 from gateway.shapes_authority import KeptPolicies, PolicyPage, PolicyText, Rehearsal, ShownPolicySet, show_rehearsal
 from ledger import bounds
@@ -45,7 +45,7 @@ async def add(visit: Visit) -> web.Response:
 
 async def policies(visit: Visit) -> web.Response:
     """List the policy sets that are kept."""
-    query: PageQuery = visit.query or PageQuery()
+    query: PoliciesQuery = visit.query or PoliciesQuery()
     service = visit.service
     activated = {one.digest: one for one in await service.authority.policies()}
     async with connection(service.pool) as reader:
@@ -169,7 +169,7 @@ POLICY_ROUTES: Final = (
         name="list_policy_sets",
         summary="The policy sets that are kept, by digest",
         handler=policies,
-        query=PageQuery,
+        query=PoliciesQuery,
         answers={200: PolicyPage},
     ),
     Route(

@@ -64,7 +64,7 @@ def _read(decode: Callable[[str], Any], body: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise NotStrictJSON(f"is not UTF-8 at byte {error.start}") from None
     except JSONDecodeError as error:
-        raise NotStrictJSON(f"is not JSON at character {error.pos}: {error.msg}") from None
+        raise NotStrictJSON(f"is not JSON at character {error.pos}: {error.msg.removesuffix(' at')}") from None
     except RecursionError:
         raise _too_deep() from None
     if text.count("{") + text.count("[") > JSON_DEPTH or "\\u" in text:
