@@ -179,6 +179,8 @@ VIEW_DIGEST_RATIO: Final = 50.0  # a digest stands for that many times the secon
 REPLAY_BATCH_EVENTS: Final = 10_000
 REPLAY_ROWS_KEPT: Final = 20_000  # of each view, in memory while it is rebuilt: some 30 MB of the widest
 REPLAY_SUBJECTS_OPEN: Final = 1_000  # of a view folded across them, meanwhile: some 20 KB each
+REPLAY_APART_EVENTS: Final = 50_000  # from here on a replay is worth a process for each core,
+REPLAY_PROCESSES: Final = 4  # so many at most: they have some 200 MB each, and two connections
 REPLAY_SWAP_SECONDS: Final = 3_600.0  # for one statement over a whole view, in which every row may have changed
 
 # What proofs and witnesses take on.
@@ -225,7 +227,7 @@ LOG_ASK_SECONDS: Final = 2.0  # for what a place outside knows, at start-up; one
 LOG_STOP_SECONDS: Final = 2.0  # for the last checkpoint of a process that ends, and again for publishing it
 LOG_LATE_SECONDS: Final = 10.0  # without a checkpoint, until it is said at /readyz
 LOG_WITNESSES: Final = 16
-LOG_KEYS: Final = 16  # in one file: those that sign, and those that did
+LOG_KEYS: Final = 16  # that sign side by side; each adds a line to every checkpoint
 
 # What the watch over behaviour takes for granted. Changing one of these, or the model, raises the revision of the view.
 BEHAVIOUR_COUNT_MIN: Final = 10  # fewer in a window are never odd: somebody tries something out
@@ -237,10 +239,10 @@ BEHAVIOUR_USES_MIN: Final = 200  # actions of an agent, before its first use of 
 BEHAVIOUR_AGE_MINUTES: Final = 7 * 1_440  # and how long it has been known by then
 BEHAVIOUR_ROLE_USES: Final = 20  # of an operation by others of the same role, which make it ordinary
 BEHAVIOUR_TARGETS: Final = 32  # who reaches more of them with an operation reaches anybody
-BEHAVIOUR_TARGET_USES: Final = 300  # in a row without a new target, before one is odd
+BEHAVIOUR_TARGET_USES: Final = 300  # in a row without a new target, before one is odd,
+BEHAVIOUR_USES_OF_TARGET: Final = 40  # and so many for each known one: a rare one may not have come yet
 BEHAVIOUR_READING_SECONDS: Final = (2, 1)  # nobody reads a question in less, and so much more for each action in it
 BEHAVIOUR_FAST_ANSWERS: Final = 3  # of the last 10, before it is odd: a person may have seen one before
-BEHAVIOUR_APPROVALS: Final = 50  # in a row without a single no, before it is odd
 BEHAVIOUR_GRANTS: Final = 8  # under which an agent acted lately, named in an anomaly
 BEHAVIOUR_FINDINGS: Final = 32  # kept of an agent and operation; those of more than a day
 BEHAVIOUR_WATCH_SECONDS: Final = 0.2  # between two looks at what was found

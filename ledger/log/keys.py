@@ -20,7 +20,7 @@ from ledger.errors import Malformed, Misconfigured
 from ledger.log.signed_note import SigningKey, VerifierKey, parse_signing_key, parse_verifier_key
 from ledger.whole_file import alone, make_directory, write_first, write_whole
 
-_FILE_BYTES: Final = 64 * 1024
+_FILE_BYTES: Final = 1024 * 1024  # some thousand retired keys; without them, what they signed cannot be verified
 
 
 class Keyring(msgspec.Struct, frozen=True):
@@ -47,10 +47,8 @@ class Keyring(msgspec.Struct, frozen=True):
 
     def with_new(self, key: SigningKey) -> "Keyring":
         """Add a key that signs from now on."""
-        if len(self.signing) + len(self.retired) >= LOG_KEYS:
-            raise Misconfigured(
-                f"There are {LOG_KEYS} keys already. Nothing was changed; retire some, and remove them."
-            )
+        if len(self.signing) >= LOG_KEYS:
+            raise Misconfigured(f"{LOG_KEYS} keys sign already. Nothing was changed; retire some of them.")
         return Keyring((*self.signing, key), self.retired)
 
     def knowing(self, key: VerifierKey) -> "Keyring":

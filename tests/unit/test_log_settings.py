@@ -8,7 +8,7 @@ from gateway import cli
 from gateway.log_settings import log_settings
 from gateway.settings import load
 from ledger.errors import Misconfigured
-from ledger.log.keys import changing, read_keys, write_first_key
+from ledger.log.keys import Keyring, changing, read_keys, write_first_key, write_keys
 from ledger.log.signed_note import COSIGNATURE, SigningKey
 
 WITNESS = str(SigningKey("witness.example/w1", b"w" * 32, COSIGNATURE).verifier)
@@ -130,6 +130,20 @@ def test_keys_are_changed_by_one_at_a_time(command, tmp_path, words):
         assert (code, "Somebody else is changing" in said, file.read_text()) == (2, True, before)
     assert command(*words)[0] == 0
     assert file.read_text() != before
+
+
+def test_a_key_can_be_replaced_for_ever_and_few_sign_at_a_time(command, tmp_path):
+    file = begun(tmp_path)
+    keys = Keyring((FIRST,))
+    for nth in range(400):
+        keys = keys.with_new(SigningKey("intent-ledger/main", nth.to_bytes(32, "big")))
+        keys = keys.without(keys.signing[0].verifier.key_id.hex())
+    write_keys(file, keys)
+    assert read_keys(file).verifiers == keys.verifiers, "what they have signed goes on being verified"
+    for _ in range(bounds.LOG_KEYS - 1):
+        assert command("rotate")[0] == 0
+    code, said = command("rotate")
+    assert (code, "16 keys sign already" in said) == (2, True)
 
 
 def test_the_checkpoint_outside_is_verified_before_it_is_shown(command, tmp_path):
