@@ -36,7 +36,7 @@ from authority.grants import Principal
 from authority.subjects import Subjects
 from coordinator.coordinator import Coordinator
 from gateway import gate
-from gateway.forbidden import told_of
+from gateway.forbidden import NOT_THEIRS, told_of
 from gateway.metrics import Metrics
 from gateway.models import NoQuery, Query, checked, checked_query
 from gateway.problems import extra_headers, oauth_problem, problem
@@ -239,7 +239,7 @@ class Door:
         except ConnectionError:  # the client is gone; there is nobody to answer
             raise
         except Exception as error:  # noqa: BLE001 the one place that answers whatever happened
-            if isinstance(error, Forbidden):
+            if isinstance(error, NOT_THEIRS):
                 told_of(visit, name)
             response = self.problem(error, visit, form=form)
         finally:

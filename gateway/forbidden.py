@@ -7,9 +7,12 @@ said is not: it may name what a grant constrains.
 import re
 from typing import TYPE_CHECKING, Final
 
+from ledger.errors import Forbidden, WiderThanParent
+
 if TYPE_CHECKING:
     from gateway.door import Visit
 
+NOT_THEIRS: Final = (Forbidden, WiderThanParent)
 _ABOUT: Final = ("/v1/intents/", "/v1/undo-plans/")
 _ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 

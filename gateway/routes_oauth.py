@@ -17,6 +17,7 @@ from aiohttp import web
 from authority.grants import Principal, grant_stream, principal_of
 from gateway import oauth
 from gateway.door import Caller, Route, Visit, bearer
+from gateway.forbidden import NOT_THEIRS
 from gateway.personal_terms import check_terms
 from gateway.render import Shown
 from gateway.visibility import is_agent
@@ -52,6 +53,8 @@ async def token(visit: Visit) -> web.Response:
         check_terms(order, visit.service.registry)
         issued, shown = await authority.issue(issuer, order, secrets.token_bytes)
     except Invalid as error:
+        if isinstance(error, NOT_THEIRS):
+            authority.refused(issuer, "exchange_token", None)
         raise oauth.refusal(form, error) from None
     return visit.answer(oauth.issued(issued, shown, store.now()))
 

@@ -140,10 +140,13 @@ async def test_whoever_asks_for_what_is_not_theirs_to_do_is_in_the_audit(door):
     assert (await clerk.post(f"/v1/intents/{done['id']}/undo", {"reason": "mine"}))[0] == 403
     assert (await agent.post("/v1/subjects/ann@example.com/erase", {"reason": "for fun"}))[0] == 403
     assert (await agent.get("/v1/audit"))[0] == 403
+    wider = {"subject": {"kind": "agent", "name": "x"}, "operations": [{"operation": "*"}]}
+    narrow = await door.grant("narrow", "bank.post", may_delegate=True)
+    assert (await narrow.post("/v1/grants", wider))[0] == 422
 
     async def told():
         entries = [one for one in await everything(door, "/v1/audit") if one["kind"] == "refuse"]
-        return entries if len(entries) == 4 else None
+        return entries if len(entries) == 5 else None
 
     entries = {one["sentence"]: one for one in await eventually(told)}
     assert entries.keys() == {
@@ -151,7 +154,8 @@ async def test_whoever_asks_for_what_is_not_theirs_to_do_is_in_the_audit(door):
         f"Clerk was refused once: undo intent ({done['id']})",
         "Payer Agent was refused once: erase subject",
         "Payer Agent was refused once: read audit",
+        "Narrow Agent was refused once: issue grant",
     }
     for entry in entries.values():
         assert entry["outcome"] == "refused"
-        assert entry["custody"][-1] in {agent.id, clerk.id}
+        assert entry["custody"][-1] in {agent.id, clerk.id, narrow.id}
