@@ -68,7 +68,7 @@ def acts(agent: Agent, weeks: float, seed: object, change: Change | None = None)
         wrong = change if change is not None and minute >= change.minute else None
         if wrong is not None:
             rate = rate * wrong.factor if wrong.per_hour is None else wrong.per_hour / 4
-        for at in sorted(dice.random() for _ in range(_poisson(dice, rate))):
+        for at in sorted(dice.random() for _ in range(poisson(dice, rate))):
             yield _act(agent, (minute + 15 * at) * 60, dice, wrong)
 
 
@@ -86,7 +86,7 @@ def submitted(acts: Sequence[Act], agents: Sequence[Agent]) -> Iterator[e.Record
     """Write acts as the events of a ledger, one intent each."""
     known = {agent.name: agent for agent in agents}
     for position, act in enumerate(acts, 1):
-        event = _submitted(act, known[act.agent], position)
+        event = submission(act, known[act.agent].role, position)
         yield e.Recorded(
             ledger="main",
             position=position,
@@ -98,7 +98,8 @@ def submitted(acts: Sequence[Act], agents: Sequence[Agent]) -> Iterator[e.Record
         )
 
 
-def _submitted(act: Act, agent: Agent, number: int) -> e.IntentSubmitted:
+def submission(act: Act, role: str | None, number: int) -> e.IntentSubmitted:
+    """Write an act of an agent of this role as the intent of this number."""
     adapter = act.operation.partition(".")[0]
     plan = ActionPlan(
         id="it",
@@ -117,9 +118,9 @@ def _submitted(act: Act, agent: Agent, number: int) -> e.IntentSubmitted:
         intent=str(number),
         idempotency_key=str(number),
         request_digest="",
-        agent=Subject("agent", agent.name, "1", agent.role),
-        grant=f"grant-{agent.name}",
-        custody=("grant-operator", f"grant-{agent.name}"),
+        agent=Subject("agent", act.agent, "1", role),
+        grant=f"grant-{act.agent}",
+        custody=("grant-operator", f"grant-{act.agent}"),
         commissioned_by="operator",
         task=None,
         reason="",
@@ -139,7 +140,8 @@ def _profile(minute: int, *, always: bool) -> float:
     return busy * (0.15 if day >= 5 else 1.0)
 
 
-def _poisson(dice: random.Random, mean: float) -> int:
+def poisson(dice: random.Random, mean: float) -> int:
+    """Draw a count."""
     if mean > 30:
         return max(0, round(dice.gauss(mean, math.sqrt(mean))))
     limit, product, count = math.exp(-mean), dice.random(), 0

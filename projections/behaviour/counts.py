@@ -23,13 +23,15 @@ from typing import Final
 import msgspec
 
 from ledger import bounds
+from projections.behaviour.lasting import THIRD, Lasting, Longer
 from projections.behaviour.logarithm import UNIT, ln
 
 WINDOWS: Final = (1, 5, 15, 60)  # minutes
+THIRDS: Final = len(WINDOWS)  # the place of thirds of days, where there is something for each window
 HOURS: Final = 168  # of a week
 _BELIEVED: Final = 4  # times the expected: what is more may be the beginning of something odd
 _EVIDENCE: Final = 18 * UNIT  # e^-18: never, if all else were right, which it is not
-_PRIOR_BLOCKS: Final = 20  # how many windows it takes to trust the learned dispersion as much as r = 1
+_PRIOR_BLOCKS: Final = (20, 20, 20, 20, 5)  # how many of each it takes to trust the learned dispersion as much as r = 1
 _DISPERSION: Final = (300, 50_000)  # thousandths: r is held between these
 _HOURS_KEPT: Final = 12  # of each hour of the week; beyond them a third is forgotten, so that what is older fades
 
@@ -40,8 +42,10 @@ class Normal(msgspec.Struct):
     counts: list[int] = msgspec.field(default_factory=lambda: [0] * HOURS)
     steps: list[int] = msgspec.field(default_factory=lambda: [0] * HOURS)  # of `hours`, from one to the next
     observed_hours: int = 0  # as far as it remembers
-    squares: list[int] = msgspec.field(default_factory=lambda: [0] * len(WINDOWS))  # of what was expected, x 10^6
-    surplus: list[int] = msgspec.field(default_factory=lambda: [0] * len(WINDOWS))  # of the variance over the mean's
+    squares: list[int] = msgspec.field(default_factory=lambda: [0] * (len(WINDOWS) + 1))  # of what was expected, x 10^6
+    surplus: list[int] = msgspec.field(
+        default_factory=lambda: [0] * (len(WINDOWS) + 1)
+    )  # of the variance over the mean's
 
     @property
     def hours(self) -> list[int]:
@@ -54,17 +58,24 @@ class Normal(msgspec.Struct):
         Hours beside it count half, and the same hour of other days as one hour together; and never less than a fifth
         of the mean of all hours, or half an event.
         """
-        before, after, hours = hour - 1, (hour + 1) % HOURS, self.hours
+        return max(self.own(hour, self.hours), self.little, 500)
+
+    def own(self, hour: int, hours: Sequence[int]) -> int:
+        """Return the same, however little it is; `hours` are its own, so that they are summed up once for many."""
+        before, after = hour - 1, (hour + 1) % HOURS
         near = 2 * self.counts[hour] + self.counts[before] + self.counts[after]
         count = 2 * hours[hour] + hours[before] + hours[after]
         same, days = sum(self.counts[hour % 24 :: 24]), max(sum(hours[hour % 24 :: 24]), 1)
-        own = 1000 * (near * days + 2 * same) // (days * (count + 2))
-        everywhere = 1000 * sum(self.counts) // max(self.observed_hours, 1)
-        return max(own, everywhere // 5, 500)
+        return 1000 * (near * days + 2 * same) // (days * (count + 2))
+
+    @property
+    def little(self) -> int:
+        """Return a fifth of the mean of all hours, in thousandths."""
+        return 200 * sum(self.counts) // max(self.observed_hours, 1)
 
     def dispersion(self, window: int, mean: int) -> int:
         """Return r for the window of this place in WINDOWS, in thousandths; `mean` is that of the window."""
-        prior = _PRIOR_BLOCKS * mean * mean
+        prior = _PRIOR_BLOCKS[window] * mean * mean
         r = 1000 * (self.squares[window] + prior) // max(self.surplus[window] + prior, 1)
         low, high = _DISPERSION
         return min(max(r, low), high)
@@ -115,6 +126,11 @@ class Normal(msgspec.Struct):
             for count in sums.values():
                 over = 1000 * (min(count, limits[place]) if limits else count) - mean
                 self.surplus[place] += over * over - mean * mean
+
+    def learn_thirds(self, squares: int, surplus: int) -> None:
+        """Take in what thirds of days taught of their dispersion."""
+        self.squares[THIRDS] += squares
+        self.surplus[THIRDS] += surplus
 
     def _observe(self, first: int, count: int) -> None:
         """Have watched so many hours more, and forget a third where that is more than _HOURS_KEPT of each."""
@@ -177,6 +193,7 @@ class Hour(msgspec.Struct, frozen=True):
     minutes: list[int]
     limits: list[int]
     empty: int
+    longer: Longer | None = None  # what it completes
 
 
 class Series(msgspec.Struct):
@@ -189,11 +206,19 @@ class Series(msgspec.Struct):
     expected: int = 0  # in this hour, thousandths; 0: nobody knows
     odd: bool = False  # something was found in this hour
     quiet_until: int = 0  # the minute until which what goes on is not told again
+    told_of_caps: int = 0  # how often the caps were exceeded; each time they double
+    lasting: Lasting = msgspec.field(default_factory=Lasting)
 
     @property
     def knows(self) -> bool:
         """Tell whether it has watched for a week, and can be judged by its own past."""
         return self.normal.observed_hours >= HOURS
+
+    def forget(self) -> None:
+        """Begin anew with what is going on: a person has looked at it."""
+        self.counter.forget()
+        self.lasting.forget()
+        self.quiet_until = 0
 
     def close_hour(self, minute: int) -> Hour | None:
         """Learn the hour that has ended before this minute, and those without an event since; None if none has."""
@@ -202,13 +227,41 @@ class Series(msgspec.Struct):
             return None
         ends = (self.counter.minute // 60 + 1) * 60
         self.counter.pass_to(ends - 1)
-        hour = Hour(week_hour(ends - 1), list(self.counter.ring), self.limits, hours - 1)
+        place, minutes = week_hour(ends - 1), list(self.counter.ring)
+        hour = Hour(place, minutes, self.limits, hours - 1, self._follow(place, sum(minutes), hours - 1))
         self.normal.learn(hour.hour, hour.minutes, hour.limits, odd=self.odd)
         if hour.empty:
             self.normal.skip((hour.hour + 1) % HOURS, hour.empty)
         self.counter.pass_to(minute)
         self.limits, self.expected, self.odd = [], 0, False
         return hour
+
+    def _follow(self, place: int, count: int, empty: int) -> Longer | None:
+        """Follow thirds of days through an hour that is over and those without an event after it, a week at most."""
+        longer, hours = None, self.normal.hours
+        for hour in range(place, place + min(empty, HOURS) + 1):
+            at = hour % HOURS
+            self.lasting.add(count if hour == place else 0, self.normal.own(at, hours))
+            if at % THIRD == THIRD - 1:
+                longer = self._close_third() or longer
+        if empty > HOURS:
+            self.lasting.forget()
+        return longer
+
+    def _close_third(self) -> Longer | None:
+        """End a third of a day. What may be the beginning of something odd teaches nothing until it has ended."""
+        lasting, normal = self.lasting, self.normal
+        count, mean = lasting.counted, lasting.awaited
+        longer = lasting.close(little=mean < THIRD * normal.little, r=normal.dispersion(THIRDS, mean))
+        if not self.knows:
+            lasting.forget()
+            return None
+        lasting.learn(min(1000 * count, _BELIEVED * mean), mean)
+        if lasting.evidence == 0:
+            if longer is None:
+                normal.learn_thirds(lasting.squares, lasting.surplus)
+            lasting.squares = lasting.surplus = 0
+        return longer
 
     def count(self, minute: int) -> bool:
         """Count an event of this minute, whose hour is open; tell whether there are enough of them to be judged."""
@@ -220,7 +273,7 @@ class Series(msgspec.Struct):
         """Return the shortest window that is beyond its limit, by `normal`, or by caps where nobody knows that."""
         if not self.limits:
             hour = week_hour(minute)
-            self.limits = list(caps) if normal is None else normal.limits(hour)
+            self.limits = [cap << self.told_of_caps for cap in caps] if normal is None else normal.limits(hour)
             self.expected = 0 if normal is None else normal.mean(hour)
         for place, minutes in enumerate(WINDOWS):
             count = self.counter.within(minutes)
@@ -229,6 +282,7 @@ class Series(msgspec.Struct):
                 if minute < self.quiet_until:
                     return None
                 self.quiet_until = minute + bounds.BEHAVIOUR_QUIET_MINUTES
+                self.told_of_caps += normal is None
                 return Found(minutes, count, self.expected * minutes // 60, self.limits[place])
         return None
 

@@ -18,11 +18,15 @@ from ledger import bounds
 from ledger.intents import Value
 from projections.behaviour.amounts import Amounts, Larger, logarithm_of
 from projections.behaviour.counts import HOURS, Found, Normal, Series, series
+from projections.behaviour.lasting import Longer
+from projections.behaviour.logarithm import UNIT, ln
 
 Kind = Literal["count", "amount", "operation", "target", "denied", "approver"]
 DENIED: Final = "denied"  # stands where an operation's name does, which always has a dot
 ANSWERS: Final = "answers"
 _ANSWERS_KEPT: Final = 10
+_ANSWERS_REMEMBERED: Final = 1_000
+_NEVER: Final = 10 * UNIT  # e^-10, once in 22,000 runs of approvals
 
 
 class Finding(Value, frozen=True):
@@ -50,8 +54,7 @@ class Habit(msgspec.Struct):
 
     def forget(self) -> None:
         """Begin anew with what is going on: a person has looked at it."""
-        self.series.counter.forget()
-        self.series.quiet_until = 0
+        self.series.forget()
         for amounts in self.amounts.values():
             amounts.forget()
 
@@ -61,6 +64,9 @@ class Answers(msgspec.Struct):
 
     fast: list[bool] = msgspec.field(default_factory=list)  # of the last answers: faster than anybody reads
     approvals: int = 0  # in a row
+    told_approvals: int = 0  # how many in a row were told last
+    answers: int = 0  # up to the last no
+    refusals: int = 0
     told_fast: bool = False  # since the last answer that was not
     findings: list[Finding] = msgspec.field(default_factory=list)
 
@@ -68,15 +74,35 @@ class Answers(msgspec.Struct):
         """Take in an answer, so many seconds after the question; return what is odd about it."""
         base, each = bounds.BEHAVIOUR_READING_SECONDS
         self.fast = [*self.fast, seconds < base + each * actions][-_ANSWERS_KEPT:]
-        self.approvals = self.approvals + 1 if approves else 0
+        self._follow(approves=approves)
         fast = sum(self.fast)
         self.told_fast = self.told_fast and fast > 0
         if fast >= bounds.BEHAVIOUR_FAST_ANSWERS and not self.told_fast:
             self.told_fast = True
             return {"fast_answers": fast, "of_the_last": len(self.fast), "seconds": seconds, "actions": actions}
-        if self.approvals and self.approvals % bounds.BEHAVIOUR_APPROVALS == 0:
-            return {"approvals_in_a_row": self.approvals}
-        return None
+        if not self._never_says_no():
+            return None
+        self.told_approvals = self.approvals
+        evidence = {"approvals_in_a_row": self.approvals}
+        return evidence | {"refusals_before": self.refusals, "answers_before": self.answers}
+
+    def _follow(self, *, approves: bool) -> None:
+        if approves:
+            self.approvals += 1
+            return
+        self.answers, self.refusals = self.answers + self.approvals + 1, self.refusals + 1
+        self.approvals = self.told_approvals = 0
+        if self.answers > _ANSWERS_REMEMBERED:
+            self.answers, self.refusals = self.answers // 2, self.refusals // 2
+
+    def _never_says_no(self) -> bool:
+        """Tell whether somebody who refuses as often as before would hardly ever approve so many in a row.
+
+        Who has said little yet is taken for one who refuses one in ten.
+        """
+        refusals, answers = self.refusals + 2, self.answers + 20
+        evidence = self.approvals * (ln(answers) - ln(answers - refusals))
+        return evidence >= _NEVER and self.approvals >= 2 * self.told_approvals
 
 
 def begin(minute: int) -> Habit:
@@ -98,10 +124,11 @@ def count(habit: Habit, role: Habit | None, operation: str, minute: int) -> dict
         if ended.empty:
             role.series.normal.skip((ended.hour + 1) % HOURS, ended.empty)
     habit.uses += 1
-    if not habit.series.count(minute):
-        return None
-    found = habit.series.judge(minute, _judging(habit, role), caps(operation))
-    return _count_evidence(found) if found is not None else None
+    enough = habit.series.count(minute)
+    found = habit.series.judge(minute, _judging(habit, role), caps(operation)) if enough else None
+    if found is not None:
+        return _count_evidence(found)
+    return _longer_evidence(ended.longer) if ended is not None and ended.longer is not None else None
 
 
 def move(habit: Habit, role: Habit | None, amount: tuple[int, str], minute: int) -> dict[str, Any] | None:
@@ -123,7 +150,8 @@ def reach(habit: Habit, target: str) -> dict[str, Any] | None:
     if name in habit.targets:
         habit.since_target += 1
         return None
-    odd = habit.since_target >= bounds.BEHAVIOUR_TARGET_USES
+    enough = max(bounds.BEHAVIOUR_TARGET_USES, bounds.BEHAVIOUR_USES_OF_TARGET * len(habit.targets))
+    odd = habit.since_target >= enough
     evidence = {"target": target, "known_targets": len(habit.targets), "uses": habit.uses} if odd else None
     habit.targets.append(name)
     habit.since_target = 0
@@ -158,6 +186,10 @@ def _count_evidence(found: Found) -> dict[str, Any]:
         "expected_thousandths": found.expected,
         "limit": found.limit,
     }
+
+
+def _longer_evidence(found: Longer) -> dict[str, Any]:
+    return {"hours": found.hours, "count": found.count, "expected_thousandths": found.expected}
 
 
 def _amount_evidence(found: Larger, minor: int, currency: str) -> dict[str, Any]:

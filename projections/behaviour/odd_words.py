@@ -36,11 +36,15 @@ def words(whose: str, name: str, operation: str | None, finding: Finding) -> str
                 f"reads, the last one after {known['seconds']} s"
             )
         case "approver":
-            return f"{who} has approved {known['approvals_in_a_row']} times in a row, and never said no"
+            before = f"refused {known['refusals_before']:,} of {known['answers_before']:,} questions before"
+            usual = before if known["refusals_before"] else "never said no before"
+            return f"{who} has approved {known['approvals_in_a_row']:,} times in a row, and {usual}"
 
 
 def _often(known: dict[str, int]) -> str:
     times, expected = f"{known['count']:,} times", known["expected_thousandths"] / 1000
+    if "hours" in known:
+        return f"{times} within {known['hours']:,} hours, and {expected:,.1f} are usual in such hours"
     within = "a minute" if known["minutes"] == 1 else f"{known['minutes']} minutes"
     usual = f"{expected:,.1f} are usual" if expected else "nothing is known of what is usual"
     return f"{times} within {within}; {usual} then, and at most {known['limit']:,}"

@@ -230,6 +230,7 @@ BEHAVIOUR: Final = Projection(
     name="behaviour",
     row=BehaviourRow,
     key=("subject", "operation"),
+    revision=2,  # 1 knew no thirds of days
     reads=frozenset(
         {
             e.IntentSubmitted,

@@ -93,6 +93,30 @@ async def test_an_anomaly_is_told_once_however_many_watch(door, pool, store):
     assert (types.count("AnomalyDetected"), types.count("GrantSuspended")) == (1, 1)
 
 
+async def test_a_rebuild_tells_nothing_again_and_suspends_nobody_again(door, pool, store):
+    service = door.service
+    agent = await door.grant("refunder", "bank.*")
+    await burst(agent)
+    (anomaly,) = await standing(door)
+    await door.post(f"/v1/grants/{agent.id}/resume", {"reason": "It was the sale."})
+    position = await door.head()
+    await door.get(f"/v1/anomalies?min_position={position}")
+    before = {name: await rows_of(pool, name) for name in NAMES}
+    assert all(before.values())
+    rebuilt = await replay(pool, "main", [one for one in PROJECTIONS if one.name in NAMES])
+    assert [one.equal for one in rebuilt] == [True, True]
+    await Watch(pool, store, service.authority, service.follower, STRICT).look()  # which knows of nothing it has told
+    await service.watch.look()
+    assert {name: await rows_of(pool, name) for name in NAMES} == before
+    assert await door.head() == position, "nothing was appended"
+    _, shown, _ = await door.get(f"/v1/grants/{agent.id}")
+    assert (shown["suspended"], anomaly["suspended"]) == (False, [agent.id])
+
+
+async def rows_of(pool, name):
+    return [tuple(row) for row in await pool.fetch(f"select * from intent_ledger.{name} order by 1, 2, 3")]
+
+
 async def test_refunds_ten_times_as_large_are_escalated_within_ten_of_them(dsn, pool, store):
     usual = Agent("refunder", None, "till.post", 4, amount_minor=4_000)
     await write(pool, past(usual, days=2, per_hour=4, until=a_moment_ago()))

@@ -107,13 +107,23 @@ def test_an_attack_does_not_become_normal_while_it_lasts():
 
 
 def test_what_goes_on_is_told_once_an_hour():
-    agent = Agent("stormy", None, "crm.update", 0)
-    storm = [Act(second, "stormy", "crm.update", None, f"customer {second}") for second in range(0, 3 * HOUR, 1)]
-    seen = Watched()
-    seen.take(submitted(storm, [agent]))
-    minutes = [int((one.finding.at - START).total_seconds()) // 60 for one in seen.seen]
+    week = 7 * 24 * HOUR
+    before = range(0, week, HOUR // 2)
+    minutes = storm_of([*before, *range(week, week + 3 * HOUR)])
     assert len(minutes) == 3
     assert all(later - earlier >= 60 for earlier, later in itertools.pairwise(minutes))
+
+
+def test_whom_nobody_knows_is_told_again_when_it_is_twice_as_much():
+    assert len(storm_of(range(6 * HOUR))) == 2, "beyond 1,600 and 3,200 an hour, and not beyond 6,400"
+
+
+def storm_of(seconds):
+    """Return the minutes at which something was found."""
+    agent = Agent("stormy", None, "crm.update", 0)
+    seen = Watched()
+    seen.take(submitted([Act(at, "stormy", "crm.update", None, f"customer {at}") for at in seconds], [agent]))
+    return [int((one.finding.at - START).total_seconds()) // 60 for one in seen.seen]
 
 
 def test_a_new_agent_is_judged_by_its_role_and_a_lonely_one_by_caps():
@@ -209,12 +219,27 @@ def test_answers_faster_than_anybody_reads_are_odd_the_third_time():
     assert [place for place, one in enumerate(odd) if one] == [4]
 
 
-def test_fifty_approvals_without_a_no_are_odd_and_one_no_begins_anew():
+def answered(answers: Answers, *said: bool) -> list[int]:
+    """Return after how many of these answers something was odd."""
+    return [place for place, yes in enumerate(said, 1) if answers.answer(approves=yes, seconds=60, actions=1)]
+
+
+def test_who_never_says_no_is_odd_after_a_hundred_approvals_and_again_after_twice_as_many():
+    assert answered(Answers(), *[True] * 400) == [95, 190, 380]
+
+
+def test_who_now_and_then_says_no_may_approve_for_longer_the_rarer_it_was():
+    often, seldom = Answers(), Answers()
+    assert answered(often, *[False, True, True, True] * 50) == []
+    assert answered(seldom, *[False, *[True] * 49] * 40) == []
+    (first, *_), (later, *_) = answered(often, *[True] * 60), answered(seldom, *[True] * 600)
+    assert first < 60 < 300 < later
+    assert often.answers == 196 + 1
+
+
+def test_a_no_begins_anew():
     answers = Answers()
-    assert not any(answers.answer(approves=True, seconds=60, actions=1) for _ in range(49))
-    assert answers.answer(approves=False, seconds=60, actions=1) is None
-    odd = [answers.answer(approves=True, seconds=60, actions=1) for _ in range(50)]
-    assert odd.index({"approvals_in_a_row": 50}) == 49
+    assert answered(answers, *[True] * 94, False, *[True] * 100) == []
 
 
 def test_an_answer_is_timed_from_the_question_that_it_answers():
