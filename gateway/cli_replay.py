@@ -101,6 +101,7 @@ def _moment(at: str | None) -> "int | datetime | None":
 
 async def _replayed(settings: "Settings", wanted: _Wanted) -> "list[Replayed]":
     from gateway.database import database  # noqa: PLC0415
+    from gateway.replay_parts import Part, processes_for, replay_in_parts  # noqa: PLC0415
     from ledger.database import open_pool  # noqa: PLC0415
     from ledger.postgres_store import PostgresStore  # noqa: PLC0415
     from projections.moment import position_at  # noqa: PLC0415
@@ -111,7 +112,8 @@ async def _replayed(settings: "Settings", wanted: _Wanted) -> "list[Replayed]":
         dsn = await parts.enter_async_context(database(settings, shared=True, existing=True))
         pool = await open_pool(dsn, 3)
         parts.push_async_callback(pool.close)
-        if not await PostgresStore(pool, settings.ledger).head():  # never started: it only reads
+        head = await PostgresStore(pool, settings.ledger).head()  # never started: it only reads
+        if not head:
             raise NotFound(f"There are no events of a ledger {settings.ledger!r} here. Nothing was done.")
         at = wanted.at
         if at is not None and not isinstance(at, int):
@@ -121,17 +123,22 @@ async def _replayed(settings: "Settings", wanted: _Wanted) -> "list[Replayed]":
             await _alone(pool, settings.ledger, parts)
         found: list[Replayed] = []
         if projections:
+            processes = 1 if wanted.rows else processes_for(head if at is None else at, projections)
             with progress(quiet=wanted.quiet, what="events into views") as bar:
-                found += await replay_now(
-                    pool,
-                    settings.ledger,
-                    projections,
-                    bar,
-                    swap=wanted.swap,
-                    into=there,
-                    at=at,
-                    show=_write if wanted.rows else None,
-                )
+                if processes > 1:
+                    part = Part(dsn=dsn, ledger=settings.ledger, swap=wanted.swap, at=at, into=wanted.into)
+                    found += await replay_in_parts(part, projections, bar, processes)
+                else:
+                    found += await replay_now(
+                        pool,
+                        settings.ledger,
+                        projections,
+                        bar,
+                        swap=wanted.swap,
+                        into=there,
+                        at=at,
+                        show=_write if wanted.rows else None,
+                    )
         if inline:
             found += await _inline(dsn, settings.ledger, inline, wanted)
     return found
