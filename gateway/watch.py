@@ -69,7 +69,7 @@ class Watch:
         self._handled: set[str] = set()
         self._standing: tuple[tuple[str, StandingAnomaly], ...] = ()
         self._seen, self._looked = -1, float("-inf")  # where the views were at the last look, and when that was
-        self._part = Background(f"watch over {store.ledger}", self._turn, retry_seconds=bounds.BEHAVIOUR_WATCH_SECONDS)
+        self._part = Background("watch over behaviour", self._turn, retry_seconds=bounds.BEHAVIOUR_WATCH_SECONDS)
 
     @property
     def standing(self) -> int:
