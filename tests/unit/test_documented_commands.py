@@ -13,7 +13,7 @@ from gateway.cli import app
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 BLOCK = re.compile(r"^```[a-z]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
-IN_A_BLOCK = re.compile(r"^(?:[A-Z_]+=\S+ )*intentledger ([a-z][^>\n]*)", re.MULTILINE).findall
+IN_A_BLOCK = re.compile(r"^(?:[A-Z_]+=\S+ )*intentledger ([a-z][^|>\n]*)", re.MULTILINE).findall
 IN_A_SENTENCE = re.compile(r"`intentledger ([a-z][^`|…]*)`").findall
 
 
