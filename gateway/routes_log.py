@@ -13,7 +13,7 @@ from pydantic import Field
 from gateway.door import Caller, Route, Visit
 from gateway.models import Position, Query, checked_query, wrong_query
 from gateway.render import Shown
-from ledger.errors import InvalidRequest, NotFound
+from ledger.errors import InvalidRequest, NotFound, NotReady
 from ledger.log.tree import Signed
 
 _NOTE: Final = "text/plain; charset=utf-8"
@@ -126,7 +126,7 @@ LOG_ROUTES: Final = (
         handler=checkpoint,
         answers={200: None},
         media=("text/plain",),
-        errors=(NotFound,),
+        errors=(NotFound, NotReady),
         caller=Caller.HOLDER,
     ),
     Route(
@@ -137,7 +137,7 @@ LOG_ROUTES: Final = (
         handler=inclusion,
         query=InclusionQuery,
         answers={200: InclusionProof},
-        errors=(InvalidRequest, NotFound),
+        errors=(InvalidRequest, NotFound, NotReady),
         caller=Caller.HOLDER,
     ),
     Route(
@@ -148,7 +148,7 @@ LOG_ROUTES: Final = (
         handler=consistency,
         query=ConsistencyQuery,
         answers={200: ConsistencyProof},
-        errors=(InvalidRequest, NotFound),
+        errors=(InvalidRequest, NotFound, NotReady),
         caller=Caller.HOLDER,
     ),
 )
