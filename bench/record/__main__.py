@@ -185,7 +185,7 @@ async def _machine(server: EmbeddedPostgres, home: Path) -> Machine:
 def main() -> int:
     """Read the flags, measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m bench.record", description=__doc__)
-    parser.add_argument("--events", type=int, default=500_000, help="5000000 is the full measure: an hour, 10 GB")
+    parser.add_argument("--events", type=int, default=500_000, help="5000000 is the full measure, with 10 GB of disk")
     parser.add_argument("--pages", type=int, default=2_000, help="of the audit to be read")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each round of appending")
     parser.add_argument("--directory", type=Path, help="where the ledger lies and stays; by default it goes")
