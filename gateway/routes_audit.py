@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+import msgspec
 from aiohttp import web
 
 from gateway.cursors import position_in
@@ -42,7 +43,17 @@ async def audit(visit: Visit) -> web.StreamResponse:
         return visit.answer({"items": [entry_json(entry) for entry in page.items], "next": following})
     if visit.request.method == "HEAD":
         return web.Response(headers=visit.headers(media))
-    return await stream(visit, media, written(form, visit.service.store.ledger, page_after, after))
+    left = query.limit if "limit" in query.model_fields_set else None  # a stream ends by itself only if that was said
+
+    async def part_after(position: int | None) -> Page[AuditRow, int]:
+        nonlocal left
+        if left is None:
+            return await page_after(position)
+        page = await page_after(position, left)
+        left -= len(page.items)
+        return page if left else msgspec.structs.replace(page, next=None)
+
+    return await stream(visit, media, written(form, visit.service.store.ledger, part_after, after))
 
 
 def wanted_by(query: AuditQuery) -> AuditFilter:
@@ -63,6 +74,6 @@ AUDIT_ROUTES: Final = (
         answers={200: AuditPage},
         media=_OFFERED,
         notes="A page may be shorter than `limit`, or empty, and there still is a next one: only a `next` of null is "
-        "the end. The other forms are streams of everything.",
+        "the end. The other forms are streams of everything, or of `limit` entries if that is given.",
     ),
 )

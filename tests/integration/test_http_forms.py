@@ -3,6 +3,7 @@
 import itertools
 import os
 
+import msgspec
 import pytest
 import pytest_asyncio
 from doorway import doorway, intent
@@ -101,6 +102,18 @@ async def test_a_cursor_at_the_very_end_is_an_empty_page_and_not_an_error(door):
     for path in ("/v1/events", "/v1/audit", "/v1/divergences"):
         status, body, _ = await door.get(f"{path}?after={head}")
         assert (status, body["next"]) == (200, None)
+
+
+@pytest.mark.parametrize("form", [LINES, CSV, "application/vnd.ocsf+x-ndjson", "application/cloudevents-batch+json"])
+async def test_a_limit_that_is_given_bounds_a_stream_of_the_audit_too(door, form):
+    for account in ("3", "4", "5"):
+        await door.submit(intent(("bank.post", account, 1)))
+    headers = {"Authorization": f"Bearer {door.token}", "Accept": form}
+    async with door.session.get(f"{door.url}/v1/audit?limit=2", headers=headers) as answer:
+        text = await answer.text()
+    around = {CSV: 1}.get(form, 0)  # its header
+    entries = len(msgspec.json.decode(text)) if "cloudevents" in form else len(text.splitlines()) - around
+    assert entries == 2
 
 
 async def test_times_are_written_alike_in_json_and_in_csv(door):
