@@ -73,7 +73,7 @@ class Coordinator:
         self._submissions = Submissions(
             store, registry, authority, entropy, worker=self._worker, seals=seals, look=self.get
         )
-        self.undo_plans = UndoPlans(store, registry, authority, entropy, self._worker.wake)
+        self.undo_plans = UndoPlans(store, registry, authority, entropy, wake=self._worker.wake, seals=seals)
 
     @property
     def in_flight(self) -> int:

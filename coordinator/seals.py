@@ -61,6 +61,18 @@ class Seals:
         ids = {plan.personal.key for plan in submitted.actions if plan.personal is not None}
         return IntentSeal.of(self._ledger, submitted, await self._there.living(ids), _answers(state))
 
+    async def text(self, text: str, states: Sequence[IntentState]) -> str:
+        """Return what is said about several intents, with what is personal in any of them sealed as in that one.
+
+        Raises `Unavailable`.
+        """
+        concerned = [state.submitted for state in states if is_personal(state.submitted)]
+        ids = {plan.personal.key for one in concerned for plan in one.actions if plan.personal is not None}
+        keys = await self._there.living(ids) if ids else {}
+        for state in states if keys else ():
+            text = IntentSeal.of(self._ledger, state.submitted, keys, _answers(state)).text(text)
+        return text
+
     def faults(self, request: Request) -> Sequence[Fault]:
         """Return what is wrong with an otherwise faultless intent as regards personal data.
 

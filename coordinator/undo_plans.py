@@ -17,6 +17,7 @@ from adapters.registry import Registry
 from authority.authority import Authority
 from authority.grants import Principal
 from coordinator.people import permitted
+from coordinator.seals import Seals
 from coordinator.undo_plan import planned
 from ledger import bounds
 from ledger import events as e
@@ -58,9 +59,12 @@ class UndoPlans:
         registry: Registry,
         authority: Authority,
         entropy: Callable[[int], bytes],
+        *,
         wake: Callable[[], None],
+        seals: Seals,
     ) -> None:
-        """`entropy(n)` gives n random bytes; `wake` lets a worker look for what is due."""
+        """`entropy(n)` gives n random bytes; `wake` lets a worker look for what is due; `seals` are of the intents."""
+        self._seals = seals
         self._store = store
         self._registry = registry
         self._authority = authority
@@ -74,13 +78,14 @@ class UndoPlans:
         more than a plan takes, `Unauthenticated`, `Unavailable`.
         """
         now = self._store.now()
-        items = in_order(await self._planned(principal, wanted, found, now))
+        listed, reason = await self._planned(principal, wanted, found, now)
+        items = in_order(listed)
         plan = intent_id(now, self._entropy(10))
         first = e.UndoPlanned(
             plan=plan,
             selection=wanted.selection,
             partial=wanted.partial,
-            reason=wanted.reason,
+            reason=reason,
             digest=content_digest(items),
             intents=len(items),
             counts=count(items),
@@ -103,23 +108,29 @@ class UndoPlans:
             raise InvariantViolation(f"The new id {plan} was already in use.")
         return _folded(verdict.recorded)
 
-    async def _planned(self, principal: Principal, wanted: Wanted, found: Found, now: datetime) -> list[PlannedUndo]:
-        """Tell what can be undone of each intent; of the intents themselves, which may be large, few are kept."""
+    async def _planned(
+        self, principal: Principal, wanted: Wanted, found: Found, now: datetime
+    ) -> tuple[list[PlannedUndo], str]:
+        """Tell what can be undone of each intent, and the reason with what is personal in one of them sealed.
+
+        Of the intents themselves, which may be large, few are kept.
+        """
         items: list[PlannedUndo] = []
-        size = 0
+        size, reason = 0, wanted.reason
         async for states in found:
             page = [
                 planned(state, principal, self._registry.configured, now, partial=wanted.partial) for state in states
             ]
             size += sum(len(canonical(item)) for item in page)
             items += page
+            reason = await self._seals.text(reason, states)
             if len(items) > bounds.UNDO_PLAN_INTENTS or size > bounds.UNDO_PLAN_BYTES:
                 raise InvalidRequest(
                     f"A plan takes {bounds.UNDO_PLAN_INTENTS} intents and {bounds.UNDO_PLAN_BYTES // 2**20} MiB, and "
                     'the selection reaches more. Nothing was recorded; narrow it with "since" and "until".',
                     errors=[{"path": "", "message": "The selection reaches more than a plan takes."}],
                 )
-        return items
+        return items, reason
 
     async def get(self, plan: str) -> PlanState:
         """Return a plan and how far it has come. Raises `NotFound`."""

@@ -56,7 +56,7 @@ def undo(
     plan
         A plan that was made before, instead of a selection.
     reason
-        For whoever reads the audit, kept as it is written; needed unless it is a dry run.
+        For whoever reads the audit; needed unless it is a dry run.
     partial
         Undo what can be undone, also of intents of which not everything can be.
     dry_run

@@ -27,7 +27,7 @@ class Body(BaseModel):
 
 Name = Annotated[str, Field(min_length=1, max_length=bounds.NAME_LENGTH)]
 _READ: Final = "A person will read it."
-SEALED: Final = "What the intent holds that is personal is sealed in it; anything else is kept as it is written."
+SEALED: Final = "What is personal in the intent is sealed in it; anything else is kept as it is written."
 KEPT: Final = "It is kept for ever as it is written, so it names nobody whose data are personal."
 Reason = Annotated[str, Field(min_length=1, max_length=bounds.REASON_LENGTH, description=f"{_READ} {SEALED}")]
 KeptReason = Annotated[str, Field(min_length=1, max_length=bounds.REASON_LENGTH, description=f"{_READ} {KEPT}")]

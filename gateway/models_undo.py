@@ -4,7 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from gateway.models import Body, Digest, KeptReason, Moment, Name
+from gateway.models import Body, Digest, KeptReason, Moment, Name, Reason
 from ledger.undo_plans import Selection
 
 
@@ -26,7 +26,7 @@ class NewUndoPlan(Body):
     )
     since: Moment | None = Field(default=None, description="Decided at or after this time.")
     until: Moment | None = Field(default=None, description="Decided before this time.")
-    reason: KeptReason
+    reason: Reason
     partial: bool = Field(
         default=False, description="Undo what can be undone, also of intents of which not all can be."
     )

@@ -9,7 +9,7 @@ import os
 from urllib.parse import quote
 
 import pytest
-from doorway import doorway, eventually
+from doorway import doorway, eventually, intent
 from personal_world import CUSTOMER, MAIL, NAME, PLAIN, Customers, update
 
 from gateway.keyring_file import KeyringFile
@@ -419,3 +419,28 @@ async def test_keys_that_cannot_be_read_leave_an_announced_call_unsent_and_not_i
 async def _asks(door, intent):
     shown = (await door.get(f"/v1/intents/{intent}"))[1]
     return shown if shown["attention"] else None
+
+
+async def test_the_reason_of_an_undo_plan_is_sealed_where_it_names_whom_one_of_its_intents_is_about(door):
+    agent = await door.grant("payment-specialist", "crm.*", "bank.*")
+    for one in (update(), intent(("bank.post", "x", 1))):
+        assert (await agent.submit(one))[1]["phase"] == "committed"
+    reason = f"{MAIL} and b@example.com complained"
+    status, plan, _ = await door.post("/v1/undo-plans", {"agent": "payment-specialist", "reason": reason})
+    assert (status, plan["reason"]) == (201, reason)
+    assert told(await dump(door)) == []
+    undo = {"digest": plan["digest"]}
+    assert (await door.post(f"/v1/undo-plans/{plan['id']}/approve", undo))[0] == 202
+    await eventually(lambda: _over(door, plan["id"]))
+    assert told(await dump(door)) == []
+    await erase(door)
+    shown = (await door.get(f"/v1/undo-plans/{plan['id']}"))[1]
+    assert shown["reason"] == f"{ERASED} and b@example.com complained"
+    await eventually(lambda: caught_up(door))
+    entries = [one for one in (await door.get("/v1/audit"))[1]["items"] if one["kind"] == "plan_undo"]
+    assert told(json.dumps([shown, entries])) == []
+    assert "b@example.com complained" in entries[0]["sentence"]
+
+
+async def _over(door, plan):
+    return (await door.get(f"/v1/undo-plans/{plan}"))[1]["phase"] == "done"
