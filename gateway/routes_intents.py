@@ -47,6 +47,7 @@ from ledger.errors import (
 from ledger.intents import Mode
 from ledger.phases import TERMINAL
 from ledger.state import IntentState
+from ledger.traces import read_traceparent
 from projections.moment import position_at
 
 _ID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
@@ -54,7 +55,6 @@ _PRINTABLE: Final = re.compile(r"[\x20-\x7e]*").fullmatch
 _QUOTED: Final = re.compile(r'"((?:[^"\\]|\\["\\])*)"').fullmatch
 _ESCAPED: Final = re.compile(r'\\(["\\])').sub
 _WAIT: Final = re.compile(r'(?:^|,)\s*wait\s*=\s*("?)([0-9]{1,9})\1\s*(?:[,;]|$)', re.IGNORECASE).search
-_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 
 
 async def submit(visit: Visit) -> web.Response:
@@ -193,7 +193,7 @@ def _request(new: NewIntent, key: str, request_digest: str, traceparent: str | N
         actions=tuple([RequestedAction(a.id, a.operation, a.params, tuple(a.after)) for a in new.actions]),
         again=new.again,
         follows=new.follows,
-        traceparent=traceparent if traceparent is not None and _TRACEPARENT(traceparent) else None,
+        traceparent=traceparent if read_traceparent(traceparent) else None,
     )
 
 
