@@ -74,7 +74,7 @@ def processes_for(events: int, projections: Sequence[Projection[Any]]) -> int:
 async def replay_in_parts(
     wanted: Part, projections: Sequence[Projection[Any]], progress: Progress, processes: int
 ) -> list[Replayed]:
-    """Do what `wanted` says for these views; raises what the first part to fail raises, when all have ended."""
+    """Do what `wanted` says for these views; raises what a part raises that fails, when all have ended."""
     names = [projection.name for projection in projections]
     reached = [(0, 0)] * processes
 
@@ -86,12 +86,22 @@ async def replay_in_parts(
         return await _part(msgspec.structs.replace(wanted, views=tuple(names[number::processes])), show)
 
     ended = await asyncio.gather(*map(part, range(processes)), return_exceptions=True)
-    found: dict[str, Replayed] = {}
-    for one in ended:
-        if isinstance(one, BaseException):
-            raise one
-        found |= {replayed.name: replayed for replayed in one}
+    found = {replayed.name: replayed for one in ended if isinstance(one, list) for replayed in one}
+    faults = [one for one in ended if isinstance(one, BaseException)]
+    if faults:
+        raise _together(faults, [name for name in names if name in found])
     return [found[name] for name in names]
+
+
+def _together(faults: Sequence[BaseException], done: Sequence[str]) -> BaseException:
+    """Return the first fault, in the words of all of them, and of which views the replay came to its end."""
+    ours = [one for one in faults if isinstance(one, errors.LedgerError)]
+    if len(ours) < len(faults):
+        return next(one for one in faults if one not in ours)
+    words = [*dict.fromkeys(one.message for one in ours)]
+    if done:
+        words.append(f"The replay of {', '.join(done)} came to its end.")
+    return type(ours[0])(" ".join(words))
 
 
 async def _part(wanted: Part, progress: Progress) -> list[Replayed]:

@@ -123,16 +123,16 @@ async def replay(
             for rebuild in rebuilding:
                 found.append(await _finish(reader, ledger, rebuild, order, folded))  # noqa: PERF401 - all before a fault
     except Unavailable as error:
-        raise Unavailable(f"{error.message} {_so_far(found)}") from error
+        raise Unavailable(f"{error.message} {_so_far(projections, found)}") from error
     return found
 
 
-def _so_far(found: Sequence[Replayed]) -> str:
+def _so_far(projections: Sequence[Projection[Any]], found: Sequence[Replayed]) -> str:
     """Say what stands where a replay was broken off."""
     done = [one.name for one in found if one.swapped]
-    if not done:
-        return "The replay was broken off, and no view was changed."
-    return f"The replay was broken off: {', '.join(done)} are in place, and the other views are as they were."
+    others = ", ".join(one.name for one in projections if one.name not in done)
+    placed = f"In place are: {', '.join(done)}. " if done else ""
+    return f"The replay was broken off. {placed}As before are: {others}."
 
 
 async def _fold(source: Shared, ledger: str, rebuilding: Sequence[Rebuild[Any]], progress: Progress) -> _Folded:

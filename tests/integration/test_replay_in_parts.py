@@ -57,8 +57,10 @@ async def test_parts_find_what_one_process_finds(dsn, pool, events):
 
 async def test_what_one_part_raises_is_raised_when_all_have_ended(dsn, pool, events):
     await pool.execute("update intent_ledger.projections set position = position + 5 where name = 'audit'")
-    with pytest.raises(Corrupt, match=r"view audit is to be at position .* but the ledger ends at"):
+    with pytest.raises(Corrupt, match=r"view audit is to be at position .* but the ledger ends at") as said:
         await replay_in_parts(Part(dsn=dsn, ledger="main"), PROJECTIONS, unseen, 3)
+    ended = ", ".join(one.name for place, one in enumerate(PROJECTIONS) if place % 3 != 1)
+    assert said.value.message.endswith(f" The replay of {ended} came to its end.")
     owner = await asyncpg.connect(dsn)
     await pool.close()
     assert await owner.fetchval(SESSIONS) == 0

@@ -215,7 +215,7 @@ async def test_a_swap_that_waits_too_long_says_what_is_in_place(dsn, forged, hel
         await replay(hasty, "main", chosen(("intents", "audit", "exposure")), swap=True)
     assert "statement timeout" in said.value.message
     assert said.value.message.endswith(
-        "The replay was broken off: intents are in place, and the other views are as they were."
+        "The replay was broken off. In place are: intents. As before are: audit, exposure."
     )
     await hasty.close()
     assert ("eve" in await agents(pool, "intents"), await agents(pool, "audit")) == (False, {"eve"})
@@ -234,7 +234,8 @@ async def test_a_full_disk_ends_a_replay_with_nothing_changed(pool, forged, monk
         with pytest.raises(Unavailable) as said:
             await replay(pool, "main", PROJECTIONS, swap=True)
     assert "No space left on device" in said.value.message
-    assert said.value.message.endswith("The replay was broken off, and no view was changed.")
+    views = ", ".join(projection.name for projection in PROJECTIONS)
+    assert said.value.message.endswith(f"The replay was broken off. As before are: {views}.")
     assert await agents(pool, "audit") == {"eve"}
     assert await pool.fetchval(TEMPORARY) == 0
     await replay(pool, "main", PROJECTIONS, swap=True)
