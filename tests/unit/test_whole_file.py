@@ -1,4 +1,4 @@
-"""Small files and their directories are on disk when it is said that they are, and one process at a time changes them."""
+"""Small files and their directories are on disk when it is said that they are; one process at a time changes them."""
 
 import os
 from pathlib import Path
