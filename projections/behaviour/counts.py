@@ -244,8 +244,6 @@ class Series(msgspec.Struct):
             self.lasting.add(count if hour == place else 0, self.normal.own(at, hours))
             if at % THIRD == THIRD - 1:
                 longer = self._close_third() or longer
-        if empty > HOURS:
-            self.lasting.forget()
         return longer
 
     def _close_third(self) -> Longer | None:
