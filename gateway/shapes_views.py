@@ -9,10 +9,11 @@ from ledger.intents import JSON
 
 
 class ShownActor(Shown, frozen=True):
-    """Who did it: an agent, or a person."""
+    """Who did it: an agent, or a person. `version` is told of whose intent it is; of other acts it is not on record."""
 
     kind: str
     name: str
+    version: str | None
 
 
 class ShownAuthority(Shown, frozen=True):

@@ -107,7 +107,7 @@ def _raw(canonical: str | None) -> msgspec.Raw | None:
 def _actor(entry: AuditRow) -> dict[str, Any] | None:
     """Return who did it; None for a token that nobody alive may show."""
     if entry.by is not None:
-        return {"kind": actor_kind(entry), "name": entry.by}
+        return {"kind": actor_kind(entry), "name": entry.by, "version": None}  # which version acted is not on record
     if entry.agent is None or entry.kind in {*UNDO_PLAN, Kind.SUSPEND, Kind.RECONCILE}:
         return None  # nobody, the watch over behaviour, or a look outside
     return {"kind": entry.agent_kind, "name": entry.agent, "version": entry.agent_version}

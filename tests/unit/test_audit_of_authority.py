@@ -105,7 +105,7 @@ def test_the_terms_of_a_grant_in_words(terms, words):
 def test_an_agent_who_delegates_is_called_one():
     below = issued(grant="grant-8", custody=(*CHAIN, "grant-8"), issued_by="payment-specialist", task=None)
     assert told(below)[0].startswith("Payment Specialist Agent issued grant-8 to Payment Specialist Agent v3.1: ")
-    assert entry_json(entries(below)[0])["actor"] == {"kind": "agent", "name": "payment-specialist"}
+    assert entry_json(entries(below)[0])["actor"] == {"kind": "agent", "name": "payment-specialist", "version": None}
 
 
 def test_the_first_grant_is_nobodys_gift():
@@ -281,7 +281,7 @@ def test_what_was_granted_can_be_read_by_machines():
     shown = msgspec.json.decode(msgspec.json.encode(entry_json(entries(issued())[0])))
     assert shown["detail"]["operations"] == [{"operation": "payments.*", "where": {"currency": ["USD"]}}]
     assert shown["what"] == [{"action": None, "operation": "payments.*", "summary": "payments.*"}]
-    assert shown["actor"] == {"kind": "person", "name": "manager-x"}
+    assert shown["actor"] == {"kind": "person", "name": "manager-x", "version": None}
     assert "token" not in json.dumps(shown)
 
 
