@@ -16,7 +16,7 @@ from gateway.door import Caller, Route
 from gateway.models import Query
 from gateway.problems import PROBLEMS
 from gateway.render import OAuthProblem, Problem, Shown
-from ledger.bounds import IDEMPOTENCY_KEY_LENGTH, NAME_LENGTH
+from ledger.bounds import IDEMPOTENCY_KEY_LENGTH, NAME_LENGTH, SUBJECT_LENGTH
 from ledger.errors import (
     InvalidRequest,
     InvariantViolation,
@@ -133,7 +133,7 @@ def _operation(route: Route, requests: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _errors(route: Route) -> list[type[LedgerError]]:
-    everywhere = () if route.caller is Caller.EVERYBODY else _EVERYWHERE
+    everywhere = (Malformed, InvalidRequest) if route.caller is Caller.EVERYBODY else _EVERYWHERE
     of_bodies = () if route.body is None else _OF_BODIES
     return [*route.errors, *of_bodies, *everywhere, *((route.refusal,) if route.caller is Caller.PERSON else ())]
 
@@ -142,7 +142,8 @@ def _place(route: Route) -> dict[str, Any]:
     """Describe what stands for {id} or another place in the address."""
     if route.path.startswith("/v1/intents/"):
         return {"type": "string", "format": "uuid"}
-    return {"type": "string", "minLength": 1, "maxLength": NAME_LENGTH}
+    longest = SUBJECT_LENGTH if route.path.startswith("/v1/subjects/") else NAME_LENGTH
+    return {"type": "string", "minLength": 1, "maxLength": longest}
 
 
 def _query(schema: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
