@@ -16,11 +16,12 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
+import sql
 from authority.grants import operator_grant
 from authority.policy import DEFAULT
 from bench.record.histories import BEGIN, POLICY_SETS, Told, fill, histories
+from gateway.replay_parts import Part, processes_for, replay_in_parts
 from ledger import events as e
-from ledger.database import open_pool
 from ledger.grants import Limit, Permission
 from ledger.intents import Subject
 from ledger.migrations import migrate
@@ -28,7 +29,7 @@ from ledger.progress import Progress
 from ledger.tasks import TaskContract
 from projections.catalogue import PROJECTIONS
 from projections.inline_replay import fill_inline
-from projections.replay import replay
+from projections.replay import Replayed
 
 LEDGER: Final = "main"
 AGENTS: Final = 400
@@ -227,16 +228,23 @@ async def fill_inline_tables(dsn: str) -> dict[str, Any]:
 
 async def fill_views(dsn: str, show: Progress) -> dict[str, Any]:
     """Make every view from the events, and put it in the place of the empty one."""
-    owner, pool = await asyncpg.connect(dsn), await open_pool(dsn, 2)
+    owner = await asyncpg.connect(dsn)
     try:
-        await replay(pool, LEDGER, PROJECTIONS)  # of nothing yet: it opens their checkpoints
-        await owner.execute("update intent_ledger.projections set position = $1", await owner.fetchval(_HEAD, LEDGER))
-        made = await replay(pool, LEDGER, PROJECTIONS, show, swap=True)
+        names, revisions = [one.name for one in PROJECTIONS], [one.revision for one in PROJECTIONS]
+        await owner.execute(sql.query("views.open"), LEDGER, names, revisions)
+        head = await owner.fetchval(_HEAD, LEDGER)
+        await owner.execute("update intent_ledger.projections set position = $1", head)
+        made = await replay_and_swap(dsn, head, show)
         await owner.execute("analyze", timeout=600)
     finally:
-        await pool.close()
         await owner.close()
     return {"events": made[0].events, "rows": {one.name: one.rows for one in made}}
+
+
+async def replay_and_swap(dsn: str, head: int, show: Progress) -> list[Replayed]:
+    """Replay all views and put them in place, as the command line does."""
+    part, processes = Part(dsn=dsn, ledger=LEDGER, swap=True), processes_for(head, PROJECTIONS)
+    return await replay_in_parts(part, PROJECTIONS, show, processes)
 
 
 def _chunk(rows: Iterable[Row]) -> list[Row]:

@@ -101,8 +101,8 @@ def _about(record: Record) -> Iterator[str]:
     machine = record.machine
     yield f"Measured on {record.at[:10]} over {record.events:,} events: {machine.cores} cores for it and PostgreSQL"
     yield f"{machine.postgres}, Python {machine.python}, an fsync of {machine.fsync_us} µs. Processor time is that of"
-    yield "the step's own process, and of PostgreSQL meanwhile; MB are the most its process had; others are the share"
-    yield "of a core that other work on the machine took."
+    yield "the step's own processes, and of PostgreSQL meanwhile; MB are the most that one of them had; others are the"
+    yield "share of a core that other work on the machine took: where that is much, rates say little."
 
 
 def _rows(record: Record) -> Iterator[Sequence[str]]:

@@ -24,7 +24,6 @@ from bench.record import audit_pages, log
 from bench.record import ledger as big
 from bench.record.ledger import LEDGER
 from gateway import logs
-from gateway.replay_parts import Part, processes_for, replay_in_parts
 from ledger import moving
 from ledger.database import connect, open_pool
 from ledger.export_file import lines_of
@@ -169,7 +168,7 @@ async def replay_all(dsn: str, _home: Path, show: Progress, _words: list[str]) -
         statement = _FORGED.format(view=view.name, column=_TEXT[view.name], key=", ".join(view.key))
         if await owner.execute(statement, LEDGER, rows // 2) != "UPDATE 0":
             forged.add(view.name)
-    found = await _in_parts(dsn, await pool.fetchval(_HEAD, LEDGER), show)
+    found = await big.replay_and_swap(dsn, await pool.fetchval(_HEAD, LEDGER), show)
     if forged != {one.name for one in found if one.difference is not None} or not all(one.swapped for one in found):
         raise RuntimeError(f"Forged were {sorted(forged)}, and found: {found}")
     wrong = [one.name for one in found if await _live_digest(pool, one.name) != one.digest]
@@ -182,12 +181,6 @@ async def replay_all(dsn: str, _home: Path, show: Progress, _words: list[str]) -
 
 def _opened(file: str, mode: str) -> BinaryIO:
     return cast("BinaryIO", Path(file).open(mode))
-
-
-async def _in_parts(dsn: str, head: int, show: Progress) -> list[Replayed]:
-    """Replay and swap all views as the command line does."""
-    processes = processes_for(head, PROJECTIONS)
-    return await replay_in_parts(Part(dsn=dsn, ledger=LEDGER, swap=True), PROJECTIONS, show, processes)
 
 
 async def _live_digest(pool: asyncpg.Pool, view: str) -> str:
