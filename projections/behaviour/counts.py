@@ -251,10 +251,11 @@ class Series(msgspec.Struct):
         lasting, normal = self.lasting, self.normal
         count, mean = lasting.counted, lasting.awaited
         longer = lasting.close(little=mean < THIRD * normal.little, r=normal.dispersion(THIRDS, mean))
-        if not self.knows:
+        if self.normal.observed_hours < 2 * HOURS:  # a week to know the mean, and one to know how far from it they are
             lasting.forget()
-            return None
-        lasting.learn(min(1000 * count, _BELIEVED * mean), mean)
+            longer = None
+        if self.knows:
+            lasting.learn(min(1000 * count, _BELIEVED * mean), mean)
         if lasting.evidence == 0:
             if longer is None:
                 normal.learn_thirds(lasting.squares, lasting.surplus)

@@ -46,6 +46,11 @@ def test_half_as_much_again_is_nothing_odd_however_long_it_lasts(factor):
     assert days(factor, of=28) == []
 
 
+def test_thirds_are_judged_from_the_third_week_on():
+    assert days(8, weeks=1, of=6) == []
+    assert days(8, weeks=2, of=6) != []
+
+
 def test_no_third_of_a_day_is_enough_by_itself():
     lasting = Lasting()
     lasting.add(10**6, 10_000)
