@@ -16,13 +16,13 @@ async def clear(store: Store, principal: Principal, anomaly: str, note: str) -> 
     it was recorded.
     """
     if principal.subject.kind != "person":
-        raise Forbidden("Only a person may do this. Nothing was recorded.")
+        raise Forbidden("Only a person may do this. Nothing was done.")
     stream = anomaly_stream(anomaly)
     past = list(await store.read(stream))
     if not past or not isinstance(found := past[0].event, AnomalyDetected):
         raise NotFound(f"There is no anomaly {anomaly} in this ledger.")
     if found.whose != "agent" and folded(found.name) == folded(principal.subject.name):
-        raise Forbidden("Nobody clears an anomaly of their own. Nothing was recorded; ask somebody else.")
+        raise Forbidden("Nobody clears an anomaly of their own. Nothing was done; ask somebody else.")
     if len(past) == 1:
         event = AnomalyCleared(
             anomaly=anomaly,

@@ -98,7 +98,7 @@ class Authority:
     def person(self, principal: Principal) -> None:
         """Raise `Forbidden` for anybody but a person."""
         if principal.subject.kind != "person":
-            raise Forbidden("Only a person may do this. Nothing was recorded.")
+            raise Forbidden("Only a person may do this. Nothing was done.")
 
     def refused(self, principal: Principal, act: str, of: str | None) -> None:
         """Let the audit tell that somebody asked for what is not theirs to do: `act`, `of` an intent. Never waits."""
@@ -117,7 +117,7 @@ class Authority:
             if not everything or grant.task is not None:
                 raise Forbidden(
                     f"{why}, and grant {grant.grant} does not permit everything: somebody whose whole "
-                    "chain does must change it. Nothing was recorded."
+                    "chain does must change it. Nothing was done."
                 )
 
     def dead(self, grant: str) -> None:

@@ -5,7 +5,7 @@ from typing import assert_never
 from ledger.errors import InvariantViolation, Unauthenticated, Unavailable
 from ledger.store import Append, Appended, GrantAlive, GuardFailed, Store, Unknown, VersionConflict
 
-NOT_ALIVE = "This token is not alive. Nothing was recorded."  # one sentence for expired, revoked and unknown
+NOT_ALIVE = "This token is not alive. Nothing was done."  # one sentence for expired, revoked and unknown
 
 
 async def record(store: Store, append: Append, what: str) -> Appended | VersionConflict:

@@ -81,11 +81,11 @@ def is_suspended(past: Sequence[Recorded]) -> bool:
 def _may(principal: Principal, standing: Sequence[StandingGrant], grant: str) -> None:
     """Raise unless the principal is a person above the grant, and the grant is not revoked."""
     if principal.subject.kind != "person":
-        raise Forbidden("Only a person may do this. Nothing was recorded.")
+        raise Forbidden("Only a person may do this. Nothing was done.")
     if not standing:
         raise NotFound(f"There is no grant {grant} here.")
     if principal.grant not in {one.issued.grant for one in standing[:-1]}:
-        raise Forbidden(f"Grant {grant} is not below yours. Nothing was recorded; somebody above it can do this.")
+        raise Forbidden(f"Grant {grant} is not below yours. Nothing was done; somebody above it can do this.")
     if standing[-1].issued.grant != grant:
         raise InvariantViolation(f"The chain of grant {grant} does not end with it.")
     if standing[-1].revoked:

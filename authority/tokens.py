@@ -90,7 +90,7 @@ def _refused(cause: Cause, standing: Sequence[StandingGrant]) -> str:
     if cause != "suspended":
         return NOT_ALIVE
     return (
-        f"Grant {suspended(standing)} is suspended, and with it this token. Nothing was recorded; it is alive again "
+        f"Grant {suspended(standing)} is suspended, and with it this token. Nothing was done; it is alive again "
         "once a person whose grant is above it has resumed it."
     )
 

@@ -13,6 +13,7 @@ import msgspec
 from adapters.registry import Registry
 from authority.authority import Authority
 from authority.grants import Principal
+from authority.record import NOT_ALIVE
 from coordinator.guards import policy_active
 from coordinator.intake import Fault, Request, faults, submitted
 from coordinator.seals import Incoming, Seals
@@ -126,7 +127,7 @@ class Submissions:
                 return await self._replay(used_by, request)
             case GuardFailed(GrantAlive(grant)):
                 self._authority.dead(grant)
-                raise Unauthenticated("This token is not alive. Nothing was recorded.")
+                raise Unauthenticated(NOT_ALIVE)
             case GuardFailed(PolicyActive()):
                 await self._authority.refresh_policy()
             case GuardFailed(Unlike(), str(like)) if like not in in_vain and await self._was_in_vain(like):

@@ -355,7 +355,7 @@ async def _admitted(route: Route, visit: Visit, *, fresh: bool) -> Principal:
     visit.principal = principal
     if route.caller is Caller.PERSON and principal.subject.kind != "person":
         raise route.refusal(
-            f"Only a person may do this, and {principal.subject.name!r} is none. Nothing was recorded; ask a person."
+            f"Only a person may do this, and {principal.subject.name!r} is none. Nothing was done; ask a person."
         )
     return principal
 

@@ -110,15 +110,15 @@ class InvalidPolicy(InvalidRequest):
 
 
 class Unauthenticated(Rejected):
-    """There is no token, or it is not alive. Nothing was recorded."""
+    """There is no token, or it is not alive. Nothing was done."""
 
 
 class Forbidden(Rejected):
-    """The token is alive but may not do this. Nothing was recorded."""
+    """The token is alive but may not do this. Nothing was done."""
 
 
 class NotEligible(Forbidden):
-    """You may not answer for this intent. Nothing was recorded."""
+    """You may not answer for this intent. Nothing was done."""
 
 
 class OAuthRefused(Rejected):
