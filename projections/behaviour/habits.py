@@ -98,10 +98,11 @@ class Answers(msgspec.Struct):
     def _never_says_no(self) -> bool:
         """Tell whether somebody who refuses as often as before would hardly ever approve so many in a row.
 
-        Who has said little yet is taken for one who refuses one in ten.
+        How often is not known exactly: with `n` refusals of `N` answers (a beta distribution) so many approvals have a
+        probability of at most (N / (N + approvals))^n. Everybody begins as one who refused ten of a hundred.
         """
-        refusals, answers = self.refusals + 2, self.answers + 20
-        evidence = self.approvals * (ln(answers) - ln(answers - refusals))
+        refusals, answers = self.refusals + 10, self.answers + 100
+        evidence = refusals * (ln(answers + self.approvals) - ln(answers))
         return evidence >= _NEVER and self.approvals >= 2 * self.told_approvals
 
 
