@@ -2,101 +2,23 @@
 
 import asyncio
 import os
-from itertools import count
 from shutil import copy
 
 import asyncpg
 import pytest
 from doorway import eventually
+from kept_log import ORIGIN, Kept
 
 import sql
 from ledger import bounds
-from ledger import events as e
 from ledger.errors import Corrupt, Misconfigured, Tampered, Unavailable
-from ledger.log import keeper as log_keeper
 from ledger.log import merkle
 from ledger.log import tree as log_tree
 from ledger.log.checkpoint import parse_checkpoint
-from ledger.log.directory import Directory
 from ledger.log.entry import entry
-from ledger.log.keeper import Keeper
-from ledger.log.keys import Keyring, read_keys, write_first_key, write_keys
+from ledger.log.keys import read_keys
 from ledger.log.merkle import Tree, leaf_hash
-from ledger.log.signed_note import SigningKey, verify_note
-from ledger.log.tree import Log
-from ledger.store import Append, Appended
-
-ORIGIN = "intent-ledger/main"
-_streams = count(1)
-
-
-class Kept:
-    """A ledger whose log is kept in this process."""
-
-    def __init__(self, dsn, pool, store, home, places=()):
-        self.dsn, self.pool, self.store = dsn, pool, store
-        self.keys, self.directory = home / "main.key", Directory(home / "main")
-        self.places = (self.directory, *places)
-        self.log = Log(pool, "main")
-        self.keeper = self.new_keeper()
-
-    def new_keeper(self):
-        return Keeper(self.pool, "main", ORIGIN, self.keys, self.places)
-
-    async def begin(self):
-        await self.keeper.open(os.urandom)
-        await self.keeper.start()
-
-    async def again(self):
-        """End the process and start another."""
-        await self.keeper.stop()
-        self.keeper = self.new_keeper()
-        await self.begin()
-
-    async def append(self, events=1):
-        for start in range(0, events, 100):
-            part = tuple(e.IntentAborted() for _ in range(min(100, events - start)))
-            append = Append(stream=f"test/{next(_streams)}", expected_version=0, events=part)
-            assert isinstance(await self.store.append(append), Appended)
-
-    async def published(self, size):
-        """Wait until the directory has the checkpoint of this size; return its note."""
-
-        async def there():
-            note = self.directory.read()
-            return note if note is not None and parse_checkpoint(note.text).size == size else None
-
-        return await eventually(there)
-
-    async def as_owner(self, *statements):
-        """Change the database as its owner can, behind every trigger."""
-        owner = await asyncpg.connect(self.dsn)
-        await owner.execute("set session_replication_role = replica")
-        await owner.execute("alter table intent_ledger.events disable trigger all")
-        for statement in statements:
-            await owner.execute(statement)
-        await owner.execute("alter table intent_ledger.events enable always trigger events_never_change")
-        await owner.close()
-
-    async def refused(self, error, match):
-        """Expect that a new process does not start, and says why."""
-        await self.keeper.stop()
-        with pytest.raises(error, match=match):
-            await self.new_keeper().open(os.urandom)
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    for name, seconds in {"LOG_SECONDS": 0.02, "LOG_POLL_SECONDS": 0.01, "LOG_IDLE_SECONDS": 0.02}.items():
-        monkeypatch.setattr(bounds, name, seconds)
-    monkeypatch.setattr(bounds, "LOG_RETRY_SECONDS", 0.05)
-
-
-@pytest.fixture
-async def kept(dsn, pool, store, tmp_path):
-    made = Kept(dsn, pool, store, tmp_path / "log")
-    yield made
-    await made.keeper.stop()
+from ledger.log.signed_note import verify_note
 
 
 async def test_a_checkpoint_covers_what_was_appended_and_is_the_root_over_its_entries(kept):
@@ -163,36 +85,6 @@ async def test_far_behind_it_signs_on_the_way(kept, monkeypatch):
     await kept.published(1200)
     rows = await kept.pool.fetch("select size from intent_ledger.log_checkpoints order by size")
     assert [row["size"] for row in rows] == [500, 1000, 1200]
-
-
-async def test_keys_are_replaced_while_old_and_new_sign_side_by_side(kept):
-    await kept.append(2)
-    await kept.begin()
-    old = read_keys(kept.keys)
-    write_keys(kept.keys, old.with_new(SigningKey(ORIGIN, b"n" * 32)))
-    both = read_keys(kept.keys)
-
-    async def signed_by_both():
-        note = kept.directory.read()
-        return note if note is not None and len(note.signatures) == 2 else None
-
-    note = await eventually(signed_by_both)
-    for key in both.verifiers:
-        assert verify_note(note, [key]), "who trusts either key can go on"
-    retired = both.without(old.signing[0].verifier.key_id.hex())
-    write_keys(kept.keys, retired)
-    await kept.append(1)
-    note = await kept.published(3)
-    with pytest.raises(Tampered, match="No key"):
-        verify_note(note, old.verifiers)
-    assert verify_note(note, retired.verifiers)
-    await kept.again()
-
-
-async def test_the_last_key_that_signs_cannot_be_retired():
-    keys = log_keeper.Keyring((SigningKey(ORIGIN, b"k" * 32),))
-    with pytest.raises(Misconfigured, match="Only"):
-        keys.without(keys.signing[0].verifier.key_id.hex())
 
 
 TILE_0 = "intent_ledger.log_tiles where level = 0"
@@ -319,60 +211,6 @@ async def test_a_keeper_stops_and_says_so_when_the_end_is_cut_off_under_it(kept)
     assert parse_checkpoint(kept.directory.read().text).size == 5
 
 
-@pytest.mark.parametrize(("content", "match"), [("nonsense\n", "cannot be used"), ("", None)])
-async def test_keys_that_cannot_be_used_are_refused(kept, content, match):
-    await kept.append(1)
-    await kept.begin()
-    await kept.published(1)
-    kept.keys.write_text(content)
-    await kept.refused(Misconfigured, match or "put the file of the keys back")
-    kept.keys.chmod(0o640)
-    await kept.refused(Misconfigured, "Others may read")
-
-
-async def test_keys_that_are_gone_for_a_while_stop_the_log_for_as_long(kept):
-    await kept.begin()
-    await kept.append(1)
-    await kept.published(1)
-    elsewhere = kept.keys.rename(kept.keys.with_suffix(".elsewhere"))
-    await kept.append(1)
-
-    async def late():
-        return kept.keeper.uncovered == 1 and kept.keeper.behind_seconds > 0.1
-
-    await eventually(late)
-    elsewhere.chmod(0o640)
-    elsewhere.rename(kept.keys)
-    await eventually(late)
-    assert kept.keeper.failure is None, "the ledger and the log agree"
-    kept.keys.chmod(0o600)
-    await kept.published(2)
-
-
-async def test_keys_that_cannot_be_used_do_not_hide_what_waits_for_them(kept):
-    await kept.begin()
-    await kept.append(1)
-    await kept.published(1)
-    await kept.keeper.stop()
-    kept.keeper = kept.new_keeper()
-    await kept.keeper.open(None)
-    kept.keys.chmod(0o640)
-    await kept.keeper.start()
-    await kept.append(2)
-
-    async def noticed():
-        return kept.keeper.uncovered == 2
-
-    await eventually(noticed)
-
-
-async def test_the_keys_of_another_log_are_refused(kept):
-    """What they sign, nobody could verify: a log's keys have its name."""
-    write_keys(kept.keys, Keyring((SigningKey("example.com/another", b"k" * 32),)))
-    with pytest.raises(Misconfigured, match=r"is of the log 'example\.com/another'"):
-        await kept.keeper.open(os.urandom)
-
-
 async def test_an_answer_that_is_lost_leaves_the_log_to_others(kept, monkeypatch, tmp_path):
     """The lock is a session's, and the session goes back to the pool: it must not hold the log for nobody."""
     await kept.append(1)
@@ -434,6 +272,7 @@ class Away:
         return ()
 
 
+@pytest.mark.usefixtures("impatient_log")
 async def test_a_place_that_is_away_delays_nothing_and_gets_the_newest_later(dsn, pool, store, tmp_path, monkeypatch):
     monkeypatch.setattr(bounds, "LOG_PLACE_SECONDS", 0.05)
     away = Away()
@@ -452,16 +291,3 @@ async def test_a_place_that_is_away_delays_nothing_and_gets_the_newest_later(dsn
     await eventually(told)
     assert away.sizes[-1] == 3
     await kept.keeper.stop()
-
-
-async def test_processes_that_begin_together_on_one_directory_have_one_key(kept):
-    keepers = [kept.new_keeper() for _ in range(4)]
-    await asyncio.gather(*(one.open(os.urandom) for one in keepers))
-    assert len({str(one._keys.verifiers) for one in keepers}) == 1
-    assert sorted(path.name for path in kept.keys.parent.iterdir()) == ["main.key"]
-
-
-def test_the_first_key_never_replaces_another(tmp_path):
-    for number in (1, 2):
-        write_first_key(tmp_path / "main.key", SigningKey(ORIGIN, bytes([number]) * 32))
-    assert read_keys(tmp_path / "main.key").signing[0].secret == SigningKey(ORIGIN, b"\x01" * 32).secret

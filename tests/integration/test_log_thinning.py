@@ -4,7 +4,6 @@ import asyncpg
 import pytest
 from doorway import eventually
 from logged import KEY, WITNESS, logged
-from test_log_keeper import Kept
 
 from ledger import bounds
 from ledger.errors import Corrupt
@@ -30,14 +29,9 @@ async def owner(dsn, store):
     await connection.close()
 
 
-@pytest.fixture
-async def kept(dsn, pool, store, tmp_path, monkeypatch):
-    for name, seconds in {"LOG_SECONDS": 0.02, "LOG_POLL_SECONDS": 0.01, "LOG_IDLE_SECONDS": 0.02}.items():
-        monkeypatch.setattr(bounds, name, seconds)
+@pytest.fixture(autouse=True)
+def thinned_at_once(monkeypatch):
     monkeypatch.setattr(bounds, "LOG_THIN_SECONDS", 0.02)
-    made = Kept(dsn, pool, store, tmp_path / "log")
-    yield made
-    await made.keeper.stop()
 
 
 async def noted(owner, *checkpoints):
