@@ -1,8 +1,8 @@
 """Write the events of this release into the corpus: `python tests/corpus/keep.py VERSION`, before it goes out.
 
 Nothing was published yet, but ledgers may exist of every state of `main`: 0.1 knew intents, 0.2 authority, 0.3 undo
-plans, 0.4 the record, and 0.5 knows who was refused. A file holds whole streams of a ledger, one event a line, in order; of every type there
-are some. What is kept once is kept for ever and never written again: `tests/unit/test_corpus.py` reads all of it with
+plans, and 0.4 the record. A file holds whole streams of a ledger, one event a line, in order; of every type there are
+some. What is kept once is kept for ever and never written again: `tests/unit/test_corpus.py` reads all of it with
 whatever the events are then.
 """
 
