@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from doorway import Doorway, doorway, eventually, intent
 
@@ -13,7 +13,7 @@ from adapters.reference import ReferenceAdapter, World
 from adapters.tables import CallLimits
 
 TIMES = 2.0  # as slow as without the silent system, at the most
-TRIES = 3  # others use the machine too, and the slowest hundredth tells of them; a coupling would show in each try
+TRIES = 3  # others use the machine too, and the slowest tell of them; a coupling would show in each try
 SAMPLES = 500
 AT_ONCE = 4  # intents of others in flight
 BURST = 64  # intents for the silent system, all at once,
@@ -89,8 +89,18 @@ async def found_silent(door: Doorway, submitted: list[str]) -> bool:
     return found.state != "closed" and found.held_back > len(submitted) / 4
 
 
-async def slowed(dsn: str) -> float:
-    """Return how many times as long others take beside a silent system, and see it come back."""
+class Slowed(NamedTuple):
+    times: float  # as long as without the silent system, at the slowest hundredth
+    longest_seconds: float  # that anybody waited beside it
+
+    @property
+    def apart(self) -> bool:
+        """Whether nobody waited for what the silent system was asked."""
+        return self.times <= TIMES and self.longest_seconds < HANGING / 2
+
+
+async def slowed(dsn: str) -> Slowed:
+    """Return how much slower others are beside a silent system, and see it come back."""
     hole, submitted = BlackHole(), []
     async with doorway(dsn, None, hole, calls=LIMITS) as door:
         await latencies(door, 100)  # warm
@@ -99,19 +109,18 @@ async def slowed(dsn: str) -> float:
             opening = await latencies(door)
             await eventually(lambda: found_silent(door, submitted))
             beside = sorted([*opening, *await latencies(door)])
-        assert beside[-1] < HANGING / 2, "somebody waited behind a call to the silent system"
         hole.gate.set()
 
         for one in submitted:
             await eventually(lambda one=one: committed(door, one), 45)
         assert standing(door).state == "closed"
-    return p99(beside) / p99(alone)
+    return Slowed(p99(beside) / p99(alone), beside[-1])
 
 
 async def test_a_silent_system_leaves_the_latency_of_others_within_twice(make_database, template):
-    times = []
+    tries = []
     for _ in range(TRIES):
-        times.append(await slowed(await make_database(template)))
-        if times[-1] <= TIMES:
+        tries.append(await slowed(await make_database(template)))
+        if tries[-1].apart:
             return
-    raise AssertionError(f"the slowest hundredth of others took {times} times as long")
+    raise AssertionError(f"others waited for the silent system: {tries}")
