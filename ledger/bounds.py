@@ -232,7 +232,8 @@ LOG_KEYS: Final = 16  # that sign side by side; each adds a line to every checkp
 # What the watch over behaviour takes for granted. Changing one of these, or the model, raises the revision of the view.
 BEHAVIOUR_COUNT_MIN: Final = 10  # fewer in a window are never odd: somebody tries something out
 BEHAVIOUR_QUIET_MINUTES: Final = 60  # what goes on is told once an hour
-BEHAVIOUR_CAPS: Final = (120, 400, 800, 1_600)  # in 1, 5, 15, 60 minutes, for whom nobody knows yet: a busy agent's
+# For whom nobody knows yet, in 1, 5, 15, 60 minutes: 10,000 an hour is told within one, a batch of 1,000 a night is not.
+BEHAVIOUR_CAPS: Final = (150, 600, 1_200, 2_400)
 BEHAVIOUR_DENIED_CAPS: Final = (10, 15, 20, 30)  # the same for attempts that were denied
 BEHAVIOUR_AMOUNTS_MIN: Final = 30  # amounts, before any of them can be odd
 BEHAVIOUR_USES_MIN: Final = 200  # actions of an agent, before its first use of an operation is odd,
@@ -240,7 +241,7 @@ BEHAVIOUR_AGE_MINUTES: Final = 7 * 1_440  # and how long it has been known by th
 BEHAVIOUR_ROLE_USES: Final = 20  # of an operation by others of the same role, which make it ordinary
 BEHAVIOUR_TARGETS: Final = 32  # who reaches more of them with an operation reaches anybody
 BEHAVIOUR_TARGET_USES: Final = 300  # in a row without a new target, before one is odd,
-BEHAVIOUR_USES_OF_TARGET: Final = 40  # and so many for each known one: a rare one may not have come yet
+BEHAVIOUR_USES_OF_TARGET: Final = 20  # and so many for each known one: a rare one may not have come yet
 BEHAVIOUR_READING_SECONDS: Final = (2, 1)  # nobody reads a question in less, and so much more for each action in it
 BEHAVIOUR_FAST_ANSWERS: Final = 3  # of the last 10, before it is odd: a person may have seen one before
 BEHAVIOUR_GRANTS: Final = 8  # under which an agent acted lately, named in an anomaly

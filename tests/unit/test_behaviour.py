@@ -115,7 +115,8 @@ def test_what_goes_on_is_told_once_an_hour():
 
 
 def test_whom_nobody_knows_is_told_again_when_it_is_twice_as_much():
-    assert len(storm_of(range(6 * HOUR))) == 2, "beyond 1,600 and 3,200 an hour, and not beyond 6,400"
+    twice_a_second = [half / 2 for half in range(8 * HOUR)]
+    assert len(storm_of(twice_a_second)) == 2, "beyond 1,200 in 15 minutes, 4,800 an hour, and not beyond 9,600"
 
 
 def storm_of(seconds):
@@ -195,6 +196,16 @@ def test_a_new_target_is_odd_for_who_reaches_few_and_not_for_who_reaches_anybody
     assert reach(few, "cluster production") is None
     assert reach(many, "customer x") is None
     assert many.targets == []
+
+
+def test_the_more_targets_are_known_the_longer_a_rare_one_may_take():
+    habit = begin(0)
+    for n in range(380):
+        assert reach(habit, f"cluster {n % 19}") is None
+    assert reach(habit, "a rare one") is None
+    for n in range(400):
+        assert reach(habit, f"cluster {n % 19}") is None
+    assert reach(habit, "another") is not None
 
 
 def test_attempts_beyond_the_remit_are_counted_and_found():
