@@ -232,8 +232,9 @@ LOG_KEYS: Final = 16  # that sign side by side; each adds a line to every checkp
 # What the watch over behaviour takes for granted. Changing one of these, or the model, raises the revision of the view.
 BEHAVIOUR_COUNT_MIN: Final = 10  # fewer in a window are never odd: somebody tries something out
 BEHAVIOUR_QUIET_MINUTES: Final = 60  # what goes on is told once an hour
-# For whom nobody knows yet, in 1, 5, 15, 60 minutes: 10,000 an hour is told within one, a batch of 1,000 a night is not.
-BEHAVIOUR_CAPS: Final = (150, 600, 1_200, 2_400)
+# For whom nobody knows yet, in 1, 5, 15, 60 minutes: 10,000 an hour is told within a minute, a nightly batch of 1,000
+# spread over some minutes is not.
+BEHAVIOUR_CAPS: Final = (120, 600, 1_200, 2_400)
 BEHAVIOUR_DENIED_CAPS: Final = (10, 15, 20, 30)  # the same for attempts that were denied
 BEHAVIOUR_AMOUNTS_MIN: Final = 30  # amounts, before any of them can be odd
 BEHAVIOUR_USES_MIN: Final = 200  # actions of an agent, before its first use of an operation is odd,
