@@ -198,8 +198,9 @@ def _of_refusal(entry: AuditRow) -> str:
 def _of_refused_act(entry: AuditRow) -> str:
     terms = msgspec.json.decode(entry.detail or "{}")
     what = " ".join(str(terms.get("act", "")).split("_"))
-    about = f" ({terms['of']})" if terms.get("of") is not None else ""
-    return f"{subject(entry)} was refused {_often(terms.get('times', 1))}: {what}{about}"
+    times = terms.get("times", 1)
+    about = "" if terms.get("of") is None else f" ({'first ' if times > 1 else ''}{terms['of']})"
+    return f"{subject(entry)} was refused {_often(times)}: {what}{about}"
 
 
 def _of_configuration(entry: AuditRow) -> str:

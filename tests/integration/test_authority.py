@@ -14,7 +14,6 @@ from authority.authority import Authority
 from authority.grants import GrantOrder, Principal, token_of
 from authority.policy import DEFAULT
 from authority.schema import OperationShape
-from ledger import bounds
 from ledger.errors import (
     Conflict,
     Forbidden,
@@ -25,7 +24,14 @@ from ledger.errors import (
     Unavailable,
     WiderThanParent,
 )
-from ledger.events import GrantIssued, GrantRevoked, PolicySetActivated, PolicySetAdded, TaskDefined, TokenRefused
+from ledger.events import (
+    GrantIssued,
+    GrantRevoked,
+    PolicySetActivated,
+    PolicySetAdded,
+    TaskDefined,
+    TokenRefused,
+)
 from ledger.grants import Permission
 from ledger.intents import Subject
 from ledger.postgres_store import PostgresStore
@@ -155,53 +161,6 @@ async def test_dead_tokens_are_one_answer_outside_and_three_causes_inside(author
         "expired": (ended.grant, ("grant-operator", ended.grant)),
         "unknown": (None, ()),
     }
-
-
-async def test_many_refusals_of_one_kind_are_counted_and_told_once_in_a_while(store, monkeypatch):
-    async def refused(authority: Authority, times: int) -> None:
-        for number in range(times):
-            with pytest.raises(Unauthenticated):
-                await authority.authenticate(f"il_{number}")
-
-    async def told() -> list[TokenRefused]:
-        return await events(store, TokenRefused)
-
-    monkeypatch.setattr(bounds, "TOKEN_REFUSAL_SECONDS", 1e9)  # a minute that does not end
-    passing = Passing(store)
-    here, beside = Authority(store), Authority(passing)  # type: ignore[arg-type]
-    await refused(here, 5)
-    first = await eventually(told)
-    await refused(here, 20)
-    await refused(beside, 20)  # another process, which finds that it was told already
-
-    async def attempted() -> bool:
-        return passing.appended == 1
-
-    await eventually(attempted)
-    assert await told() == first
-    assert len(first) == 1
-    assert sum(beside._tokens.refusals._untold.values()) == 20  # to be told in the next one
-    await here.close()
-    await beside.close()
-    monkeypatch.setattr(bounds, "TOKEN_REFUSAL_SECONDS", 0.2)
-    later = Authority(store)
-    await refused(later, 5)
-
-    async def everything() -> bool:
-        return sum(one.times for one in await told()) == first[0].times + 5
-
-    await eventually(everything)
-    await later.close()
-
-
-async def test_kinds_of_refusals_are_bounded(authority, operator, monkeypatch):
-    monkeypatch.setattr(bounds, "TOKEN_REFUSALS_KEPT", 2)
-    for _ in range(5):
-        issued, token = await authority.issue(operator, order("bot"), entropy)
-        await authority.revoke(operator, issued.grant, "a test")
-        with pytest.raises(Unauthenticated):
-            await authority.authenticate(token)
-    assert len(authority._tokens.refusals._untold) == 3  # two kinds, and what is counted without a grant
 
 
 async def test_a_fresh_answer_sees_a_revoke_of_another_process_at_once_and_a_remembered_one_asks_nobody(

@@ -173,7 +173,7 @@ def test_dead_tokens_are_told_apart(refused, words):
 
 def test_who_asked_for_what_was_not_theirs_to_do_is_told():
     (entry,) = entries(FORBIDDEN, stream="refusal/4")
-    assert sentence(entry) == "Payment Specialist Agent v3.1 was refused 3 times: approve intent (01a2)"
+    assert sentence(entry) == "Payment Specialist Agent v3.1 was refused 3 times: approve intent (first 01a2)"
     assert (entry.by, entry.custody, entry.grant_id) == ("payment-specialist", CHAIN, "grant-7")
     person = e.ActRefused("erase_subject", Subject("person", "dana"), "grant-8", 1)
     assert told(person, stream="refusal/5") == ["Dana was refused once: erase subject"]
