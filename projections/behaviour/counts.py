@@ -68,6 +68,13 @@ class Normal(msgspec.Struct):
         same, days = sum(self.counts[hour % 24 :: 24]), max(sum(hours[hour % 24 :: 24]), 1)
         return 1000 * (near * days + 2 * same) // (days * (count + 2))
 
+    def own_of_many(self, first: int, many: int, hours: Sequence[int]) -> int:
+        """Return nearly the sum of `own` of some hours in a row, the first at this place: without other days."""
+        until = first + many
+        edges = self.counts[first - 1] - self.counts[first] + self.counts[until % HOURS] - self.counts[until - 1]
+        near = 4 * sum(self.counts[first:until]) + edges
+        return 250 * near * many // max(sum(hours[first:until]), 1)
+
     @property
     def little(self) -> int:
         """Return a fifth of the mean of all hours, in thousandths."""
@@ -127,8 +134,13 @@ class Normal(msgspec.Struct):
                 over = 1000 * (min(count, limits[place]) if limits else count) - mean
                 self.surplus[place] += over * over - mean * mean
 
+    def learn_third(self, count: int, expected: int) -> None:
+        """Take in what a third of a day teaches of their dispersion; what was expected is in thousandths."""
+        self.squares[THIRDS] += expected * expected
+        self.surplus[THIRDS] += (1000 * count - expected) ** 2 - 1_000_000 * count
+
     def learn_thirds(self, squares: int, surplus: int) -> None:
-        """Take in what thirds of days taught of their dispersion."""
+        """Take in what several taught."""
         self.squares[THIRDS] += squares
         self.surplus[THIRDS] += surplus
 
@@ -237,12 +249,19 @@ class Series(msgspec.Struct):
         return hour
 
     def _follow(self, place: int, count: int, empty: int) -> Longer | None:
-        """Follow thirds of days through an hour that is over and those without an event after it, a week at most."""
-        longer, hours = None, self.normal.hours
-        for hour in range(place, place + min(empty, HOURS) + 1):
-            at = hour % HOURS
-            self.lasting.add(count if hour == place else 0, self.normal.own(at, hours))
-            if at % THIRD == THIRD - 1:
+        """Follow thirds of days through an hour that is over and those without an event after it.
+
+        Of a silence a day is enough, and a week where evidence is still to be taken away.
+        """
+        hours, place_after = self.normal.hours, place + 1
+        self.lasting.add(count, self.normal.own(place, hours))
+        longer = self._close_third() if place_after % THIRD == 0 else None
+        left = min(empty, HOURS if self.lasting.evidence else 24)
+        while left:
+            many = min(THIRD - place_after % THIRD, left)
+            self.lasting.add(0, self.normal.own_of_many(place_after % HOURS, many, hours))
+            place_after, left = place_after + many, left - many
+            if place_after % THIRD == 0:
                 longer = self._close_third() or longer
         return longer
 
@@ -250,6 +269,11 @@ class Series(msgspec.Struct):
         """End a third of a day. What may be the beginning of something odd teaches nothing until it has ended."""
         lasting, normal = self.lasting, self.normal
         count, mean = lasting.counted, lasting.awaited
+        if lasting.evidence == 0 and 1000 * count <= mean:  # as most are: there is nothing to weigh
+            lasting.counted = lasting.awaited = 0
+            if self.knows:
+                normal.learn_third(count, mean)
+            return None
         longer = lasting.close(little=mean < THIRD * normal.little, r=normal.dispersion(THIRDS, mean))
         if self.normal.observed_hours < 2 * HOURS:  # a week to know the mean, and one to know how far from it they are
             lasting.forget()

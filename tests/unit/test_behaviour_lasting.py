@@ -89,6 +89,16 @@ def test_a_week_of_silence_forgets_what_lasted():
     assert seen.lasting.evidence == 0
 
 
+@pytest.mark.parametrize(("first", "many"), [(0, 8), (3, 5), (160, 8), (167, 1), (40, 2)])
+def test_some_hours_together_are_expected_to_have_what_each_has(first, many):
+    dice, seen = random.Random(first), series(0)
+    for hour in range(5 * HOURS):
+        seen.normal.learn(hour % HOURS, [dice.randrange(1, 9)] * 60, [])
+    normal = seen.normal
+    each = sum(normal.own(hour, normal.hours) for hour in range(first, first + many))
+    assert abs(normal.own_of_many(first, many, normal.hours) - each) <= each // 10
+
+
 def test_what_lasts_is_said_in_a_sentence():
     evidence = {"hours": 24, "count": 3_412, "expected_thousandths": 702_400}
     finding = Finding(id="7-0", kind="count", at=None, intent=None, grants=(), evidence=evidence)
