@@ -8,10 +8,13 @@ This module knows nothing of events; it takes plain JSON values and frozen struc
 import hashlib
 import json
 import re
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import rfc8785
+
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not what they should be, not UTF-8, or nested too deep."""
 
 _sorted = msgspec.json.Encoder(order="sorted")
 _zero_fraction = re.compile(rb"\.0(?:[,\]}]|\Z)").search

@@ -32,7 +32,7 @@ from ledger.authority_events import (  # noqa: F401  members of the union, found
     TokenRefused,
 )
 from ledger.behaviour_events import AnomalyCleared, AnomalyDetected, StandingAnomaly  # noqa: F401
-from ledger.canonical import canonical
+from ledger.canonical import UNREADABLE, canonical
 from ledger.configuration_events import ConfigurationChanged  # noqa: F401
 from ledger.errors import Corrupt, UnknownEventType
 from ledger.event import Event
@@ -395,6 +395,6 @@ def decode(type_name: str, body: bytes) -> Event:
             return _decoder(cls)(body)
         if type_name in UPCAST:
             return UPCAST[type_name](body)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except UNREADABLE as error:
         raise Corrupt(f"An event of type {type_name} cannot be read: {error}.") from error
     raise UnknownEventType(f"The event type {type_name!r} is not known to this release. Upgrade before reading on.")

@@ -22,7 +22,7 @@ from typing import Annotated, Any, BinaryIO, Final
 import msgspec
 
 from ledger.bounds import EXPORT_LINE_BYTES
-from ledger.canonical import canonical
+from ledger.canonical import UNREADABLE, canonical
 from ledger.errors import LedgerError, Malformed, Tampered, UnknownEventType
 from ledger.events import EVENT_TYPES, UPCAST
 from ledger.log.checkpoint import Checkpoint, parse_checkpoint
@@ -120,7 +120,7 @@ def parse_header(line: bytes) -> Header:
     """Read the first line. Raises `Malformed` if the file is of another format, or of a newer version of it."""
     try:
         header = msgspec.json.decode(line, type=Header)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except UNREADABLE as error:
         raise Malformed(f"This is not an export of a ledger: its first line is none ({error}).") from error
     if header.size < 1:
         raise Malformed(f"An export has one event at least; the first line promises {header.size}.")
@@ -201,7 +201,7 @@ class Proof:
         self._grow()
         try:
             note = parse_note(msgspec.json.decode(line, type=_CheckpointLine).checkpoint)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        except UNREADABLE as error:
             raise Malformed(f"The checkpoint after position {self.taken} is none: {error}.") from error
         self._judge(note, parse_checkpoint(note.text))
         self.proved, self._last = self.tree.size, note
@@ -230,7 +230,7 @@ class Proof:
             raise Tampered("A subject's key stands before the last checkpoint.")
         try:
             return msgspec.json.decode(line, type=SubjectLine)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        except UNREADABLE as error:
             raise Malformed(f"A subject's key cannot be read: {error}.") from error
 
     def _grow(self) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ledger.canonical import UNREADABLE
 from ledger.errors import Malformed
 
 _encode = msgspec.json.Encoder().encode  # of a string the same bytes as RFC 8785; of most times, too
@@ -48,7 +49,7 @@ def read_entry(data: bytes) -> Entry:
     """Read what an entry says. Raises `Malformed` if it says nothing that an entry could."""
     try:
         read = _decode(data)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Malformed(f"{error}.") from error
     if read.at.utcoffset() != timedelta():
         raise Malformed("Its time is not in UTC.")

@@ -94,6 +94,12 @@ def test_a_renamed_or_demanded_field_would_be_found(monkeypatch, changed):
         e.decode("GrantRevoked", revoked.body)
 
 
+@pytest.mark.parametrize("body", [b'{"grant":"\xff"}', b'{"grant":' + b"[" * 100_000 + b"]" * 100_000 + b"}"])
+def test_what_no_decoder_can_read_is_corrupt(body):
+    with pytest.raises(Corrupt, match="GrantRevoked cannot be read"):
+        e.decode("GrantRevoked", body)
+
+
 def test_a_forgotten_field_would_be_found(monkeypatch):
     monkeypatch.setattr(e, "EVENT_TYPES", {**e.EVENT_TYPES, "GrantRevoked": Forgetful})
     with pytest.raises(AssertionError, match="has lost something"):

@@ -59,3 +59,9 @@ def test_no_time_zone_is_mistaken_for_utc():
 def test_what_has_no_time_of_utc_is_no_entry(at):
     with pytest.raises(Malformed):
         read_entry(entry("main", 1, "s", 1, "T", AT, b"{}").replace(b"2026-11-23T00:49:29.123456Z", at.encode()))
+
+
+@pytest.mark.parametrize(("written", "other"), [(b'"s"', b'"\xff"'), (b"{}", b"[" * 100_000 + b"]" * 100_000)])
+def test_what_no_decoder_can_read_is_no_entry(written, other):
+    with pytest.raises(Malformed):
+        read_entry(entry("main", 1, "s", 1, "T", AT, b"{}").replace(written, other))
