@@ -11,6 +11,7 @@ import itertools
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -50,8 +51,8 @@ def bench(
     in_flight
         How many intents are kept in flight; repeated, a run for each.
     dsn
-        A PostgreSQL of yours to measure in the place of a temporary one. It is brought to this release, and a new
-        ledger, bench-…, stays in it.
+        A PostgreSQL of yours to measure in the place of a temporary one. An empty database is brought to this release,
+        one of an earlier release is refused; a new ledger, bench-…, stays in it.
     directory
         Where the temporary directory is made. In memory (tmpfs) nothing waits for a disk, and the figures flatter.
     """
@@ -59,7 +60,8 @@ def bench(
         raise Misconfigured(f"--seconds must be from 0.1 to {_SECONDS_MAX:g}. Nothing was started.")
     if not in_flight or not all(1 <= one <= _IN_FLIGHT_MAX for one in in_flight):
         raise Misconfigured(f"--in-flight must be from 1 to {_IN_FLIGHT_MAX}. Nothing was started.")
-    measured = run(_measured(seconds, in_flight, dsn, directory))
+    with _ended_in_order():
+        measured = run(_measured(seconds, in_flight, dsn, directory))
     if json:
         answer(measured, "", as_json=True)
         return OK
@@ -110,6 +112,19 @@ async def _measured(
         }
 
 
+@contextmanager
+def _ended_in_order() -> Generator[None]:
+    """Let an order to end, or a terminal that is closed, remove everything too, as Control-C does."""
+    ours = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_DFL]
+    for one in ours:
+        signal.signal(one, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        for one in ours:
+            signal.signal(one, signal.SIG_DFL)
+
+
 class _Database(NamedTuple):
     """Where the ledger is; `ours` speaks to a server that nobody else uses, so that its commits are the load's."""
 
@@ -139,12 +154,7 @@ async def _database(home: Path, dsn: str | None) -> AsyncGenerator[_Database]:
     from ledger.database import connect  # noqa: PLC0415
 
     if dsn is not None:
-        theirs = await connect(dsn)  # a service would wait for it, for ever
-        try:
-            version = str(await theirs.fetchval(_VERSION))
-        finally:
-            await theirs.close()
-        yield _Database(dsn, version, None)
+        yield _Database(dsn, await _looked_at(dsn), None)
         return
     server = EmbeddedPostgres(home / "postgres")
     try:
@@ -155,6 +165,28 @@ async def _database(home: Path, dsn: str | None) -> AsyncGenerator[_Database]:
         await connection.close()
     finally:
         await server.stop()
+
+
+async def _looked_at(dsn: str) -> str:
+    """Return the version of somebody's PostgreSQL. Raises `Unavailable`: a service would wait for it, for ever.
+
+    Raises `Misconfigured` for a database whose ledgers another release serves: bringing it to ours is nobody's aim who
+    only measures.
+    """
+    from ledger.database import answering, connect  # noqa: PLC0415
+    from ledger.migrations import behind  # noqa: PLC0415
+
+    with answering():
+        theirs = await connect(dsn)
+        try:
+            if await behind(theirs):
+                raise Misconfigured(
+                    "An earlier release has ledgers in this database, and measuring would bring them to this one. "
+                    "Nothing was started; run `intentledger migrate` first, or name an empty database."
+                )
+            return str(await theirs.fetchval(_VERSION))
+        finally:
+            await theirs.close()
 
 
 async def _run(service: "Served", in_flight: int, seconds: float, database: _Database) -> dict[str, Any]:

@@ -8,7 +8,7 @@ lock would deadlock with an index that is being created concurrently.
 import asyncio
 import hashlib
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
@@ -17,6 +17,9 @@ from ledger import bounds
 from ledger.database import answering, connect, describe
 from ledger.errors import Corrupt, Misconfigured, Unavailable
 
+if TYPE_CHECKING:
+    from ledger.database import Connection
+
 LOCK: Final = 0x1A7E_47ED  # names our advisory lock among those of other programs
 _POLL_SECONDS: Final = 0.1
 
@@ -24,6 +27,7 @@ _TRY_LOCK = sql.query("database.try_lock")
 _CREATE_SCHEMA = sql.query("database.create_schema")
 _CREATE_MIGRATIONS = sql.query("database.create_migrations")
 _APPLIED = sql.query("database.applied")
+_MIGRATED = sql.query("database.migrated")
 _RECORD_APPLIED = sql.query("database.record_applied")
 
 
@@ -47,6 +51,14 @@ async def migrate(dsn: str, files: Mapping[str, str] | None = None) -> list[str]
             ) from error
         finally:
             await connection.close()  # and with it the advisory lock
+
+
+async def behind(connection: "Connection", files: Mapping[str, str] | None = None) -> bool:
+    """Tell whether an earlier release has migrated a database, and this one not yet; an empty one it has not."""
+    if not await connection.fetchval(_MIGRATED):
+        return False
+    applied = {row["file"] for row in await connection.fetch(_APPLIED)}
+    return bool(applied) and not (sql.migrations() if files is None else files).keys() <= applied
 
 
 async def _lock(connection: "asyncpg.Connection[asyncpg.Record]") -> None:

@@ -27,6 +27,9 @@ create table if not exists intent_ledger.migrations (
     check (sha256 ~ '^[0-9a-f]{64}$')
 );
 
+-- name: migrated
+select pg_catalog.to_regclass('intent_ledger.migrations') is not null;
+
 -- name: applied
 select file, sha256
 from intent_ledger.migrations

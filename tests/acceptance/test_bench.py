@@ -9,6 +9,9 @@ import asyncpg
 import pytest
 from test_cli import COMMAND, environment, eventually, run
 
+import sql
+from ledger.migrations import migrate
+
 SHORT = ("bench", "--seconds", "0.5")
 
 
@@ -43,6 +46,21 @@ async def test_a_database_of_ones_own_keeps_the_ledger_and_no_cost_is_guessed(em
     assert list(open_directory.iterdir()) == []
 
 
+async def test_a_database_of_an_earlier_release_is_left_as_it_is(empty_dsn):
+    earlier = dict(list(sql.migrations().items())[:3])
+    await migrate(empty_dsn, earlier)
+    done = run(*SHORT, "--dsn", empty_dsn)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "run `intentledger migrate` first" in done.stderr
+    connection = await asyncpg.connect(empty_dsn)
+    try:
+        assert [row["file"] for row in await connection.fetch("select file from intent_ledger.migrations")] == [
+            *earlier
+        ]
+    finally:
+        await connection.close()
+
+
 @pytest.mark.parametrize(
     ("flags", "code"),
     [
@@ -61,7 +79,10 @@ def test_what_cannot_be_measured_is_said_at_once(flags, code):
     assert done.stderr.strip().endswith(".")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGHUP, 130), (signal.SIGKILL, -signal.SIGKILL)],
+)
 def test_however_it_is_stopped_no_process_stays(open_directory, number, code):
     process = subprocess.Popen(
         [COMMAND, "bench", "--seconds", "600", "--directory", str(open_directory)],
