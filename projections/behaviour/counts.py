@@ -249,14 +249,11 @@ class Series(msgspec.Struct):
         return hour
 
     def _follow(self, place: int, count: int, empty: int) -> Longer | None:
-        """Follow thirds of days through an hour that is over and those without an event after it.
-
-        Of a silence a day is enough, and a week where evidence is still to be taken away.
-        """
+        """Follow thirds of days through an hour that is over and those without an event after it, a day at most."""
         hours, place_after = self.normal.hours, place + 1
         self.lasting.add(count, self.normal.own(place, hours))
         longer = self._close_third() if place_after % THIRD == 0 else None
-        left = min(empty, HOURS if self.lasting.evidence else 24)
+        left = min(empty, 24)
         while left:
             many = min(THIRD - place_after % THIRD, left)
             self.lasting.add(0, self.normal.own_of_many(place_after % HOURS, many, hours))
