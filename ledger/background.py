@@ -3,7 +3,8 @@
     start ─► turn ─► rest, as long as the turn says, or until `wake` ─► turn ─► … ─► stop
 
 * A database that is away ends a turn, not the part: the next one comes after `retry_seconds`.
-* Nor does a defect of ours, which must not end the process, nor pass for a part that has nothing to do.
+* Nor does a defect of ours, which must not end the process, nor pass for a part that has nothing to do; nor that
+  something was cancelled for which the turn waited.
 * Either is said once, and again when something else is the matter or after a turn that went well.
 * What a turn leaves behind must be true at every moment: `stop` gives it `drain_seconds`, and then cuts it off.
 """
@@ -70,7 +71,9 @@ class Background:
         except Unavailable as error:
             if self._is_new(error.message):
                 _log.warning("background_waits", part=self._name, reason=error.message)
-        except Exception as error:  # noqa: BLE001  whatever it is: the part would be gone, and nobody would know
+        except (Exception, asyncio.CancelledError) as error:  # else the part would be gone, and nobody would know
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
             if self._is_new(repr(error)):
                 _log.exception("background_failed", part=self._name, error=repr(error))
         else:
@@ -81,6 +84,12 @@ class Background:
     def _is_new(self, said: str) -> bool:
         before, self._said = self._said, said
         return said != before
+
+
+def _is_cancelled() -> bool:
+    """Tell whether it is this task that was cancelled, and not something that it waited for."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 async def rest(seconds: float, news: asyncio.Event) -> None:

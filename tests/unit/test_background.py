@@ -12,6 +12,7 @@ from ledger.errors import Unavailable
 HOUR = 3600.0
 AWAY = Unavailable("The database does not answer.")
 DEFECT = ZeroDivisionError()
+STRAY = asyncio.CancelledError()  # of something that the turn waited for, and not of the part
 
 
 class Part:
@@ -29,7 +30,7 @@ class Part:
             self.idle.set()
             return HOUR
         told = self.turns.popleft()
-        if isinstance(told, Exception):
+        if isinstance(told, BaseException):
             raise told
         return told
 
@@ -38,7 +39,7 @@ class Part:
         await asyncio.wait_for(self.idle.wait(), 5)
 
 
-@pytest.mark.parametrize("trouble", [AWAY, DEFECT])
+@pytest.mark.parametrize("trouble", [AWAY, DEFECT, STRAY])
 async def test_whatever_ends_a_turn_does_not_end_the_part(trouble):
     part = Part(0, trouble, 0)
     await part.go()
