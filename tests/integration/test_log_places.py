@@ -63,8 +63,8 @@ async def append(store, events=1):
     assert isinstance(written, Appended)
 
 
-def signed(size):
-    text = Checkpoint(ORIGIN, size, bytes(32)).text
+def signed(size, origin=ORIGIN):
+    text = Checkpoint(origin, size, bytes(32)).text
     return Signed(parse_checkpoint(text), Note(text, (KEY.sign(text),)), datetime.now(UTC))
 
 
@@ -287,8 +287,8 @@ async def test_a_fork_of_the_very_size_that_a_witness_has_cosigned_is_told_as_on
             await WitnessClient(place, ORIGIN, Log(pool, "main"), session).publish(signed(5))
 
 
-def cosigned(size, key=LIAR):
-    one = signed(size).note
+def cosigned(size, key=LIAR, origin=ORIGIN):
+    one = signed(size, origin).note
     return str(Note(one.text, (*one.signatures, key.cosign(one.text, 1_700_000_000))))
 
 
@@ -321,6 +321,7 @@ async def test_what_a_witness_knows_is_asked_where_it_shows_it_and_may_come_in_p
         str(signed(9).note),  # of the log, but not cosigned
         cosigned(9, SigningKey("w", b"v" * 32, COSIGNATURE)),  # by somebody else of the name
         cosigned(9).replace("\n9\n", "\n8\n"),
+        cosigned(9, origin="else/where"),  # its word, about another log
         "<html>Please log in to this network\n",
     ],
 )
