@@ -57,9 +57,7 @@ class WitnessClient:
             raise Unavailable(f"What answers for the {self.name} shows no checkpoint.") from error
         if not any(self._key.verifies(note.text, one) for one in note.signatures):
             raise Unavailable(f"What answers for the {self.name} shows what that has not cosigned.")
-        if (
-            note.text.split("\n", 1)[0] != self._origin
-        ):  # it cosigns other logs too, and whoever answers may show theirs
+        if note.text.split("\n", 1)[0] != self._origin:  # it cosigns other logs, too
             raise Unavailable(f"What answers for the {self.name} shows a checkpoint of another log.")
         return note
 
