@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 _OPEN: Final = sql.query("views.open")
 _TAKE: Final = sql.query("views.take")
 _LOOK: Final = sql.query("views.checkpoints")
+_HOLD: Final = sql.query("views.hold")
 _MOVE: Final = sql.query("views.move")
 _POLL_SECONDS: Final = 0.02  # between two looks of who waits for a view
 _UNWRITABLE: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
@@ -205,13 +206,20 @@ class Follower:
             failures = {one.name: one.failure for one in replayed if one.failure is not None}
         except Corrupt as error:
             failures = {projection.name: error.message for projection in projections}
-        stuck = {
-            name: Reached(self._reached[name].position, f"It cannot be rebuilt for this release. {why}")
-            for name, why in failures.items()
-        }
-        await self._move(connection, stuck)
-        self._note(stuck)
+        await self._leave(connection, failures)
         return max((one.events for one in replayed), default=0)
+
+    async def _leave(self, connection: "Connection", failures: dict[str, str]) -> None:
+        """Say why views are not rebuilt, of each that is not; a process of their own release may have moved them on."""
+        async with connection.transaction():
+            self._learn(await connection.fetch(_HOLD, self._ledger, list(failures)))
+            stuck = {
+                name: Reached(self._reached[name].position, f"It cannot be rebuilt for this release. {why}")
+                for name, why in failures.items()
+                if self._revisions[name] < self._tables[name].projection.revision
+            }
+            await self._move(connection, stuck)
+        self._note(stuck)
 
     def _goes(self, name: str) -> bool:
         """Tell whether this process may move the view on."""

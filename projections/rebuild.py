@@ -67,7 +67,7 @@ class Rebuild(Generic[R]):
             if batch.end == after and batch.failure is None:
                 raise Corrupt(
                     f"The view {self.projection.name} is to be at position {position}, but the ledger ends at {after}. "
-                    "Nothing was changed; find out which of the two is not the newest."
+                    "It was not changed; find out which of the two is not the newest."
                 )
             await self.take(batch)
         await self.settle()

@@ -102,10 +102,10 @@ async def replay(
 ) -> list[Replayed]:
     """Rebuild these views and compare them with the live ones; with `swap`, put the rebuilt rows in their place.
 
-    Uses two connections of the pool, or one of it and one of `into`. What it finds are rows that
-    were written by other ways than the follower. Raises `Unavailable`; `Corrupt` if a view is ahead of its ledger;
-    `NotFound` for a position that does not exist yet; `Conflict` if the other server has such a ledger of its own.
-    Nothing was changed then, but by an `Unavailable` that names the views that are in place.
+    Uses two connections of the pool, or one of it and one of `into`. What it finds are rows that were written by other
+    ways than the follower. Raises `NotFound` for a position that does not exist yet, `Conflict` if the other server has
+    such a ledger of its own: nothing was changed then. Raises `Unavailable`, and `Corrupt` if a view is ahead of its
+    ledger: these name the views that are in place.
     """
     order, found = _Order(swap=swap and at is None, into=into, at=at, show=show), []
     try:
@@ -122,8 +122,9 @@ async def replay(
             folded = await _fold(source, ledger, rebuilding, progress)
             for rebuild in rebuilding:
                 found.append(await _finish(reader, ledger, rebuild, order, folded))  # noqa: PERF401 - all before a fault
-    except Unavailable as error:
-        raise Unavailable(f"{error.message} {_so_far(projections, found)}") from error
+    except (Unavailable, Corrupt) as error:
+        kind = Corrupt if isinstance(error, Corrupt) else Unavailable
+        raise kind(f"{error.message} {_so_far(projections, found)}") from error
     return found
 
 

@@ -10,6 +10,7 @@ from views import everything, folded, make, stored, write
 
 import sql
 from ledger.database import open_pool
+from ledger.errors import Corrupt
 from ledger.ids import intent_of
 from ledger.migrations import migrate
 from ledger.postgres_store import PostgresStore
@@ -144,6 +145,27 @@ async def test_a_view_that_cannot_be_rebuilt_says_why_and_does_not_stop_the_othe
     )
     assert not await upgraded.advance()
     assert (await revisions(pool))["intents"] == 1
+
+
+async def test_a_rebuild_that_breaks_off_takes_no_view_back(pool, store, monkeypatch):
+    await write(pool, ledger_of(56, 20))
+    await everything(await make(pool, store))
+    await tell(pool, OLD, ["intents", "audit"])
+    upgraded, replay = await make(pool, store), follower_module.replay
+
+    async def broken_off(_pool, ledger, projections, *, swap):
+        await replay(pool, ledger, [one for one in projections if one.name == "intents"], swap=swap)
+        await tell(pool, "update intent_ledger.projections set position = position + 7 where name = 'audit'")
+        raise Corrupt("It cannot be.")  # while the release before went on with the audit
+
+    monkeypatch.setattr(follower_module, "replay", broken_off)
+    await upgraded.advance()
+    async with pool.acquire() as connection:
+        found = {one["name"]: one for one in await connection.fetch("select * from intent_ledger.projections")}
+    assert found["audit"]["position"] == found["intents"]["position"] + 7
+    assert found["audit"]["failure"] == "It cannot be rebuilt for this release. It cannot be."
+    assert (found["intents"]["failure"], found["intents"]["revision"]) == (None, OWN["intents"])
+    assert upgraded.failure_of("intents") is None
 
 
 @pytest.fixture

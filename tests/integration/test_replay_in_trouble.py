@@ -14,7 +14,7 @@ from views import everything, folded, make, stored, write
 
 from ledger import bounds
 from ledger.database import open_pool
-from ledger.errors import Unavailable
+from ledger.errors import Corrupt, Unavailable
 from ledger.ids import intent_of
 from projections.catalogue import PROJECTIONS, chosen
 from projections.replay import replay
@@ -218,6 +218,17 @@ async def test_a_swap_that_waits_too_long_says_what_is_in_place(dsn, forged, hel
         "The replay was broken off. In place are: intents. As before are: audit, exposure."
     )
     await hasty.close()
+    assert ("eve" in await agents(pool, "intents"), await agents(pool, "audit")) == (False, {"eve"})
+
+
+async def test_a_swap_that_finds_a_view_beyond_the_ledger_says_what_is_in_place(forged, pool):
+    await pool.execute("update intent_ledger.projections set position = position + 5 where name = 'audit'")
+    with pytest.raises(Corrupt, match="The view audit is to be at position") as said:
+        await replay(pool, "main", chosen(("intents", "audit", "exposure")), swap=True)
+    assert "Nothing was changed" not in said.value.message
+    assert said.value.message.endswith(
+        "The replay was broken off. In place are: intents. As before are: audit, exposure."
+    )
     assert ("eve" in await agents(pool, "intents"), await agents(pool, "audit")) == (False, {"eve"})
 
 
