@@ -27,7 +27,8 @@ from ledger.errors import Unavailable
 TOKEN_VARIABLE: Final = "LOAD_TOKEN"  # noqa: S105  where a load process finds the token with which it submits
 POSTED: Final = ("payments", "crm")
 """The adapters whose `post` each intent of the load uses, one action each."""
-PROGRAM: Final = (sys.executable, "-c", "from gateway.cli import main; main()")
+_PYTHON: Final = (sys.executable, "-P")  # -P: our own `gateway`, not one of the directory where we were called
+PROGRAM: Final = (*_PYTHON, "-c", "from gateway.cli import main; main()")
 """The command `intentledger`, wherever it was installed."""
 _LINE_BYTES: Final = 256 * 1024 * 1024  # all latencies of a long run stand in one line
 WARM_UP_SECONDS: Final = 1.0
@@ -85,7 +86,7 @@ def adapters(names: Sequence[str]) -> str:
 
 def load_command(url: str, in_flight: int, seconds: float) -> list[str]:
     """Return the command of our own load process."""
-    command = [sys.executable, "-m", "gateway.load_client", "--url", url]
+    command = [*_PYTHON, "-m", "gateway.load_client", "--url", url]
     return [*command, "--in-flight", str(in_flight), "--seconds", str(seconds)]
 
 

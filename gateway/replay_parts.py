@@ -106,7 +106,7 @@ def _together(faults: Sequence[BaseException], done: Sequence[str]) -> BaseExcep
 
 async def _part(wanted: Part, progress: Progress) -> list[Replayed]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "gateway.replay_parts"),
+        *(sys.executable, "-P", "-m", "gateway.replay_parts"),  # -P: not a `gateway` of where we were called
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         start_new_session=True,  # Control-C is for us

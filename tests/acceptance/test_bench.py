@@ -31,6 +31,12 @@ def test_a_short_load_says_how_fast_it_was_and_what_it_cost(open_directory):
     assert list(open_directory.iterdir()) == []
 
 
+def test_what_it_starts_is_ours_wherever_it_is_called(open_directory, tmp_path):
+    (tmp_path / "gateway.py").write_text("raise SystemExit('somebody else')")
+    done = run(*SHORT, "--in-flight", "1", "--directory", open_directory, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 async def test_a_database_of_ones_own_keeps_the_ledger_and_no_cost_is_guessed(empty_dsn, open_directory):
     done = run(*SHORT, "--in-flight", "2", "--dsn", empty_dsn, "--directory", open_directory)
     assert done.returncode == 0, done.stderr

@@ -55,6 +55,13 @@ async def test_parts_find_what_one_process_finds(dsn, pool, events):
     assert await stored(pool) == folded(events)
 
 
+async def test_a_part_is_ours_wherever_it_is_called(dsn, events, monkeypatch, tmp_path):
+    (tmp_path / "gateway.py").write_text("raise SystemExit('somebody else')")
+    monkeypatch.chdir(tmp_path)
+    found = await replay_in_parts(Part(dsn=dsn, ledger="main"), PROJECTIONS, unseen, 2)
+    assert all(one.equal for one in found)
+
+
 async def test_what_one_part_raises_is_raised_when_all_have_ended(dsn, pool, events):
     await pool.execute("update intent_ledger.projections set position = position + 5 where name = 'audit'")
     with pytest.raises(Corrupt, match=r"view audit is to be at position .* but the ledger ends at") as said:
