@@ -74,7 +74,7 @@ class Stage:
         ]
         before, began = cpu_seconds(self._postmaster), asyncio.get_running_loop().time()
         process = await asyncio.create_subprocess_exec(
-            *command, *words, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=dict(os.environ)
+            *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=dict(os.environ)
         )
         answer, said, code = await asyncio.gather(_all(process.stdout), self._follow(process, task), process.wait())
         if code != 0:
