@@ -127,6 +127,27 @@ async def connection(pool: "Pool") -> AsyncIterator["Connection"]:
             await asyncio.shield(pool.release(borrowed))
 
 
+@asynccontextmanager
+async def session_lock(held: "Connection", take: str, let_go: str, name: str) -> AsyncIterator[bool]:
+    """Hold an advisory lock for as long as the connection lives; False: somebody else does.
+
+    The connection goes back to its pool afterwards, and never takes the lock with it: where it cannot be let go, the
+    connection is broken.
+    """
+    taken: bool | None = None  # nobody can tell until the answer is here
+    try:
+        taken = bool(await held.fetchval(take, name))
+        yield taken
+    finally:
+        if taken is not False and not held.is_closed():
+            try:
+                await held.execute(let_go, name)
+            except BaseException as error:
+                held.terminate()
+                if not isinstance(error, DRIVER_ERRORS):
+                    raise
+
+
 @contextmanager
 def answering() -> Iterator[None]:
     """Turn what the driver raises when the database does not answer into `Unavailable`; `Misconfigured`: no DSN."""

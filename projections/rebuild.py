@@ -9,12 +9,13 @@ is.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Generic
 
 import sql
 from ledger.bounds import REPLAY_BATCH_EVENTS
 from ledger.database import connection as borrowed
+from ledger.database import session_lock
 from ledger.errors import Corrupt
 from ledger.events import Event
 from ledger.progress import Progress
@@ -119,18 +120,12 @@ async def rebuilds(
         yield made
 
 
-@asynccontextmanager
-async def alone(connection: "Connection", ledger: str) -> AsyncIterator[bool]:
+def alone(connection: "Connection", ledger: str) -> AbstractAsyncContextManager[bool]:
     """Be the only one that puts rebuilt rows in place here, as long as the connection lives; False: another one does.
 
     Two at once would do no harm, but the second would wait for rows that the first has locked.
     """
-    mine = await connection.fetchval(_BEGIN, ledger)
-    try:
-        yield mine
-    finally:
-        if mine and not connection.is_closed():
-            await connection.execute(_END, ledger)
+    return session_lock(connection, _BEGIN, _END, ledger)
 
 
 async def fold_together(source: Source, ledger: str, rebuilding: Sequence[Rebuild[Any]], progress: Progress) -> int:

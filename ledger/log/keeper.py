@@ -21,7 +21,7 @@ import structlog
 
 import sql
 from ledger import bounds
-from ledger.database import DRIVER_ERRORS, connection
+from ledger.database import connection, session_lock
 from ledger.errors import Corrupt, LedgerError, Misconfigured, Unavailable
 from ledger.log import tree as log_tree
 from ledger.log.check import check, shorter, signed_by
@@ -134,16 +134,11 @@ class Keeper:
             if not await self._may_sign(held):
                 await self._watch(held)
                 return
-            kept: bool | None = None  # nobody can tell until the answer is here
-            try:
-                kept = await held.fetchval(_KEEP, self._ledger)
+            async with session_lock(held, _KEEP, _LET_GO, self._ledger) as kept:
                 if kept:
                     await self._keep_with(held, opened)
                 else:
                     await self._watch(held)
-            finally:
-                if kept is not False:
-                    await self._let_go(held)
 
     async def _keep_with(self, held: "Connection", opened: asyncio.Event) -> None:
         """Keep the log on the connection that holds it."""
@@ -173,16 +168,6 @@ class Keeper:
         self._tree = await log_tree.tree(held, self._ledger, 0 if self._newest is None else self._newest.size)
         if self._newest is not None:
             self._offer(self._newest)
-
-    async def _let_go(self, held: "Connection") -> None:
-        """Let another process keep it: the connection goes back to the pool, and must not take the log with it."""
-        try:
-            if not held.is_closed():
-                await held.execute(_LET_GO, self._ledger)
-        except BaseException as error:
-            held.terminate()
-            if not isinstance(error, DRIVER_ERRORS):
-                raise
 
     async def _watch(self, reader: "Connection") -> None:
         """See how far behind the log is, whoever keeps it."""

@@ -1,6 +1,7 @@
 """Views of another release on PostgreSQL: older ones are rebuilt before they are followed, newer ones left alone."""
 
 import asyncio
+from contextlib import suppress
 
 import asyncpg
 import msgspec
@@ -17,6 +18,7 @@ from ledger.postgres_store import PostgresStore
 from projections import follower as follower_module
 from projections.catalogue import PROJECTIONS
 from projections.digest import ViewStatuses
+from projections.rebuild import alone
 
 OLD = "update intent_ledger.projections set revision = 1 where name = any($1::text[])"
 NEW = "update intent_ledger.projections set revision = 99 where name = $1"
@@ -110,6 +112,40 @@ async def test_only_one_process_rebuilds(pool, store, monkeypatch):
         assert await other.advance() == 0
     assert other.rebuilding == ()
     assert await revisions(pool) == OWN
+
+
+class Broken:
+    """A connection of which one statement comes to nothing for whoever waits, and may have been done."""
+
+    def __init__(self, held, statement):
+        self._held = held
+        self._statement = statement
+
+    def __getattr__(self, name):
+        return getattr(self._held, name)
+
+    async def fetchval(self, *asked):
+        answer = await self._held.fetchval(*asked)
+        if self._statement == "begin":
+            raise asyncio.CancelledError
+        return answer
+
+    async def execute(self, *asked):
+        if self._statement == "end":
+            raise TimeoutError
+        return await self._held.execute(*asked)
+
+
+@pytest.mark.parametrize("statement", ["begin", "end"])
+async def test_the_right_to_rebuild_never_stays_with_a_connection_of_the_pool(pool, statement):
+    with suppress(asyncio.CancelledError):
+        async with pool.acquire() as held, alone(Broken(held, statement), "main") as mine:
+            assert (statement, mine) == ("end", True)
+    async with pool.acquire() as one, pool.acquire() as other:
+        async with alone(one, "main") as mine:
+            assert mine
+        async with alone(other, "main") as mine:
+            assert mine
 
 
 async def test_a_view_of_a_newer_release_is_left_alone_and_the_others_go_on(pool, store):
