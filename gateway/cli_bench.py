@@ -163,6 +163,8 @@ async def _database(home: Path, dsn: str | None) -> AsyncGenerator[_Database]:
         await keep_log(connection)
         yield _Database(own, str(await connection.fetchval(_VERSION)), connection)
         await connection.close()
+    except Misconfigured as error:  # of its directory, which is chosen otherwise here
+        raise Misconfigured(error.message.replace("INTENTLEDGER_DATA", "--directory")) from error
     finally:
         await server.stop()
 

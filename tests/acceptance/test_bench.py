@@ -85,6 +85,15 @@ def test_what_cannot_be_measured_is_said_at_once(flags, code):
     assert done.stderr.strip().endswith(".")
 
 
+def test_a_directory_that_will_not_do_is_named_as_it_was_given(open_directory):
+    deep = open_directory / ("deep" * 25)
+    deep.mkdir()
+    done = run(*SHORT, "--directory", deep)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("choose a shorter directory with --directory.\n")
+    assert list(deep.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGHUP, 130), (signal.SIGKILL, -signal.SIGKILL)],
