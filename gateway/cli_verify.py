@@ -46,7 +46,7 @@ def verify(
 ) -> int:
     """Verify what is recorded, reading the database itself and changing nothing; exit 1 if something is not true.
 
-    Every event is hashed again, and compared with the log's tiles and with every checkpoint that the log has signed:
+    Every event is hashed again, and compared with the log's tiles and with every signed checkpoint that is kept:
     those in the database, those in the log's directory, in its bucket and at its witnesses, and those that are named
     here. Exit 3 if nothing is wrong and one of these places could not be asked.
 
