@@ -14,6 +14,7 @@ monitoring_url = "https://…"             where it shows what it has cosigned, 
 key = "witness.example/w1+…"             its verifier key, of a cosigner
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -85,8 +86,18 @@ def log_settings(settings: Settings) -> LogSettings:
         keys=table.keys or home / f"{settings.ledger}.key",
         directory=table.directory or home / settings.ledger,
         objects=table.objects,
-        witnesses=tuple(_witness(settings.config, one) for one in table.witnesses),
+        witnesses=_witnesses(settings.config, table.witnesses),
     )
+
+
+def _witnesses(config: Path | None, tables: Sequence[WitnessTable]) -> tuple[WitnessPlace, ...]:
+    """Return the witnesses, each of a name of its own: by that it is known what each of them says."""
+    found = tuple(_witness(config, one) for one in tables)
+    names = [one.key.name for one in found]
+    again = next((name for name in names if names.count(name) > 1), None)
+    if again is not None:
+        raise Misconfigured(f"{config}, [[log.witnesses]]: {again!r} stands twice. Nothing was started; name it once.")
+    return found
 
 
 def _witness(config: Path | None, table: WitnessTable) -> WitnessPlace:

@@ -61,6 +61,7 @@ def test_everything_can_be_said(configured):
         ("[[log.witnesses]]\nurl = 'ftp://w'\nkey = 'x'", "url"),
         ("[[log.witnesses]]\nurl = 'https://w'\nkey = 'x'", "not an Ed25519 key"),
         (f"[[log.witnesses]]\nurl = 'https://w'\nkey = '{LOG}'", "not a witness's"),
+        (2 * f"[[log.witnesses]]\nurl = 'https://w'\nkey = '{WITNESS}'\n", "stands twice"),  # one would not be heard
     ],
 )
 def test_what_makes_no_sense_is_refused_by_name(configured, text, match):
