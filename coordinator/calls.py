@@ -166,7 +166,7 @@ class Calls:
         answer: Answer | Preview
         try:
             answer = await sending.send()
-        except AdapterError as error:
+        except (Transient, Permanent, InDoubt) as error:
             answer = error
         except Exception as error:  # noqa: BLE001 - law 10: any other exception counts as in doubt
             log.warning("adapter_raised", operation=sending.call.operation, error=type(error).__name__)
@@ -329,7 +329,7 @@ async def _dispatch(
     try:
         return await _called(adapter, invocation, action, call)
     except AdapterError as error:
-        said = next(one for one in (Transient, Permanent, InDoubt) if isinstance(error, one))
+        said = next((one for one in (Transient, Permanent) if isinstance(error, one)), InDoubt)
         raise said(_UNSAID, silent=error.silent) from None
     except Exception:  # noqa: BLE001 - it did need more
         raise erased from None

@@ -6,7 +6,7 @@ import re
 import pytest
 from doorway import eventually, intent
 
-from ledger.errors import Unavailable
+from ledger.errors import AdapterError, Unavailable
 
 UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}").fullmatch
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z").fullmatch
@@ -323,3 +323,17 @@ async def test_an_unknown_outcome_is_a_503_that_says_so(door, monkeypatch):
     assert (status, body["type"]) == (503, "urn:intent-ledger:problem:unavailable")
     assert "unknown" in body["detail"]
     assert response.headers["Retry-After"]
+
+
+async def test_an_adapters_error_of_no_known_kind_is_in_doubt_and_asked_about(door, monkeypatch):
+    commit = door.bank.commit
+
+    async def strange(call, receipt):
+        monkeypatch.setattr(door.bank, "commit", commit)
+        await commit(call, receipt)
+        raise AdapterError("It is neither of the three.")
+
+    monkeypatch.setattr(door.bank, "commit", strange)
+    body = await committed(door, ("bank.post", "88", 7))
+    _, recorded, _ = await door.get(f"/v1/intents/{body['id']}/events")
+    assert "CommitInDoubt" in [one["type"] for one in recorded["items"]]
