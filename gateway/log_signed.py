@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gateway.log_settings import LogSettings
-from ledger.errors import Corrupt, NotReady
+from ledger.errors import Corrupt, Misconfigured, NotReady
 from ledger.log.check import signed_by
 from ledger.log.keys import Keyring, read_keys, stamp
 from ledger.log.signed_note import Note
@@ -60,5 +60,11 @@ class SignedLog(Log):
     def _read_keys(self) -> None:
         now = stamp(self._file)
         if now != self._stamp:
-            self._keys, self._stamp = read_keys(self._file), now
+            try:
+                self._keys, self._stamp = read_keys(self._file), now
+            except Misconfigured as error:
+                raise NotReady(
+                    "The keys of the log cannot be used, so nothing that they have signed is shown. Nothing was "
+                    "changed; whoever runs the service finds in what it logs what is the matter with them."
+                ) from error
             self._verified.clear()

@@ -93,3 +93,12 @@ async def test_keys_are_read_again_when_they_change_and_without_any_nobody_can_t
     assert (await shown(door))[0] == 503, "what was believed under other keys is not believed for ever"
     (tmp_path / "log.key").unlink()
     assert await shown(door) == (200, str(note)), "whoever asks verifies it; a process that only watches cannot"
+
+
+async def test_keys_that_cannot_be_read_are_said_to_be_what_is_the_matter(door, tmp_path):
+    _, note = await begun(door)
+    (tmp_path / "log.key").write_text("nonsense")
+    status, text = await shown(door)
+    assert (status, "keys of the log cannot be used" in text, str(tmp_path) in text) == (503, True, False)
+    write_keys(tmp_path / "log.key", Keyring((KEY,)))
+    assert await shown(door) == (200, str(note))
