@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Final
 
 import structlog
 
@@ -31,6 +32,7 @@ from ledger.store import Append, Claimed, Due, EpochCurrent, Parked, Store
 
 log = structlog.get_logger(__name__)
 
+_CLAIM_SECONDS: Final = 1.0  # for a claim that is under way at the end; what it leased would wait for its lease to end
 
 Run = asyncio.Task[IntentState | None]  # None: the intent was lost, or is poison
 
@@ -46,7 +48,12 @@ class Worker:
         self.name = name
         self.lease_seconds = lease_seconds
         self._running: dict[str, dict[int, tuple[Lease, Run]]] = {}  # by intent and epoch: the newest counts
-        self._claiming = Background(f"claims of {name}", self._claim, retry_seconds=bounds.CLAIM_POLL_SECONDS)
+        self._claiming = Background(
+            f"claims of {name}",
+            self._claim,
+            retry_seconds=bounds.CLAIM_POLL_SECONDS,
+            drain_seconds=_CLAIM_SECONDS,
+        )
         self._renewing = Background(f"leases of {name}", self._renew, retry_seconds=lease_seconds / 3)
         self._closing = False
 

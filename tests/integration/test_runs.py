@@ -14,7 +14,7 @@ from coordinator.worker import Worker
 from ledger import events as e
 from ledger.errors import NotFound
 from ledger.ids import intent_stream
-from ledger.store import Append, Take
+from ledger.store import Append, Due, Take
 
 INTENT = "01930000-0000-7000-8000-000000000001"
 
@@ -106,6 +106,25 @@ async def test_a_drain_stops_every_run_that_does_not_come_to_rest(store, worker,
     await worker.drain(0.05)
     assert [task.cancelled() for task in tasks] == [True, True]
     assert [one.intent for one in await store.claim("another", 1, 15.0)] == [INTENT]
+
+
+async def test_what_is_being_claimed_when_a_drain_begins_is_given_away_too(store, worker, monkeypatch):
+    await store.reschedule(INTENT, await take(store), Due())
+    claim, claimed, go_on = store.claim, asyncio.Event(), asyncio.Event()
+
+    async def slow(*asked):
+        answer = await claim(*asked)
+        claimed.set()
+        await go_on.wait()
+        return answer
+
+    monkeypatch.setattr(store, "claim", slow)
+    worker.start()
+    await claimed.wait()
+    draining = asyncio.create_task(worker.drain(0))
+    asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, go_on.set)
+    await draining
+    assert [one.intent for one in await claim("another", 1, 15.0)] == [INTENT]
 
 
 async def test_whoever_waits_for_an_intent_of_another_process_reads_only_what_is_new(dsn, monkeypatch):
