@@ -42,7 +42,8 @@ demo: env
 	$(BIN)/intentledger demo
 
 test: env-dev servers
-	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/faults
+	@# more than there are processors: a fifth of the time is waiting for servers
+	$(BIN)/python -m pytest -n 3 --dist worksteal --ignore tests/faults
 	@# each of these kills only its own processes, and has seconds to spare; one compares times, with nothing beside it
 	$(BIN)/python -m pytest -n 2 --dist worksteal tests/faults --ignore tests/faults/test_isolation.py
 	$(BIN)/python -m pytest tests/faults/test_isolation.py

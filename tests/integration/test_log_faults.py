@@ -283,9 +283,6 @@ def failing(monkeypatch, dsn):
         life = lives[asyncio.current_task().get_name()]
         return Bucket(life.run, life.objects)
 
-    def session():
-        return Session(lives[asyncio.current_task().get_name()].run)
-
     lives = {}
     monkeypatch.setattr("gateway.log_places.new_bucket", bucket)
     monkeypatch.setattr("gateway.log_places.new_session", lambda: Session(lives[asyncio.current_task().get_name()].run))
