@@ -8,13 +8,13 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import sql
 from ledger import bounds
 from ledger.appender import Appender
+from ledger.background import rest
 from ledger.batch import ANY_VERSION
 from ledger.database import connection
 from ledger.errors import Corrupt, Unavailable
@@ -160,9 +160,7 @@ class PostgresStore:
                 if events:
                     after_position = events[-1].position
                 if len(events) < batch:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(bounds.FOLLOW_SECONDS):  # wait_for may swallow a cancellation
-                            await news.wait()
+                    await rest(bounds.FOLLOW_SECONDS, news)
         finally:
             self._news.discard(news)
 

@@ -13,7 +13,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +20,7 @@ import structlog
 
 import sql
 from ledger import bounds
+from ledger.background import rest
 from ledger.database import connection, session_lock
 from ledger.errors import Corrupt, LedgerError, Misconfigured, Unavailable
 from ledger.log import tree as log_tree
@@ -114,17 +114,17 @@ class Keeper:
                 try:
                     await self._keep(opened)
                     opened.set()
-                    await self._rest(bounds.LOG_SECONDS)
+                    await rest(bounds.LOG_SECONDS, self._stopping)
                 except (Unavailable, Misconfigured) as error:  # the database is away, or the keys are: until it is back
                     _log.warning("log_waits", ledger=self._ledger, reason=error.message)
                     opened.set()
-                    await self._rest(bounds.LOG_RETRY_SECONDS)
+                    await rest(bounds.LOG_RETRY_SECONDS, self._stopping)
                 except LedgerError:
                     raise
                 except Exception:  # noqa: BLE001 - a defect of ours or a library's; only a disagreement ends the log
                     _log.exception("log_failed", ledger=self._ledger, consequence="it is taken up again")
                     opened.set()
-                    await self._rest(bounds.LOG_RETRY_CAP_SECONDS)
+                    await rest(bounds.LOG_RETRY_CAP_SECONDS, self._stopping)
         finally:
             opened.set()
 
@@ -192,11 +192,11 @@ class Keeper:
             started = clock()
             await self._step(held)
             if self.uncovered > bounds.LOG_STEP_EVENTS:  # far behind, after an upgrade or an import: others work too
-                await self._rest(clock() - started)
+                await rest(clock() - started, self._stopping)
         else:
             await self._thin_now_and_then(held)
             came, seconds = head - before[0], self._looked[1] - before[1]
-            await self._rest(pause(self.uncovered, came / seconds if seconds > 0 else 0.0))
+            await rest(pause(self.uncovered, came / seconds if seconds > 0 else 0.0), self._stopping)
 
     async def _step(self, held: "Connection") -> None:
         """Hash at most LOG_STEP_EVENTS, store what has changed, and sign where the log stands now."""
@@ -241,11 +241,6 @@ class Keeper:
         kept = () if self._newest is None or self._newest.checkpoint != checkpoint else self._newest.note.signatures
         ours = {key.name for key in self._keys.verifiers}
         return Note(text, (*own, *(signature for signature in kept if signature.name not in ours))), checkpoint
-
-    async def _rest(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
 
     def _notice(self, head: int, size: int) -> None:
         self.uncovered = max(0, head - size)
