@@ -1,12 +1,12 @@
 """What is legal and seldom seen: spellings of headers that mean the same, and which form an `Accept` gets."""
 
 import itertools
-import os
 
 import msgspec
 import pytest
 import pytest_asyncio
-from doorway import doorway, intent
+from besieged import siege
+from doorway import intent
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 keys = itertools.count(1)
@@ -16,11 +16,8 @@ JSON, LINES, LIVE, CSV = "application/json", "application/x-ndjson", "text/event
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def door(server, template):
     """One service for all of them."""
-    name = f"forms_{os.getpid()}"
-    await server.create(name, template)
-    async with doorway(server.dsn(name)) as opened:
+    async with siege(server, template) as (opened, _):
         yield opened
-    await server.drop(name)
 
 
 async def submitted(door, **headers):
@@ -109,7 +106,8 @@ async def test_a_limit_that_is_given_bounds_a_stream_of_the_audit_too(door, form
     for account in ("3", "4", "5"):
         await door.submit(intent(("bank.post", account, 1)))
     headers = {"Authorization": f"Bearer {door.token}", "Accept": form}
-    async with door.session.get(f"{door.url}/v1/audit?limit=2", headers=headers) as answer:
+    path = f"/v1/audit?limit=2&min_position={await door.head()}"
+    async with door.session.get(f"{door.url}{path}", headers=headers) as answer:
         text = await answer.text()
     around = {CSV: 1}.get(form, 0)  # its header
     entries = len(msgspec.json.decode(text)) if "cloudevents" in form else len(text.splitlines()) - around
@@ -118,7 +116,7 @@ async def test_a_limit_that_is_given_bounds_a_stream_of_the_audit_too(door, form
 
 async def test_times_are_written_alike_in_json_and_in_csv(door):
     await door.submit(intent(("bank.post", "2", 1)))
-    _, page, _ = await door.get("/v1/audit?limit=1")
+    _, page, _ = await door.get(f"/v1/audit?limit=1&min_position={await door.head()}")
     async with door.session.get(
         door.url + "/v1/audit", headers={"Authorization": f"Bearer {door.token}", "Accept": CSV}
     ) as answer:

@@ -1,11 +1,9 @@
 """Type confusion from outside: an amount is an integer however it is written, and nothing else is an amount."""
 
-import os
-
 import msgspec
 import pytest
 import pytest_asyncio
-from doorway import doorway
+from besieged import siege
 
 from adapters.reference import ReferenceAdapter, World
 
@@ -35,12 +33,9 @@ class Till(ReferenceAdapter):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def opened(server, template):
-    name = f"numbers_{os.getpid()}"
-    await server.create(name, template)
     till = Till()
-    async with doorway(server.dsn(name), None, till) as door:
+    async with siege(server, template, till) as (door, _):
         yield door, till.world
-    await server.drop(name)
 
 
 def body(amount, account):

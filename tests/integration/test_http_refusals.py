@@ -3,13 +3,13 @@
 import asyncio
 import gzip
 import json
-import os
 from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
 from aiohttp import FormData
-from doorway import TOKEN, doorway, intent
+from besieged import siege
+from doorway import TOKEN, intent
 
 FINE = intent(("bank.post", "88", 10))
 TEXT = json.dumps(FINE).encode()
@@ -22,11 +22,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def door(server, template):
     """One service for all of them: they leave nothing behind, which is what they test."""
-    name = f"refusals_{os.getpid()}"
-    await server.create(name, template)
-    async with doorway(server.dsn(name)) as opened:
+    async with siege(server, template) as (opened, _):
         yield opened
-    await server.drop(name)
 
 
 @asynccontextmanager
